@@ -1,0 +1,107 @@
+"""A training set on the device as uint8, and its augmented batches.
+
+Everything random is drawn for a whole epoch at once and applied to whole batches, so no image is
+touched alone and nothing waits for the device.
+"""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """uint8 (B, H, W, C) as float32 (B, C, H, W) in channels-last memory, (x / 255 - mean) / std.
+
+    Args:
+        images: pixels 0..255.
+        mean: (C,), of pixels in 0..1.
+        std: (C,), likewise.
+    """
+    return images.float().sub_(mean * 255).mul_(1 / (std * 255)).permute(0, 3, 1, 2)
+
+
+def crop_and_flip(images: Tensor, offsets: Tensor, flipped: Tensor, padding: int) -> Tensor:
+    """Each image padded with zeros, cropped back at its own offset, mirrored where it says so.
+
+    Args:
+        images: uint8 (B, H, W, C).
+        offsets: int64 (B, 2), row and column of the crop in 0..2 * padding.
+        flipped: bool (B,).
+        padding: pixels on every side.
+
+    Returns:
+        uint8 (B, H, W, C).
+    """
+    count, height, width, _ = images.shape
+    device = images.device
+    padded = F.pad(images, (0, 0, padding, padding, padding, padding))
+    rows = offsets[:, :1] + torch.arange(height, device=device)
+    columns = torch.arange(width, device=device).expand(count, -1)
+    columns = offsets[:, 1:] + torch.where(flipped[:, None], width - 1 - columns, columns)
+    samples = torch.arange(count, device=device)[:, None, None]
+    return padded[samples, rows[:, :, None], columns[:, None, :]]
+
+
+class Batches:
+    """The training set, shuffled and augmented anew in each epoch.
+
+    Args:
+        images: uint8 (N, H, W, C), on the device.
+        labels: int64 (N,), on the device.
+        mean: (C,), on the device; std likewise.
+        padding: pixels of the random crop.
+        flip: whether to mirror with probability 1/2.
+        views: augmentations of each image in a batch.
+        batch_size: images in a batch; the incomplete last batch of an epoch is left out.
+        shuffling: random stream of the order.
+        augmentation: random stream of the crops and flips.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        mean: Tensor,
+        std: Tensor,
+        padding: int,
+        flip: bool,
+        views: int,
+        batch_size: int,
+        shuffling: torch.Generator,
+        augmentation: torch.Generator,
+    ):
+        self.images, self.labels = images, labels
+        self.mean, self.std = mean, std
+        self.padding, self.flip, self.views = padding, flip, views
+        self.batch_size = min(batch_size, len(labels))
+        self.shuffling, self.augmentation = shuffling, augmentation
+
+    def __len__(self) -> int:
+        return len(self.labels) // self.batch_size
+
+    def epoch(self) -> Iterator[tuple[list[Tensor], Tensor]]:
+        """Yield (views, labels): `views` float32 batches (B, C, H, W) and int64 labels (B,)."""
+        count, device = len(self.labels), self.images.device
+        order = torch.randperm(count, generator=self.shuffling, device=device)
+        drawn = {"generator": self.augmentation, "device": device}
+        span = 2 * self.padding + 1
+        offsets = torch.randint(span, (self.views, count, 2), **drawn)
+        flipped = torch.rand(self.views, count, **drawn) < (0.5 if self.flip else 0.0)
+        for step in range(len(self)):
+            place = slice(step * self.batch_size, (step + 1) * self.batch_size)
+            chosen = order[place]
+            images = self.images[chosen]
+            yield (
+                [
+                    normalise(
+                        crop_and_flip(images, offsets[v, place], flipped[v, place], self.padding),
+                        self.mean,
+                        self.std,
+                    )
+                    for v in range(self.views)
+                ],
+                self.labels[chosen],
+            )

@@ -1,0 +1,154 @@
+"""The command line: `imcl COMMAND`, or `python -m imcl COMMAND`."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import imcl
+from imcl.errors import ImclError, UsageError, unknown
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; 0 if it went well, 2 for wrong usage, 1 for a failure."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except UsageError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except ImclError as error:
+        print(f"imcl {arguments.command}: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"imcl {arguments.command}: {place}{error.strerror or error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"imcl {arguments.command}: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="imcl", description=(imcl.__doc__ or "").split("\n")[0])
+    parser.add_argument("--version", action="version", version=imcl.__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(function, name: str, summary: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=summary, description=summary)
+        sub.add_argument("--params", default="params.yaml", metavar="FILE", help="the parameters")
+        sub.set_defaults(run=function)
+        return sub
+
+    def with_study(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        sub.add_argument("--study", help="a study instead of the one params.yaml chooses")
+        return sub
+
+    plan = with_study(command(_plan, "plan", "List the cells of a study and what is done."))
+    plan.add_argument("--json", action="store_true", help="as a JSON list")
+
+    fetch = command(_fetch, "fetch", "Download a dataset's archives and check them.")
+    fetch.add_argument("dataset", help="a dataset or source, such as cifar10")
+
+    prepare = command(_prepare, "prepare", "Convert a dataset to arrays with statistics and hash.")
+    prepare.add_argument("dataset", help="a dataset of params.yaml")
+
+    noise = command(_noise, "noise", "Draw a dataset's noisy labels.")
+    noise.add_argument("dataset", help="a dataset of params.yaml")
+    noise.add_argument("noise", help="a noise of params.yaml")
+
+    train = with_study(command(_train, "train", "Train and evaluate one cell, all its seeds."))
+    train.add_argument("cell", help="a cell as `imcl plan` prints it")
+    train.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    train.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+    return parser
+
+
+def _load(arguments: argparse.Namespace) -> dict:
+    from imcl import params
+
+    return params.load(arguments.params, getattr(arguments, "study", None))
+
+
+def _dataset(arguments: argparse.Namespace, loaded: dict):
+    from imcl import grid
+
+    known = grid.datasets(loaded)
+    if arguments.dataset not in known:
+        raise UsageError(f"{arguments.params}: {unknown('dataset', arguments.dataset, known)}")
+    return known[arguments.dataset]
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    from imcl import plan
+
+    rows = plan.rows(_load(arguments))
+    if arguments.json:
+        print(json.dumps(rows, indent=1))
+        return
+    plan.show(rows)
+
+
+def _fetch(arguments: argparse.Namespace) -> None:
+    from imcl.data import SOURCES
+    from imcl.data.fetch import fetch
+    from imcl.grid import ARCHIVES
+
+    source = arguments.dataset
+    if source not in SOURCES:
+        source = _dataset(arguments, _load(arguments)).config["source"]
+    if not SOURCES[source]:
+        print(f"{source}: comes with a package; nothing to fetch")
+    for archive in SOURCES[source]:
+        print(f"{fetch(archive, ARCHIVES)}: checksum is right")
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
+    from imcl.data.prepare import prepare
+
+    dataset = _dataset(arguments, _load(arguments))
+    for archive in dataset.archives:
+        if not archive.exists():
+            raise ImclError(f"{archive}: missing; run `imcl fetch {dataset.name}` first")
+    made = prepare(dataset.name, dataset.config, dataset.archives, dataset.path)
+    print(
+        f"{dataset.path}: {made['n_train']:,} training and {made['n_test']:,} test images, "
+        f"mean {_decimals(made['mean'])}, std {_decimals(made['std'])}"
+    )
+
+
+def _noise(arguments: argparse.Namespace) -> None:
+    from imcl import grid
+    from imcl.data import prepare
+    from imcl.noise import inject
+
+    loaded = _load(arguments)
+    dataset = _dataset(arguments, loaded)
+    if arguments.noise not in loaded["noise"]:
+        raise UsageError(f"{arguments.params}: {unknown('noise', arguments.noise, loaded['noise'])}")
+    if not dataset.path.exists():
+        raise ImclError(f"{dataset.path}: missing; run `imcl prepare {dataset.name}` first")
+    noise = grid.Noise(arguments.noise, loaded["noise"][arguments.noise], dataset)
+    description, arrays = prepare.load(dataset.path)
+    classes = len(description["class_names"])
+    made = inject.inject(noise.config, arrays.train_labels, classes, noise.path)
+    print(f"{noise.path}: nominal {made['nominal_rate']:.2%}, realised {made['realised_rate']:.2%}")
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from imcl import grid
+
+    cell = grid.find(_load(arguments), arguments.cell)
+    if arguments.threads < 1:
+        raise UsageError(f"--threads {arguments.threads}: at least 1")
+    from imcl import experiment
+
+    record = experiment.run(cell, arguments.device, arguments.threads)
+    accuracy = ", ".join(f"{run['final']['accuracy']:.2%}" for run in record["runs"])
+    print(f"{cell.record}: test accuracy by seed {accuracy}")
+
+
+def _decimals(values: list[float]) -> str:
+    return " ".join(f"{value:.4f}" for value in values)

@@ -1,0 +1,30 @@
+"""The datasets: where each comes from. A source is one entry here and one module of its name.
+
+The module has a function `read(archives: list[Path]) -> Arrays`. It is imported when first used,
+since the grid needs only the names.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An official file: its name, address, size in bytes and SHA-256."""
+
+    name: str
+    url: str
+    size: int
+    sha256: str
+
+
+SOURCES: dict[str, tuple[Archive, ...]] = {
+    "digits": (),
+    "cifar10": (
+        Archive(
+            "cifar-10-python.tar.gz",
+            "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+            170_498_071,
+            "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+        ),
+    ),
+}

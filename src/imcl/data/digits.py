@@ -1,0 +1,25 @@
+"""scikit-learn's digits: 1,797 grey 8 x 8 pictures of handwritten digits, inside the package."""
+
+from pathlib import Path
+
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from imcl.data.arrays import Arrays
+
+TEST_SHARE = 0.2  # the set has no official split; this one is stratified, with a fixed seed
+
+
+def read(archives: list[Path]) -> Arrays:
+    """The digits, grey values 0..16 spread over 0..255; 1,437 for training and 360 for test."""
+    digits = load_digits()
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None]
+    train_x, test_x, train_y, test_y = train_test_split(
+        images,
+        digits.target.astype(np.int64),
+        test_size=TEST_SHARE,
+        stratify=digits.target,
+        random_state=0,
+    )
+    return Arrays(train_x, train_y, test_x, test_y, tuple(str(n) for n in digits.target_names))

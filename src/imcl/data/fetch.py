@@ -1,0 +1,121 @@
+"""Downloads an archive: resumes, retries, and believes nothing but its checksum."""
+
+import fcntl
+import os
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+import requests
+
+from imcl.data import Archive
+from imcl.errors import ImclError, UsageError
+from imcl.files import sha256
+from imcl.progress import Progress
+
+TRIES = 5
+TIMEOUT_S = 30
+
+
+def expected_sha256(archive: Archive) -> str:
+    """The official checksum, or the one in the list that IMCL_SHA256SUMS names.
+
+    Raises:
+        UsageError: the list cannot be read or does not name the archive.
+    """
+    trusted = os.environ.get("IMCL_SHA256SUMS")
+    if not trusted:
+        return archive.sha256
+    try:
+        lines = Path(trusted).read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"IMCL_SHA256SUMS={trusted}: cannot be read: {error}") from None
+    for line in lines:
+        checksum, _, name = line.partition(" ")
+        if name.strip().lstrip("*") == archive.name:
+            return checksum.lower()
+    raise UsageError(f"IMCL_SHA256SUMS={trusted}: holds no line for {archive.name}")
+
+
+def check(archive: Archive, path: Path) -> None:
+    """Raise ImclError unless the file is the archive that it should be."""
+    expected, found = expected_sha256(archive), sha256(path)
+    if found != expected:
+        hint = "it is damaged, or not the official file"
+        if os.environ.get("IMCL_MIRROR") and not os.environ.get("IMCL_SHA256SUMS"):
+            hint = "if you trust this mirror, name its checksum list with IMCL_SHA256SUMS"
+        raise ImclError(f"{path}: SHA-256 is {found}, expected {expected}; {hint}")
+
+
+def fetch(archive: Archive, folder: Path) -> Path:
+    """Make sure that the archive lies in `folder` with the right checksum; return its path.
+
+    A file that is there already is checked, never overwritten. A broken download stays as
+    `NAME.part` and goes on from where it stopped.
+
+    Raises:
+        ImclError: the server cannot be reached, lacks the file, or serves another one.
+    """
+    path = folder / archive.name
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f"{archive.name}.part"
+    with part.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # a second process waits, then finds the file
+        file.seek(0, os.SEEK_END)
+        if not path.exists():
+            _download(archive, file)
+            try:
+                check(archive, part)
+            except ImclError as error:
+                part.unlink()
+                raise ImclError(f"{_url(archive)}: {error}. The download was discarded") from None
+            os.fsync(file.fileno())
+            part.replace(path)
+            return path
+    part.unlink(missing_ok=True)
+    check(archive, path)
+    return path
+
+
+def _url(archive: Archive) -> str:
+    mirror = os.environ.get("IMCL_MIRROR")
+    return f"{mirror.rstrip('/')}/{archive.name}" if mirror else archive.url
+
+
+def _download(archive: Archive, file: BinaryIO) -> None:
+    url = _url(archive)
+    for attempt in range(1, TRIES + 1):
+        try:
+            return _continue(url, archive.name, file)
+        except requests.RequestException as error:
+            status = getattr(error.response, "status_code", None)
+            if attempt == TRIES or (status is not None and 400 <= status < 500):
+                raise ImclError(
+                    f"{url}: {error}. Check the address and the network (IMCL_MIRROR names "
+                    f"another base URL), or place the file as {file.name.removesuffix('.part')}"
+                ) from None
+            wait = 2 ** (attempt - 1)
+            print(f"{url}: {error}; trying again in {wait} s", flush=True)
+            time.sleep(wait)
+
+
+def _continue(url: str, name: str, file: BinaryIO) -> None:
+    """One request, from where the file ends."""
+    start = file.tell()
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
+        if start and response.status_code != requests.codes.partial_content:
+            # No ranges here, or the part is longer than the file: begin again.
+            file.truncate(0)
+            file.seek(0)
+            if response.status_code == requests.codes.requested_range_not_satisfiable:
+                return _continue(url, name, file)
+            start = 0
+        response.raise_for_status()
+        length = response.headers.get("Content-Length")
+        total = start + int(length) if length else None
+        with Progress(name, total, unit="bytes", done=start) as progress:
+            for chunk in response.iter_content(1 << 20):
+                file.write(chunk)
+                progress.advance(len(chunk))
+    file.flush()

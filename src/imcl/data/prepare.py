@@ -1,0 +1,116 @@
+"""Turns a source into stored arrays with statistics and hashes, and loads them again."""
+
+from pathlib import Path
+
+import numpy as np
+
+from imcl.data import SOURCES
+from imcl.data.arrays import ARRAY_NAMES, Arrays
+from imcl.data.fetch import check
+from imcl.errors import ImclError
+from imcl.files import atomic, read_json, sha256, write_json
+
+
+def prepare(name: str, config: dict, archives: list[Path], path: Path) -> dict:
+    """Convert a dataset; write its arrays beside `path`, then its description to `path`.
+
+    Args:
+        name: the dataset's name, for messages and the description.
+        config: its entry in params.yaml.
+        archives: the files of its source, in the registry's order; each is checked first.
+        path: where dataset.json goes.
+
+    Returns:
+        The description: counts, shape, class names, mean and standard deviation for each channel
+        of the training images (of pixels in 0..1), and the SHA-256 of each array.
+    """
+    from importlib import import_module
+
+    source = config["source"]
+    for archive, file in zip(SOURCES[source], archives, strict=True):
+        check(archive, file)
+    arrays = import_module(f"imcl.data.{source}").read(archives)
+    arrays.check(name)
+    if "train_size" in config:
+        arrays = _subset(name, arrays, config["train_size"], config["subset_seed"])
+    hashes = {}
+    for array in ARRAY_NAMES:
+        with atomic(path.parent / f"{array}.npy") as temporary, temporary.open("wb") as file:
+            np.save(file, getattr(arrays, array))
+        hashes[array] = sha256(path.parent / f"{array}.npy")
+    mean, std = statistics(arrays.train_images)
+    description = {
+        "name": name,
+        "config": config,
+        "n_train": len(arrays.train_labels),
+        "n_test": len(arrays.test_labels),
+        "shape": list(arrays.train_images.shape[1:]),
+        "class_names": list(arrays.class_names),
+        "mean": mean,
+        "std": std,
+        "archives": {file.name: sha256(file) for file in archives},
+        "sha256": hashes,
+    }
+    write_json(path, description)
+    return description
+
+
+def statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel, of pixels in 0..1.
+
+    Computed from counts of the 256 values, so it is exact and needs no float copy.
+    """
+    values = np.arange(256) / 255
+    mean, std = [], []
+    for channel in range(images.shape[3]):
+        share = np.bincount(images[..., channel].reshape(-1), minlength=256) / images[..., 0].size
+        mean.append(float(share @ values))
+        std.append(float(np.sqrt(share @ (values - mean[-1]) ** 2)))
+    return mean, std
+
+
+def load(path: Path) -> tuple[dict, Arrays]:
+    """The description at `path` and the arrays beside it.
+
+    Raises:
+        ImclError: an array is missing or no longer the one that was stored.
+    """
+    description = read_json(path)
+    arrays = {}
+    for array in ARRAY_NAMES:
+        file = path.parent / f"{array}.npy"
+        if not file.exists() or sha256(file) != description["sha256"][array]:
+            raise ImclError(
+                f"{file}: missing or changed since it was prepared; "
+                f"delete {path.parent} and run `imcl prepare {description['name']}`"
+            )
+        arrays[array] = np.load(file, allow_pickle=False)
+    return description, Arrays(**arrays, class_names=tuple(description["class_names"]))
+
+
+def _subset(name: str, arrays: Arrays, size: int, seed: int) -> Arrays:
+    """A stratified share of the training set, in its order."""
+    from sklearn.model_selection import train_test_split
+
+    labels = arrays.train_labels
+    if size > len(labels):
+        raise ImclError(
+            f"params.yaml: datasets.{name}.train_size: {size} is more than the "
+            f"{len(labels)} training images"
+        )
+    chosen = np.arange(len(labels))
+    if size < len(labels):
+        try:
+            chosen, _ = train_test_split(
+                chosen, train_size=size, stratify=labels, random_state=seed
+            )
+        except ValueError as error:  # fewer images than classes
+            raise ImclError(f"params.yaml: datasets.{name}.train_size: {error}") from None
+    chosen = np.sort(chosen)
+    return Arrays(
+        arrays.train_images[chosen],
+        labels[chosen],
+        arrays.test_images,
+        arrays.test_labels,
+        arrays.class_names,
+    )

@@ -1,0 +1,51 @@
+"""Opens a pickle that may hold only what the CIFAR format needs.
+
+A pickle can name any function and have it called, so a pickle from a network is code. This
+unpickler knows the few names that an array is made from and refuses every other.
+"""
+
+import pickle
+from typing import BinaryIO
+
+import numpy as np
+
+from imcl.errors import ImclError
+
+
+def unpickle(file: BinaryIO) -> dict:
+    """Read one pickled dict of text, numbers, lists and numpy arrays.
+
+    Raises:
+        ImclError: the pickle names something else, or is damaged.
+    """
+    try:
+        return _Unpickler(file, encoding="latin1").load()
+    except ImclError:
+        raise
+    except Exception as error:  # a damaged pickle fails in any way it likes
+        raise ImclError(f"a damaged pickle: {error}") from error
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    if encoding != "latin1":
+        raise ImclError(f"a pickle asks for the encoding {encoding!r}; refused")
+    return text.encode("latin1")
+
+
+_ALLOWED = {
+    # numpy's own way of pickling an array, under its old and its new module name
+    ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
+    ("numpy._core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    # how Python 3 writes bytes in protocol 2
+    ("_codecs", "encode"): _encode,
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str):
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            raise ImclError(f"a pickle asks for {module}.{name}; refused") from None

@@ -1,0 +1,24 @@
+"""The errors that a user can mend. The command line prints them without a traceback."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class ImclError(Exception):
+    """Something failed; the message says what, where and what to do. Exit code 1."""
+
+
+class UsageError(ImclError):
+    """The command or params.yaml is wrong; nothing ran. Exit code 2."""
+
+
+def unknown(what: str, value: object, known: Iterable[str]) -> str:
+    """A message about a name that is not known, with the nearest one that is.
+
+    >>> unknown("method", "outptu", ["base", "output"])
+    "unknown method 'outptu'; did you mean 'output'?"
+    """
+    known = list(known)
+    near = get_close_matches(str(value), known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"
+    return f"unknown {what} {value!r}; {hint}"

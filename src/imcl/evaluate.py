@@ -1,0 +1,90 @@
+"""What a trained network is worth: accuracy, likelihood, calibration and redundancy."""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from imcl.batches import normalise
+from imcl.models.backbone import Backbone
+from imcl.ways import kernel, representation
+
+BATCH = 500
+BINS = 15
+
+
+@torch.no_grad()
+def predict(
+    model: Backbone, images: Tensor, mean: Tensor, std: Tensor, precision: str
+) -> Tensor:
+    """Logits, float32 (N, classes), of uint8 images (N, H, W, C), in evaluation mode."""
+    model.eval()
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        return torch.cat([model(batch).float() for batch in _batches(images, mean, std)])
+
+
+def metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Accuracy (share), nll (nats, mean) and ece of logits (N, classes) for labels (N,)."""
+    logits, labels = logits.double(), labels
+    return {
+        "accuracy": (logits.argmax(1) == labels).double().mean().item(),
+        "nll": F.cross_entropy(logits, labels).item(),
+        "ece": expected_calibration_error(logits.softmax(1), labels),
+    }
+
+
+def expected_calibration_error(probabilities: Tensor, labels: Tensor, bins: int = BINS) -> float:
+    """Sum over bins of equal width of (share of samples) |accuracy - mean confidence|.
+
+    Guo et al., "On Calibration of Modern Neural Networks" (ICML 2017), equation 3; the bins are
+    ((b - 1) / bins, b / bins].
+
+    Args:
+        probabilities: (N, classes).
+        labels: int64 (N,).
+        bins: their number.
+    """
+    confidence, predicted = probabilities.max(1)
+    place = (confidence * bins).ceil().long().sub(1).clamp(0, bins - 1)
+    gap = (predicted == labels).to(confidence.dtype) - confidence
+    sums = torch.zeros(bins, dtype=confidence.dtype, device=gap.device).index_add_(0, place, gap)
+    return (sums.abs().sum() / len(labels)).item()
+
+
+@torch.no_grad()
+def redundancy(model: Backbone, images: Tensor, mean: Tensor, std: Tensor) -> dict[str, float]:
+    """How alike the parts are, in float32 over all images (N, H, W, C).
+
+    channel_correlation: mean squared off-diagonal correlation between a stage's channels, mean
+    over stages. kernel_cosine: mean squared off-diagonal cosine between a convolution's filters,
+    mean over convolutions with k > 1.
+    """
+    model.eval()
+    count, sums, products = None, None, None
+    for batch in _batches(images, mean, std):
+        stages = [stage.transpose(0, 1).flatten(1).double() for stage in model.features(batch)]
+        if count is None:
+            count = [0] * len(stages)
+            sums = [0.0] * len(stages)
+            products = [0.0] * len(stages)
+        for s, channels in enumerate(stages):
+            count[s] += channels.shape[1]
+            sums[s] += channels.sum(1)
+            products[s] += channels @ channels.T
+    correlations = []
+    for n, total, product in zip(count, sums, products, strict=True):
+        average = total / n
+        covariance = product / n - torch.outer(average, average)
+        correlations.append(representation.mean_squared_off_diagonal(covariance).item())
+    kernels = [p for p in model.parameters() if p.ndim == 4 and max(p.shape[2:]) > 1]
+    cosines = [kernel.cosine(weight.double()).item() for weight in kernels]
+    return {
+        "channel_correlation": sum(correlations) / len(correlations),
+        "kernel_cosine": sum(cosines) / len(cosines),
+    }
+
+
+def _batches(images: Tensor, mean: Tensor, std: Tensor) -> Iterator[Tensor]:
+    for batch in images.split(BATCH):
+        yield normalise(batch, mean, std)

@@ -1,0 +1,230 @@
+"""Runs one cell of the grid, all its seeds, and writes its record."""
+
+import os
+import platform
+import resource
+import subprocess
+import time
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import imcl
+from imcl import evaluate
+from imcl.batches import Batches
+from imcl.data import prepare
+from imcl.data.arrays import Arrays
+from imcl.errors import ImclError
+from imcl.files import atomic, sha256, write_json
+from imcl.grid import Cell
+from imcl.models.backbone import Backbone
+from imcl.noise import inject
+from imcl.progress import Progress
+from imcl.train import fit
+from imcl.ways.collaboration import Collaboration
+
+
+def run(cell: Cell, device: str = "auto", threads: int = 1) -> dict:
+    """Train and evaluate every seed of a cell; write weights, then the record.
+
+    All of the record but its `cost` is the same to the bit on the same machine with as many
+    threads.
+
+    Args:
+        cell: its dataset and noise are already prepared.
+        device: "cpu", "cuda", or "auto" for the GPU where there is one.
+        threads: of the CPU, for torch.
+
+    Raises:
+        ImclError: data is missing or changed, or the loss is not finite.
+    """
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.deterministic = True
+    target = _device(device)
+    dataset, noise, arrays, labels = _load(cell)
+    runs, cost = [], []
+    epochs = cell.config["training"]["epochs"]
+    with Progress(cell.name, epochs * len(cell.config["seeds"]), unit="epochs") as progress:
+        for seed in cell.config["seeds"]:
+            try:
+                result, spent = _run_seed(cell, seed, dataset, arrays, labels, target, progress)
+            except ImclError as error:
+                raise ImclError(f"{cell.name}, seed {seed}: {error}") from error
+            runs.append(result)
+            cost.append(spent)
+    record = {
+        "cell": cell.name,
+        "digest": cell.digest,
+        "config": cell.config,
+        "dataset": {k: dataset[k] for k in ("name", "n_train", "n_test", "shape", "sha256")},
+        "noise": noise,
+        "code": _code(),
+        "environment": _environment(target, threads),
+        "runs": runs,
+        "cost": cost,
+    }
+    write_json(cell.record, record)
+    return record
+
+
+def build(cell: Cell, shape: list[int], classes: int) -> Backbone:
+    """The cell's network, untrained, for images of `shape` (height, width, channels)."""
+    module = import_module(f"imcl.models.{cell.backbone}")
+    return module.build(classes, shape[2], cell.config["backbone"]["width"])
+
+
+def _load(cell: Cell) -> tuple[dict, dict, Arrays, np.ndarray]:
+    for path in [cell.dataset.path] + ([cell.noise.path] if cell.noise else []):
+        if not path.exists():
+            raise ImclError(
+                f"{path}: missing; run `imcl prepare {cell.dataset.name}`"
+                + (f" and `imcl noise {cell.dataset.name} {cell.noise.name}`" if cell.noise else "")
+            )
+    dataset, arrays = prepare.load(cell.dataset.path)
+    noise = {"nominal_rate": 0.0, "realised_rate": 0.0, "sha256": None}
+    labels = arrays.train_labels
+    if cell.noise:
+        description, labels = inject.load(cell.noise.path, arrays.train_labels)
+        noise = {key: description[key] for key in noise}
+    return dataset, noise, arrays, labels
+
+
+def _run_seed(
+    cell: Cell,
+    seed: int,
+    dataset: dict,
+    arrays: Arrays,
+    labels: np.ndarray,
+    device: torch.device,
+    progress: Progress,
+) -> tuple[dict, dict]:
+    config, training = cell.config, cell.config["training"]
+    begun = time.perf_counter()
+    model = _initialised(cell, seed, dataset).to(device, memory_format=torch.channels_last)
+    collaboration = Collaboration(model, config["ways"], generator=_stream(seed, "ways", device))
+    mean = torch.tensor(dataset["mean"], device=device)
+    std = torch.tensor(dataset["std"], device=device).clamp(min=1e-6)
+    batches = Batches(
+        torch.from_numpy(arrays.train_images).to(device),
+        torch.from_numpy(labels).to(device),
+        mean=mean,
+        std=std,
+        padding=config["dataset"]["padding"],
+        flip=config["dataset"]["flip"],
+        views=collaboration.views,
+        batch_size=training["batch_size"],
+        shuffling=_stream(seed, "shuffling", device),
+        augmentation=_stream(seed, "augmentation", device),
+    )
+    test_images = torch.from_numpy(arrays.test_images).to(device)
+    test_labels = torch.from_numpy(arrays.test_labels).to(device)
+    history: list[dict] = []
+
+    def after_epoch(entry: dict) -> None:
+        history.append(entry)
+        note = f"seed {seed}, loss {entry['loss']:.3f}"
+        epoch = entry["epoch"]
+        if epoch % training["evaluate_every"] == 0 or epoch == training["epochs"]:
+            logits = evaluate.predict(model, test_images, mean, std, training["precision"])
+            entry["test"] = evaluate.metrics(logits, test_labels)
+            note += f", test accuracy {entry['test']['accuracy']:.2%}"
+        progress.advance(note=note)
+
+    fit(collaboration, batches, training, after_epoch)
+    path = cell.weights(seed)
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        torch.save({name: tensor.cpu() for name, tensor in model.state_dict().items()}, file)
+    tested = [entry for entry in history if "test" in entry]
+    best = max(tested, key=lambda entry: entry["test"]["accuracy"])
+    result = {
+        "seed": seed,
+        "final": {
+            **history[-1]["test"],
+            **evaluate.redundancy(model, test_images, mean, std),
+        },
+        "oracle": {"epoch": best["epoch"], **best["test"]},
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "weights_sha256": sha256(path),
+        "history": history,
+    }
+    cost = {
+        "seed": seed,
+        "seconds": time.perf_counter() - begun,
+        "peak_memory_bytes": _peak_memory(device),
+    }
+    return result, cost
+
+
+def _initialised(cell: Cell, seed: int, dataset: dict) -> Backbone:
+    """The network as the seed makes it: the same for every method, so that seeds pair."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build(cell, dataset["shape"], len(dataset["class_names"]))
+
+
+STREAMS = ("shuffling", "augmentation", "ways")
+
+
+def _stream(seed: int, purpose: str, device: torch.device) -> torch.Generator:
+    """A random stream of its own for each purpose, so that methods share what they can."""
+    state = np.random.SeedSequence([seed, STREAMS.index(purpose)]).generate_state(1, np.uint64)
+    return torch.Generator(device).manual_seed(int(state[0] >> 1))
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ImclError("--device cuda: torch sees no GPU; take --device cpu")
+    return torch.device(name)
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Bytes: allocated on the GPU, or resident in the process so far."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _environment(device: torch.device, threads: int) -> dict:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    libraries = ("torch", "numpy", "scikit-learn")
+    return {
+        "device": device.type,
+        "device_name": name,
+        "threads": threads,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **{library: version(library) for library in libraries},
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line for line in lines if line.startswith("model name")).partition(": ")[2]
+    except (OSError, StopIteration):
+        model = platform.processor() or platform.machine()
+    return f"{model}, {os.cpu_count()} cores"
+
+
+def _code() -> dict:
+    """The version of the code, and its commit where it is a git checkout."""
+
+    def git(*arguments: str) -> str | None:
+        command = ["git", "-C", str(Path(imcl.__file__).parent), *arguments]
+        try:
+            answer = subprocess.run(command, capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return answer.stdout.strip()
+
+    changes = git("status", "--porcelain", "--", ".")
+    return {
+        "version": imcl.__version__,
+        "commit": git("rev-parse", "HEAD"),
+        "modified": None if changes is None else bool(changes),
+    }

@@ -1,0 +1,51 @@
+"""ResNet-18 with the CIFAR stem: He et al., "Deep Residual Learning" (CVPR 2016).
+
+The stem is one 3 x 3 convolution at stride 1 in place of ImageNet's 7 x 7 and pooling.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from imcl.models.backbone import Backbone, conv3x3
+
+
+class BasicBlock(nn.Module):
+    """Two 3 x 3 convolutions beside a shortcut, a 1 x 1 convolution where the shape changes."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.conv1 = conv3x3(inputs, outputs, stride)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = conv3x3(outputs, outputs)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(out)) + self.shortcut(x))
+
+
+def build(classes: int, channels: int = 3, width: int = 64) -> Backbone:
+    """Four stages of two blocks, `width` to 8 x `width` channels wide.
+
+    Args:
+        classes: outputs of the classifier.
+        channels: of the images, 1 or 3.
+        width: channels of the first stage; 64 is the published network (11,173,962 parameters
+            for 10 classes and 3 channels).
+    """
+    stages, inputs = [], width
+    for stage in range(4):
+        outputs = width * 2**stage
+        stride = 1 if stage == 0 else 2
+        stages.append(
+            nn.Sequential(BasicBlock(inputs, outputs, stride), BasicBlock(outputs, outputs, 1))
+        )
+        inputs = outputs
+    stem = nn.Sequential(conv3x3(channels, width), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+    stages[0] = nn.Sequential(*stem, *stages[0])
+    return Backbone(stages, inputs, classes)

@@ -1,0 +1,64 @@
+"""Draws noisy labels, stores them with what they turned out to be, and loads them again."""
+
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+
+from imcl.errors import ImclError
+from imcl.files import atomic, read_json, sha256, write_json
+
+
+def inject(config: dict, labels: np.ndarray, classes: int, path: Path) -> dict:
+    """Draw noisy labels from the clean ones; write them beside `path` and describe them there.
+
+    Args:
+        config: the noise's entry in params.yaml: kind, rate, noise_seed.
+        labels: int64 (N,), the clean training labels.
+        classes: the number of classes.
+        path: where the description goes; the labels go to the same name with .npy.
+
+    Returns:
+        The description: nominal and realised rate (the share of labels that differ from the
+        clean ones), transition matrix (row: true class, column: label, rows sum to 1) and SHA-256.
+    """
+    rng = np.random.default_rng(config["noise_seed"])
+    flip = import_module(f"imcl.noise.{config['kind']}").flip
+    noisy = flip(labels, classes, config["rate"], rng)
+    file = path.with_suffix(".npy")
+    with atomic(file) as temporary, temporary.open("wb") as stream:
+        np.save(stream, noisy)
+    description = {
+        "config": config,
+        "nominal_rate": config["rate"],
+        "realised_rate": float(np.mean(noisy != labels)),
+        "transition_matrix": transition_matrix(labels, noisy, classes).tolist(),
+        "sha256": sha256(file),
+    }
+    write_json(path, description)
+    return description
+
+
+def transition_matrix(clean: np.ndarray, noisy: np.ndarray, classes: int) -> np.ndarray:
+    """The share of each true class (row) that bears each label (column), float (K, K).
+
+    The row of a class that does not occur is zero.
+    """
+    counts = np.zeros((classes, classes))
+    np.add.at(counts, (clean, noisy), 1)
+    return counts / np.maximum(counts.sum(1, keepdims=True), 1)
+
+
+def load(path: Path, clean: np.ndarray) -> tuple[dict, np.ndarray]:
+    """The description at `path` and the noisy labels, int64 (N,).
+
+    Raises:
+        ImclError: the labels changed since they were drawn, or are of another dataset.
+    """
+    description, file = read_json(path), path.with_suffix(".npy")
+    if not file.exists() or sha256(file) != description["sha256"]:
+        raise ImclError(f"{file}: missing or changed since it was drawn; delete {path}, draw again")
+    noisy = np.load(file, allow_pickle=False)
+    if noisy.shape != clean.shape:
+        raise ImclError(f"{file}: {len(noisy)} labels for {len(clean)} training images")
+    return description, noisy

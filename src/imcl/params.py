@@ -1,0 +1,208 @@
+"""Reads params.yaml and says exactly what is wrong with it.
+
+One check for the command line, Snakemake and DVC: the JSON schema in workflow/schemas, then what
+a schema cannot see (names that refer to other entries). Every fault is named by file, key path
+and value, all of them at once.
+"""
+
+import math
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+
+import jsonschema
+import yaml
+
+from imcl import data, models, noise, ways
+from imcl.errors import UsageError, unknown
+
+SCHEMA = Path("workflow/schemas/params.schema.yaml")
+
+
+def load(path: Path | str = "params.yaml", study: str | None = None) -> dict:
+    """Read and check the parameters.
+
+    Args:
+        path: the YAML file; the schema lies beside it under workflow/schemas.
+        study: a study to choose instead of the file's own `study`.
+
+    Raises:
+        UsageError: with one line for each fault.
+    """
+    path = Path(path)
+    params = _read(path)
+    schema = _read(path.parent / SCHEMA)
+    if study is not None and isinstance(params, dict):
+        params = {**params, "study": study}
+    faults = list(_non_finite(params)) or list(_schema_faults(params, schema))
+    faults = faults or list(_name_faults(params))
+    if faults:
+        lines = [f"{path}: {_dotted(where)}{message}" for where, message in faults]
+        raise UsageError("\n".join(lines))
+    return params
+
+
+def method_names() -> list[str]:
+    """All methods: `base`, every combination of the ways joined by `+`, and `all`."""
+    names = ["base"]
+    for size in range(1, len(ways.WAYS)):
+        names += ["+".join(c) for c in combinations(ways.WAYS, size)]
+    return [*names, "all"]
+
+
+def method_ways(method: str) -> list[str]:
+    """The ways that a method uses, in the registry's order."""
+    if method == "base":
+        return []
+    return list(ways.WAYS) if method == "all" else method.split("+")
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, which also refuses a key that stands twice."""
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key!r} is not a text; put it in quotes",
+                    problem_mark=key_node.start_mark,
+                )
+            if key in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key!r} stands twice", problem_mark=key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _read(path: Path) -> object:
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except FileNotFoundError:
+        raise UsageError(
+            f"{path}: no such file; run this in the project's folder, or name it with --params"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not UTF-8 text (byte {error.start})") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise UsageError(f"{path}: {line}{getattr(error, 'problem', None) or error}") from None
+    except RecursionError:
+        raise UsageError(f"{path}: nested too deeply") from None
+
+
+def _dotted(where: tuple) -> str:
+    """('studies', 'quick', 'methods', 2) as 'studies.quick.methods[2]: '."""
+    text = ""
+    for key in where:
+        text += f"[{key}]" if isinstance(key, int) else f".{key}"
+    return f"{text.lstrip('.')}: " if text else ""
+
+
+def _non_finite(node: object, where: tuple = ()) -> Iterator[tuple[tuple, str]]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _non_finite(value, (*where, key))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _non_finite(value, (*where, index))
+    elif isinstance(node, float) and not math.isfinite(node):
+        yield where, f"{node} is not a finite number"
+
+
+def _schema_faults(params: object, schema: dict) -> Iterator[tuple[tuple, str]]:
+    validator = jsonschema.Draft202012Validator(schema)
+    errors = validator.iter_errors(params)
+    for error in sorted(errors, key=lambda e: [str(key) for key in e.absolute_path]):
+        where, value, expected = tuple(error.absolute_path), error.instance, error.validator_value
+        match error.validator:
+            case "additionalProperties":
+                known = error.schema["properties"]
+                for key in value.keys() - known.keys():
+                    yield (*where, key), unknown("key", key, known)
+            case "required":
+                missing = [key for key in expected if key not in value]
+                if error.message.startswith(repr(missing[0])):
+                    yield where, f"missing: {', '.join(missing)}"
+            case "dependentRequired":
+                yield where, f"{error.message}; give both or neither"
+            case "enum":
+                yield where, unknown("value", value, [str(e) for e in expected])
+            case "type":
+                yield where, _type_fault(value, expected)
+            case "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum":
+                bound = {
+                    "minimum": "at least",
+                    "exclusiveMinimum": "more than",
+                    "maximum": "at most",
+                    "exclusiveMaximum": "less than",
+                }[error.validator]
+                yield where, f"{value} is out of range; it must be {bound} {expected}"
+            case "minItems" | "minProperties":
+                yield where, f"{value} is empty; give at least one"
+            case "uniqueItems":
+                twice = next(v for i, v in enumerate(value) if v in value[:i])
+                yield where, f"{twice!r} stands twice"
+            case "pattern":
+                yield (
+                    where,
+                    f"{value!r} is no name; use lower-case letters, digits and _, a letter first",
+                )
+            case _:
+                yield where, error.message
+
+
+def _type_fault(value: object, expected: str) -> str:
+    names = {
+        "object": "a mapping",
+        "array": "a list",
+        "string": "a text",
+        "number": "a number",
+        "integer": "a whole number",
+        "boolean": "true or false",
+    }
+    fault = f"{value!r} is not {names[expected]}"
+    if expected in ("number", "integer") and isinstance(value, str):
+        try:
+            fault += f"; write {float(value)!r} without quotes (YAML wants the point in 1.0e-3)"
+        except ValueError:
+            pass
+    return fault
+
+
+def _name_faults(params: dict) -> Iterator[tuple[tuple, str]]:
+    studies = params["studies"]
+    if params["study"] not in studies:
+        yield ("study",), unknown("study", params["study"], studies)
+    for name, entry in params["datasets"].items():
+        if entry["source"] not in data.SOURCES:
+            yield ("datasets", name, "source"), unknown("source", entry["source"], data.SOURCES)
+    for name, entry in params["noise"].items():
+        if name == "clean":
+            yield ("noise", name), "'clean' always means the true labels; choose another name"
+        if entry["kind"] not in noise.KINDS:
+            yield ("noise", name, "kind"), unknown("kind of noise", entry["kind"], noise.KINDS)
+    known = {
+        "datasets": ("dataset", list(params["datasets"])),
+        "noise": ("noise", ["clean", *params["noise"]]),
+        "backbones": ("backbone", list(models.BACKBONES)),
+        "methods": ("method", method_names()),
+    }
+    for study, entry in studies.items():
+        for key, (what, names) in known.items():
+            for index, name in enumerate(entry[key]):
+                if name not in names:
+                    where = ("studies", study, key, index)
+                    yield where, unknown(what, name, names)
+        training = {**params["training"], **entry.get("training", {})}
+        if training["warmup_epochs"] >= training["epochs"]:
+            yield (
+                ("studies", study, "training"),
+                f"warmup_epochs {training['warmup_epochs']} leaves nothing of the "
+                f"{training['epochs']} epochs",
+            )

@@ -1,0 +1,66 @@
+"""Progress for people: a bar on a terminal, a plain line now and then elsewhere."""
+
+import time
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.progress import Progress as RichProgress
+
+LINES = 10  # at most, where there is no terminal
+
+
+class Progress:
+    """Counts towards a total (None: unknown) of `unit`, as a context manager."""
+
+    def __init__(self, title: str, total: int | None, unit: str, done: int = 0):
+        self.title, self.total, self.unit, self.done = title, total, unit, done
+        self.note = ""
+        self._start, self._begun, self._lines = time.monotonic(), done, 0
+        console = Console()
+        self._bar = None
+        if console.is_terminal:
+            counts = (
+                [DownloadColumn(), TransferSpeedColumn()]
+                if unit == "bytes"
+                else [MofNCompleteColumn()]
+            )
+            self._bar = RichProgress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                *counts,
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=console,
+            )
+            self._task = self._bar.add_task(title, total=total, completed=done, note="")
+
+    def __enter__(self) -> "Progress":
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *exc_info) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        """Count on; `note` is shown behind the count."""
+        self.done += amount
+        if self._bar:
+            self._bar.update(self._task, completed=self.done, note=note)
+        elif self.total and self.done * LINES // self.total > self._lines:
+            self._lines = self.done * LINES // self.total
+            print(f"{self.title}: {self.done:,} of {self.total:,} {self.unit}", end="")
+            print(f", {self._time_left():.0f} s left" if self.done < self.total else "", end="")
+            print(f", {note}" if note else "", flush=True)
+
+    def _time_left(self) -> float:
+        pace = (time.monotonic() - self._start) / max(self.done - self._begun, 1)
+        return pace * (self.total - self.done)

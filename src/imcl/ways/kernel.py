@@ -1,0 +1,35 @@
+"""Way 4, `kernel`: less similarity between convolution kernels.
+
+The paper's own formula is not at hand: these forms are choices. `orthogonal` is the soft
+orthogonality of Bansal et al., "Can We Gain More from Orthogonality Regularizations" (NeurIPS
+2018), on normalised filters. Neither looks at the batch, so the cost does not grow with it.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from imcl.ways.parts import Parts
+
+
+def loss(options: dict, parts: Parts) -> Tensor:
+    """The variant's loss, mean over the convolutions with k > 1."""
+    measure = cosine if options["variant"] == "cosine" else orthogonal
+    return sum(measure(kernel) for kernel in parts.kernels) / len(parts.kernels)
+
+
+def cosine(kernel: Tensor) -> Tensor:
+    """Mean squared off-diagonal cosine between the flattened filters, in 0..1.
+
+    Args:
+        kernel: (O, I, k, k), O >= 2 filters.
+    """
+    filters = len(kernel)
+    return orthogonal(kernel) / (filters * (filters - 1))
+
+
+def orthogonal(kernel: Tensor) -> Tensor:
+    """||W W^T - I||_F^2 on the row-normalised matrix W (O, I k k) of the filters."""
+    rows = F.normalize(kernel.flatten(1), dim=1)
+    gram = rows @ rows.T
+    return (gram - torch.eye(len(gram), dtype=gram.dtype, device=gram.device)).square().sum()

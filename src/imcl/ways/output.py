@@ -1,0 +1,103 @@
+"""Way 1, `output`: consistency of the output layer.
+
+Song and Chai, "Collaborative Learning for Deep Neural Networks" (NeurIPS 2018, arXiv 1805.11761),
+let several heads teach each other by their mean softened prediction. Here the heads are parts of
+one network. The paper's own formula is not at hand: this form is a choice.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from imcl.errors import ImclError
+from imcl.ways.parts import Parts
+
+
+def loss(options: dict, parts: Parts) -> Tensor:
+    """The consistency of the parts' logits at the options' temperature."""
+    return consistency(parts.logits, options["temperature"])
+
+
+def consistency(logits: Tensor, temperature: float) -> Tensor:
+    """(1/K) sum_k T^2 KL(q_k || p_T(z_k)), q_k = p_T(mean of the other parts' logits).
+
+    No gradient flows through the targets q_k.
+
+    Args:
+        logits: (K, N, classes), K >= 2 parts.
+        temperature: T > 0; p_T(z) = softmax(z / T).
+
+    Returns:
+        A scalar: nats times T^2, mean over parts and samples.
+    """
+    parts, samples, _ = logits.shape
+    others = (logits.sum(0, keepdim=True) - logits) / (parts - 1)
+    log_q = F.log_softmax(others.detach() / temperature, dim=2)
+    log_p = F.log_softmax(logits / temperature, dim=2)
+    divergence = F.kl_div(log_p, log_q, reduction="sum", log_target=True)
+    return divergence * (temperature**2 / (parts * samples))
+
+
+def part_logits(
+    options: dict,
+    features: Tensor,
+    classifier: nn.Module,
+    views: int,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """The logits (K, N, classes) of the K parts that the variant makes of the last stage.
+
+    Args:
+        options: variant, parts and, for `dropout`, dropout_rate.
+        features: F_S, (V * B, D, H, W).
+        classifier: from (N, D) to (N, classes).
+        views: V.
+        generator: the random stream of masks and splits, on the features' device.
+
+    Raises:
+        ImclError: `spatial` on a map with fewer positions than parts.
+    """
+    variant, parts = options["variant"], options["parts"]
+    if variant == "spatial":
+        pooled = _spatial(features, parts, generator)
+    else:
+        pooled = features.mean((2, 3))
+        if variant == "augment":
+            return classifier(pooled).unflatten(0, (views, -1))
+        if variant == "dropout":
+            pooled = _dropout(pooled, parts, options["dropout_rate"], generator)
+        else:
+            pooled = _channel(pooled, parts, generator)
+    return classifier(pooled.flatten(0, 1)).unflatten(0, (parts, -1))
+
+
+def _dropout(pooled: Tensor, parts: int, rate: float, generator) -> Tensor:
+    """K dropout masks on h (N, D), one pass through the trunk: (K, N, D)."""
+    shape = (parts, *pooled.shape)
+    keep = torch.rand(shape, generator=generator, device=pooled.device) >= rate
+    return pooled * keep / (1 - rate)
+
+
+def _channel(pooled: Tensor, parts: int, generator) -> Tensor:
+    """K disjoint random groups of h's channels, rescaled to its size: (K, N, D)."""
+    channels = pooled.shape[1]
+    order = torch.randperm(channels, generator=generator, device=pooled.device)
+    group = torch.empty_like(order)
+    group[order] = torch.arange(channels, device=pooled.device) % parts
+    mask = F.one_hot(group, parts).T.to(pooled.dtype)  # (K, D)
+    mask = mask * (channels / mask.sum(1, keepdim=True).clamp(min=1))
+    return pooled * mask[:, None]
+
+
+def _spatial(features: Tensor, parts: int, generator) -> Tensor:
+    """The positions of the last map (N, D, H, W) in K random parts, each averaged: (K, N, D)."""
+    positions = features.shape[2] * features.shape[3]
+    if positions < parts:
+        height, width = features.shape[2:]
+        raise ImclError(
+            f"ways.output: variant 'spatial' cannot split the last {height} x {width} map into "
+            f"{parts} parts; take another variant, fewer parts or larger images"
+        )
+    order = torch.randperm(positions, generator=generator, device=features.device)
+    flat = features.flatten(2)
+    return torch.stack([flat[:, :, part].mean(2) for part in order.tensor_split(parts)])

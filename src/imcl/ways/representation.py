@@ -1,0 +1,50 @@
+"""Way 3, `representation`: less similarity between the channels of a representation.
+
+The paper's own formula is not at hand: this form is a choice. It is that of Cogswell et al.,
+"Reducing Overfitting in Deep Networks by Decorrelating Representations" (ICLR 2016), with
+correlations in place of covariances, so that a smaller activation is no way out.
+"""
+
+import torch
+from torch import Tensor
+
+from imcl.ways.parts import Parts
+
+# A channel whose mean square is below this counts as idle: dividing by less would blow its
+# gradient up.
+LEAST_SQUARE = 1e-8
+
+
+def loss(options: dict, parts: Parts) -> Tensor:
+    """The redundancy of the stages' channels, mean over stages."""
+    centred = options["variant"] == "correlation"
+    return sum(redundancy(stage, centred) for stage in parts.features) / len(parts.features)
+
+
+def redundancy(stage: Tensor, centred: bool) -> Tensor:
+    """Mean squared off-diagonal correlation (or cosine) between the channels over (N, H, W).
+
+    Args:
+        stage: (N, C, H, W), C >= 2.
+        centred: True for correlations, False for cosines.
+
+    Returns:
+        A scalar in 0..1. A channel that is constant (or zero) counts as unlike every other.
+    """
+    channels = stage.transpose(0, 1).flatten(1)
+    if centred:
+        channels = channels - channels.mean(1, keepdim=True)
+    return mean_squared_off_diagonal(channels @ channels.T / channels.shape[1])
+
+
+def mean_squared_off_diagonal(products: Tensor) -> Tensor:
+    """Mean over i != j of P_ij^2 / (P_ii P_jj).
+
+    Args:
+        products: P, (C, C), the mean products of C >= 2 channels (their covariances, if centred).
+    """
+    count = len(products)
+    scale = products.diagonal().clamp(min=LEAST_SQUARE).rsqrt()
+    cosines = products * scale[:, None] * scale
+    off_diagonal = cosines - torch.diag(cosines.diagonal())
+    return off_diagonal.square().sum() / (count * (count - 1))
