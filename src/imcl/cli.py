@@ -3,7 +3,6 @@
 import argparse
 import json
 import sys
-from pathlib import Path
 
 import imcl
 from imcl.errors import ImclError, UsageError, unknown
@@ -38,24 +37,30 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(function, name: str, summary: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=summary, description=summary)
-        sub.add_argument("--params", default="params.yaml", metavar="FILE", help="the parameters")
         sub.set_defaults(run=function)
         return sub
 
+    def with_params(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        sub.add_argument("--params", default="params.yaml", metavar="FILE", help="the parameters")
+        return sub
+
     def with_study(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        with_params(sub)
         sub.add_argument("--study", help="a study instead of the one params.yaml chooses")
         return sub
 
     plan = with_study(command(_plan, "plan", "List the cells of a study and what is done."))
     plan.add_argument("--json", action="store_true", help="as a JSON list")
 
-    fetch = command(_fetch, "fetch", "Download a dataset's archives and check them.")
+    fetch = with_params(command(_fetch, "fetch", "Download a dataset's archives and check them."))
     fetch.add_argument("dataset", help="a dataset or source, such as cifar10")
 
-    prepare = command(_prepare, "prepare", "Convert a dataset to arrays with statistics and hash.")
+    prepare = with_params(
+        command(_prepare, "prepare", "Convert a dataset to arrays with statistics and hash.")
+    )
     prepare.add_argument("dataset", help="a dataset of params.yaml")
 
-    noise = command(_noise, "noise", "Draw a dataset's noisy labels.")
+    noise = with_params(command(_noise, "noise", "Draw a dataset's noisy labels."))
     noise.add_argument("dataset", help="a dataset of params.yaml")
     noise.add_argument("noise", help="a noise of params.yaml")
 
@@ -63,6 +68,15 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("cell", help="a cell as `imcl plan` prints it")
     train.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     train.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+
+    summary = with_study(command(_summary, "summary", "Gather a study's records into one file."))
+    summary.add_argument("--partial", action="store_true", help="go on without missing records")
+
+    tables = command(_tables, "tables", "Write the tables of the summary, and print the main ones.")
+    tables.add_argument("--all", action="store_true", help="print all of them")
+
+    command(_figures, "figures", "Draw the figures of the summary.")
+    command(_paper, "paper", "Typeset the paper from tables and figures.")
     return parser
 
 
@@ -127,7 +141,9 @@ def _noise(arguments: argparse.Namespace) -> None:
     loaded = _load(arguments)
     dataset = _dataset(arguments, loaded)
     if arguments.noise not in loaded["noise"]:
-        raise UsageError(f"{arguments.params}: {unknown('noise', arguments.noise, loaded['noise'])}")
+        raise UsageError(
+            f"{arguments.params}: {unknown('noise', arguments.noise, loaded['noise'])}"
+        )
     if not dataset.path.exists():
         raise ImclError(f"{dataset.path}: missing; run `imcl prepare {dataset.name}` first")
     noise = grid.Noise(arguments.noise, loaded["noise"][arguments.noise], dataset)
@@ -148,6 +164,43 @@ def _train(arguments: argparse.Namespace) -> None:
     record = experiment.run(cell, arguments.device, arguments.threads)
     accuracy = ", ".join(f"{run['final']['accuracy']:.2%}" for run in record["runs"])
     print(f"{cell.record}: test accuracy by seed {accuracy}")
+
+
+def _summary(arguments: argparse.Namespace) -> None:
+    from imcl.report import SUMMARY, summary
+
+    made = summary.write(_load(arguments), arguments.partial)
+    print(f"{SUMMARY}: {len(made['cells'])} of {made['planned']} cells of study {made['study']}")
+
+
+def _tables(arguments: argparse.Namespace) -> None:
+    from imcl.report import tables
+
+    for table in tables.write(_read_summary()):
+        if arguments.all or table.name.startswith("accuracy"):
+            print(tables.markdown(table))
+
+
+def _figures(arguments: argparse.Namespace) -> None:
+    from imcl.report import figures
+
+    for path in figures.write(_read_summary()):
+        print(path)
+
+
+def _paper(arguments: argparse.Namespace) -> None:
+    from imcl.report import paper
+
+    print(paper.write())
+
+
+def _read_summary() -> dict:
+    from imcl.files import read_json
+    from imcl.report import SUMMARY
+
+    if not SUMMARY.exists():
+        raise ImclError(f"{SUMMARY}: missing; run `imcl summary` first")
+    return read_json(SUMMARY)
 
 
 def _decimals(values: list[float]) -> str:

@@ -15,9 +15,7 @@ BINS = 15
 
 
 @torch.no_grad()
-def predict(
-    model: Backbone, images: Tensor, mean: Tensor, std: Tensor, precision: str
-) -> Tensor:
+def predict(model: Backbone, images: Tensor, mean: Tensor, std: Tensor, precision: str) -> Tensor:
     """Logits, float32 (N, classes), of uint8 images (N, H, W, C), in evaluation mode."""
     model.eval()
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):

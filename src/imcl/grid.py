@@ -152,6 +152,11 @@ def cells(params: dict, study: str | None = None) -> list[Cell]:
     ]
 
 
+def study_digest(planned: list[Cell]) -> str:
+    """The digest of a study: of its cells' digests."""
+    return digest([cell.digest for cell in planned])
+
+
 def find(params: dict, name: str) -> Cell:
     """The cell of the chosen study with this name or key.
 

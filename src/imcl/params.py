@@ -7,6 +7,7 @@ and value, all of them at once.
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
 
@@ -168,10 +169,8 @@ def _type_fault(value: object, expected: str) -> str:
     }
     fault = f"{value!r} is not {names[expected]}"
     if expected in ("number", "integer") and isinstance(value, str):
-        try:
+        with suppress(ValueError):
             fault += f"; write {float(value)!r} without quotes (YAML wants the point in 1.0e-3)"
-        except ValueError:
-            pass
     return fault
 
 

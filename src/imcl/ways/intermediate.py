@@ -50,7 +50,9 @@ def attention(shallow: Tensor, deep: Tensor) -> Tensor:
         deep: (N, C_t, H_t, W_t), of a grid no larger.
     """
     size = deep.shape[2:]
-    maps = [F.adaptive_avg_pool2d(stage.square().mean(1), size).flatten(1) for stage in (shallow, deep)]
+    maps = [
+        F.adaptive_avg_pool2d(stage.square().mean(1), size).flatten(1) for stage in (shallow, deep)
+    ]
     a, b = (F.normalize(m, dim=1) for m in maps)
     return (a - b).square().sum(1).mean()
 

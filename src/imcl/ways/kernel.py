@@ -30,6 +30,7 @@ def cosine(kernel: Tensor) -> Tensor:
 
 def orthogonal(kernel: Tensor) -> Tensor:
     """||W W^T - I||_F^2 on the row-normalised matrix W (O, I k k) of the filters."""
-    rows = F.normalize(kernel.flatten(1), dim=1)
+    # In channels-last memory this order of the elements is a view; the result is the same.
+    rows = F.normalize(kernel.permute(0, 2, 3, 1).flatten(1), dim=1)
     gram = rows @ rows.T
     return (gram - torch.eye(len(gram), dtype=gram.dtype, device=gram.device)).square().sum()

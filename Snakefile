@@ -1,0 +1,19 @@
+# From params.yaml to the paper. The rules stand in workflow/rules, one file a phase; what they run
+# is `imcl`, which works without Snakemake too.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        TABLES,
+        FIGURES,
+        PAPER,

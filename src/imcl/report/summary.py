@@ -1,0 +1,190 @@
+"""Gathers the records of a study into one summary: every figure that the report shows.
+
+The records are those of the planned cells, never a glob: what was removed from params.yaml stays
+on disk and out of the tables.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+
+from imcl import grid, stats
+from imcl.errors import ImclError
+from imcl.files import read_json, write_json, write_text
+from imcl.params import method_ways
+from imcl.report import CURVES, METRICS, SUMMARY
+
+SIGNIFICANCE = 0.05
+
+
+def write(params: dict, partial: bool = False) -> dict:
+    """Write summary.json, metrics.json (for `dvc metrics`) and curves.csv (for `dvc plots`).
+
+    Args:
+        params: checked parameters.
+        partial: leave out cells without a record instead of refusing.
+
+    Raises:
+        ImclError: a record is missing, damaged, or of other data than the others.
+    """
+    cells = grid.cells(params)
+    records = _read(cells, partial)
+    summary = summarise(params, cells, records)
+    write_json(SUMMARY, summary)
+    write_json(METRICS, {row["cell"]: _headline(row) for row in summary["cells"]})
+    write_text(CURVES, _curves(records))
+    return summary
+
+
+def summarise(params: dict, cells: Sequence[grid.Cell], records: dict[str, dict]) -> dict:
+    """The summary of a study from the records by cell name."""
+    rows = [_row(cell, records[cell.name]) for cell in cells if cell.name in records]
+    _compare(rows)
+    used = {way for cell in cells for way in method_ways(cell.method)}
+    plan = params["studies"][params["study"]]
+    any_record = next(iter(records.values()), None)
+    return {
+        "study": params["study"],
+        "digest": grid.study_digest(cells),
+        "planned": len(cells),
+        "axes": {key: plan[key] for key in ("datasets", "noise", "backbones", "methods", "seeds")},
+        "width": plan["width"],
+        "training": cells[0].config["training"],
+        "ways": {way: _way_options(cells, way) for way in params["ways"] if way in used},
+        "code": any_record and any_record["code"],
+        "environment": any_record and any_record["environment"],
+        "data": {r["dataset"]["name"]: r["dataset"] for r in records.values()},
+        "noise": {
+            f"{cell.dataset.name} {cell.noise.name}": {
+                **cell.noise.config,
+                **records[cell.name]["noise"],
+            }
+            for cell in cells
+            if cell.noise and cell.name in records
+        },
+        "cells": rows,
+    }
+
+
+def _read(cells: Sequence[grid.Cell], partial: bool) -> dict[str, dict]:
+    missing = [cell.name for cell in cells if not cell.record.exists()]
+    if missing and not partial:
+        raise ImclError(
+            f"{len(missing)} of {len(cells)} cells have no record yet ({missing[0]}, ...); run "
+            "`snakemake --cores all`, or add --partial to go on without them"
+        )
+    records: dict[str, dict] = {}
+    hashes: dict[tuple, tuple] = {}
+    for cell in cells:
+        if cell.name in missing:
+            continue
+        record = _read_record(cell)
+        for what, value in (
+            (("dataset", cell.dataset.name), record["dataset"]["sha256"]),
+            (("noise", cell.dataset.name, cell.config["noise"]["name"]), record["noise"]["sha256"]),
+        ):
+            first, seen = hashes.setdefault(what, (cell.record, value))
+            if seen != value:
+                raise ImclError(
+                    f"{cell.record} and {first} were trained on different data "
+                    f"({' '.join(what)}); delete the one that is out of date"
+                )
+        records[cell.name] = record
+    return records
+
+
+def _read_record(cell: grid.Cell) -> dict:
+    try:
+        record = read_json(cell.record)
+        whole = record["digest"] == cell.digest == grid.digest(record["config"])
+    except (ValueError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise ImclError(f"{cell.record}: damaged or changed by hand; delete it and run again")
+    return record
+
+
+def _row(cell: grid.Cell, record: dict) -> dict:
+    """Values by seed and their estimates, for each metric."""
+    runs = record["runs"]
+    values = {metric: [run["final"][metric] for run in runs] for metric in runs[0]["final"]}
+    values["oracle_accuracy"] = [run["oracle"]["accuracy"] for run in runs]
+    return {
+        "cell": cell.name,
+        "digest": cell.digest,
+        "dataset": cell.dataset.name,
+        "noise": cell.config["noise"]["name"],
+        "backbone": cell.backbone,
+        "method": cell.method,
+        "realised_rate": record["noise"]["realised_rate"],
+        "parameters": runs[0]["parameters"],
+        "seconds": stats.estimate([cost["seconds"] for cost in record["cost"]])._asdict(),
+        "values": values,
+        "estimates": {metric: stats.estimate(v)._asdict() for metric, v in values.items()},
+        "history": _mean_history(runs),
+    }
+
+
+def _compare(rows: list[dict]) -> None:
+    """Add to each row its accuracy difference to base, paired by seed.
+
+    The p-values are Holm-corrected over the comparisons of a dataset: those of one table.
+    """
+    bases = {_setting(row): row for row in rows if row["method"] == "base"}
+    families: dict[str, list[dict]] = {}
+    for row in rows:
+        base = bases.get(_setting(row))
+        if base is None or row is base:
+            continue
+        mine, theirs = row["values"]["accuracy"], base["values"]["accuracy"]
+        difference = stats.estimate([a - b for a, b in zip(mine, theirs, strict=True)])
+        row["difference"] = {**difference._asdict(), "p": stats.paired_p(mine, theirs)}
+        families.setdefault(row["dataset"], []).append(row["difference"])
+    for family in families.values():
+        for entry, p in zip(family, stats.holm([entry["p"] for entry in family]), strict=True):
+            entry["p_holm"] = p
+            entry["significant"] = p is not None and p < SIGNIFICANCE
+
+
+def _setting(row: dict) -> tuple:
+    return row["dataset"], row["noise"], row["backbone"]
+
+
+def _way_options(cells: Sequence[grid.Cell], way: str) -> dict:
+    return next(c.config["ways"][way] for c in cells if way in c.config["ways"])
+
+
+def _mean_history(runs: list[dict]) -> list[dict]:
+    """Epoch by epoch, means over the seeds; test accuracy where it was measured."""
+    history = []
+    for entries in zip(*(run["history"] for run in runs), strict=True):
+        point = {"epoch": entries[0]["epoch"]}
+        point["train_accuracy"] = sum(e["train_accuracy"] for e in entries) / len(entries)
+        if "test" in entries[0]:
+            point["test_accuracy"] = sum(e["test"]["accuracy"] for e in entries) / len(entries)
+        history.append(point)
+    return history
+
+
+def _headline(row: dict) -> dict:
+    """What `dvc metrics` shows of a cell: accuracy in percent, the difference in points."""
+    estimates = row["estimates"]
+    shown = {"accuracy": round(100 * estimates["accuracy"]["mean"], 3)}
+    if "difference" in row:
+        shown["difference"] = round(100 * row["difference"]["mean"], 3)
+    return shown | {name: round(estimates[name]["mean"], 4) for name in ("nll", "ece")}
+
+
+def _curves(records: dict[str, dict]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["dataset", "noise", "backbone", "method", "epoch", "train_accuracy", "test_accuracy"]
+    )
+    for record in records.values():
+        config = record["config"]
+        names = [config["dataset"]["name"], config["noise"]["name"], config["backbone"]["name"]]
+        for point in _mean_history(record["runs"]):
+            if "test_accuracy" in point:
+                writer.writerow([*names, config["method"], *point.values()])
+    return text.getvalue()

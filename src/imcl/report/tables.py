@@ -1,0 +1,279 @@
+"""The tables of a study: built once, rendered as LaTeX by Jinja and as Markdown by tabulate."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import jinja2
+from tabulate import tabulate
+
+from imcl.files import write_text
+from imcl.report import BUILD, TEMPLATES
+
+MISSING = "–"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of a table: its text, and whether it is set in bold."""
+
+    text: str
+    bold: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: `groups` are blocks of rows, set apart by a rule."""
+
+    name: str
+    caption: str
+    header: list[str]
+    groups: list[list[list[Entry]]] = field(default_factory=list)
+
+
+def write(summary: dict) -> list[Table]:
+    """Write every table as tables/NAME.tex and tables/NAME.md, and results.tex and numbers.tex."""
+    tables = build(summary)
+    folder = BUILD / "tables"
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {table.name for table in tables}
+    for old in folder.iterdir():  # of another study
+        if old.stem not in names:
+            old.unlink()
+    latex = environment()
+    for table in tables:
+        template = latex.get_template("table.tex.j2")
+        write_text(folder / f"{table.name}.tex", template.render(table=table))
+        write_text(folder / f"{table.name}.md", markdown(table))
+    for name in ("numbers", "results"):
+        text = latex.get_template(f"{name}.tex.j2").render(summary=summary, tables=tables)
+        write_text(BUILD / f"{name}.tex", text)
+    return tables
+
+
+def environment() -> jinja2.Environment:
+    """Jinja for LaTeX: <<value>>, <%statement%>, <#comment#>, and every value escaped."""
+    latex = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        variable_start_string="<<",
+        variable_end_string=">>",
+        block_start_string="<%",
+        block_end_string="%>",
+        comment_start_string="<#",
+        comment_end_string="#>",
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=lambda value: escape(value) if isinstance(value, str) else value,
+        autoescape=False,
+    )
+    latex.filters["percent"] = lambda share: f"{100 * share:.1f} %"
+    return latex
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "–": "--",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "−": "$-$",
+    "<": "$<$",
+    ">": "$>$",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{character: "\\" + character for character in "&%$#_{}"},
+}
+
+
+def escape(text: str) -> str:
+    """A text as LaTeX shows it letter by letter."""
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def markdown(table: Table) -> str:
+    """The table as Markdown, its caption below."""
+    rows = [
+        [f"**{entry.text}**" if entry.bold else entry.text for entry in row]
+        for group in table.groups
+        for row in group
+    ]
+    grid = tabulate(rows, table.header, tablefmt="github", disable_numparse=True)
+    return f"{grid}\n\n{table.caption}\n"
+
+
+def build(summary: dict) -> list[Table]:
+    """All tables of a summary, those of each dataset first."""
+    tables = []
+    for dataset in summary["axes"]["datasets"]:
+        tables += [
+            _accuracy(summary, dataset),
+            _difference(summary, dataset),
+            _oracle(summary, dataset),
+            _calibration(summary, dataset),
+            _redundancy(summary, dataset),
+            _cost(summary, dataset),
+        ]
+    return [*tables, _data(summary), _settings(summary)]
+
+
+def number(estimate: dict, scale: float = 1, digits: int = 1, signed: bool = False) -> str:
+    """An estimate as `mean ± half-width`; without an interval where one seed gives none."""
+    mean = f"{scale * estimate['mean']:{'+' if signed else ''}.{digits}f}".replace("-", "−")
+    if estimate["half_width"] is None:
+        return mean
+    return f"{mean} ± {scale * estimate['half_width']:.{digits}f}"
+
+
+Show = Callable[[dict], Entry | None]
+
+
+def _by_method(
+    summary: dict, dataset: str, name: str, caption: str, columns: list[tuple[str, Show]]
+) -> Table:
+    """Rows: backbone and method. Columns: each noise with each of `columns`."""
+    axes = summary["axes"]
+    rows = {(r["dataset"], r["noise"], r["backbone"], r["method"]): r for r in summary["cells"]}
+    header = ["backbone", "method"]
+    for noise in axes["noise"]:
+        header += [f"{noise} {title}".strip() for title, _ in columns]
+    groups = []
+    for backbone in axes["backbones"]:
+        group = []
+        for method in axes["methods"]:
+            line = [Entry(backbone), Entry(method)]
+            for noise in axes["noise"]:
+                row = rows.get((dataset, noise, backbone, method))
+                for _, show in columns:
+                    line.append((row and show(row)) or Entry(MISSING))
+            group.append(line)
+        groups.append(group)
+    seeds = len(axes["seeds"])
+    protocol = f"n = {seeds} seeds" + (", mean ± 95 % t-interval" if seeds > 1 else "")
+    return Table(f"{name}-{dataset}", f"{caption} {dataset}, {protocol}.", header, groups)
+
+
+def _metric(metric: str, scale: float = 1, digits: int = 1) -> Show:
+    return lambda row: Entry(number(row["estimates"][metric], scale, digits))
+
+
+def _accuracy(summary: dict, dataset: str) -> Table:
+    best: dict[tuple, dict] = {}
+    for row in summary["cells"]:
+        setting = (row["dataset"], row["noise"], row["backbone"])
+        if setting not in best or _mean(row) > _mean(best[setting]):
+            best[setting] = row
+
+    def show(row: dict) -> Entry:
+        is_best = best[row["dataset"], row["noise"], row["backbone"]] is row
+        significant = row.get("difference", {}).get("significant", False)
+        return Entry(number(row["estimates"]["accuracy"], 100), is_best and significant)
+
+    caption = (
+        "Test accuracy (%) at the last epoch. Bold: the best method, where it differs from base "
+        "(paired by seed, Holm-corrected p < 0.05)."
+    )
+    return _by_method(summary, dataset, "accuracy", caption, [("", show)])
+
+
+def _mean(row: dict) -> float:
+    return row["estimates"]["accuracy"]["mean"]
+
+
+def _difference(summary: dict, dataset: str) -> Table:
+    def difference(row: dict) -> Entry | None:
+        if "difference" not in row:
+            return None
+        return Entry(number(row["difference"], 100, signed=True), row["difference"]["significant"])
+
+    def p_value(row: dict) -> Entry | None:
+        p = row.get("difference", {}).get("p_holm")
+        return None if p is None else Entry("< 0.001" if p < 0.001 else f"{p:.3f}")
+
+    caption = (
+        "Difference to base in points of test accuracy, paired by seed; p from the paired t-test, "
+        "Holm-corrected over the table. Bold: p < 0.05."
+    )
+    columns = [("", difference), ("p", p_value)]
+    return _by_method(summary, dataset, "difference", caption, columns)
+
+
+def _oracle(summary: dict, dataset: str) -> Table:
+    caption = (
+        "Oracle: test accuracy (%) at the epoch that the test set itself would choose. No method "
+        "can be used this way; it shows what the last epoch lost."
+    )
+    columns = [("", _metric("oracle_accuracy", 100))]
+    return _by_method(summary, dataset, "oracle", caption, columns)
+
+
+def _calibration(summary: dict, dataset: str) -> Table:
+    caption = "Negative log-likelihood (nats) and expected calibration error (15 bins, %)."
+    columns = [("NLL", _metric("nll", 1, 2)), ("ECE", _metric("ece", 100))]
+    return _by_method(summary, dataset, "calibration", caption, columns)
+
+
+def _redundancy(summary: dict, dataset: str) -> Table:
+    caption = (
+        "Redundancy: mean squared off-diagonal correlation between channels (on the test images) "
+        "and cosine between kernels, both × 1000."
+    )
+    columns = [
+        ("channels", _metric("channel_correlation", 1000)),
+        ("kernels", _metric("kernel_cosine", 1000)),
+    ]
+    return _by_method(summary, dataset, "redundancy", caption, columns)
+
+
+def _cost(summary: dict, dataset: str) -> Table:
+    bases = {
+        (row["noise"], row["backbone"]): row["seconds"]["mean"]
+        for row in summary["cells"]
+        if row["method"] == "base" and row["dataset"] == dataset
+    }
+
+    def time(row: dict) -> Entry | None:
+        base = bases.get((row["noise"], row["backbone"]))
+        return Entry(f"{row['seconds']['mean'] / base:.2f}") if base else None
+
+    caption = (
+        "Cost: parameters of the network, and time of a whole run relative to base's, as it came "
+        "out beside whatever else the machine did."
+    )
+    columns = [
+        ("parameters", lambda row: Entry(f"{row['parameters']:,}")),
+        ("time", time),
+    ]
+    return _by_method(summary, dataset, "cost", caption, columns)
+
+
+def _data(summary: dict) -> Table:
+    header = ["dataset", "noise", "training", "test", "nominal rate", "realised rate", "SHA-256"]
+    lines = []
+    for name, data in summary["data"].items():
+        sizes = [Entry(f"{data['n_train']:,}"), Entry(f"{data['n_test']:,}")]
+        clean = data["sha256"]["train_labels"][:12]
+        lines.append(
+            [Entry(name), Entry("clean"), *sizes, Entry(MISSING), Entry(MISSING), Entry(clean)]
+        )
+        for key, noise in summary["noise"].items():
+            dataset, label = key.split(" ")
+            if dataset == name:
+                rates = [noise["nominal_rate"], noise["realised_rate"]]
+                shares = [Entry(f"{100 * rate:.2f} %") for rate in rates]
+                digest = Entry(noise["sha256"][:12])
+                lines.append([Entry(name), Entry(label), *sizes, *shares, digest])
+    caption = "Data and labels: images, nominal and realised noise, hash of the training labels."
+    return Table("data", caption, header, [lines])
+
+
+def _settings(summary: dict) -> Table:
+    groups = [[[Entry("backbone"), Entry("width"), Entry(str(summary["width"]))]]]
+    groups.append([_setting("training", *item) for item in summary["training"].items()])
+    for way, options in summary["ways"].items():
+        groups.append([_setting(way, *item) for item in options.items()])
+    caption = "Every setting of the study. All of them are choices of this reproduction."
+    return Table("settings", caption, ["part", "setting", "value"], groups)
+
+
+def _setting(part: str, key: str, value: object) -> list[Entry]:
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return [Entry(part), Entry(key), Entry(text)]

@@ -1,0 +1,46 @@
+# What the rules share: the checked parameters and the grid, both from imcl.
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from imcl import grid, params
+from imcl.data import SOURCES
+from imcl.errors import UsageError, unknown
+from imcl.report import BUILD, CURVES, METRICS, SUMMARY, TEMPLATES
+from imcl.report.paper import HINT, can_build
+
+try:
+    for key in config:
+        if key != "study":
+            raise UsageError(
+                f"--config {unknown('key', key, ['study'])}; all else is set in params.yaml"
+            )
+    PARAMS = params.load("params.yaml", config.get("study"))
+except UsageError as error:
+    raise WorkflowError(str(error))
+
+STUDY = PARAMS["study"]
+CELLS = {cell.key: cell for cell in grid.cells(PARAMS)}
+DATASETS = {cell.dataset.folder.name: cell.dataset for cell in CELLS.values()}
+NOISES = {str(cell.noise.path): cell.noise for cell in CELLS.values() if cell.noise}
+ARCHIVES = {
+    archive.name: source for source, archives in SOURCES.items() for archive in archives
+}
+
+TABLES = [BUILD / "tables", BUILD / "numbers.tex", BUILD / "results.tex"]
+FIGURES = [BUILD / "figures"]
+PAPER = [BUILD / "paper.pdf"] if can_build() else []
+
+# The rules run `python -m imcl`: with the interpreter that runs Snakemake, unless a deployment
+# method puts its own first, and with the code of this checkout.
+os.environ.update(
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]),
+    PYTHONPATH=str(Path("src").resolve()),
+)
+
+
+onsuccess:
+    if not PAPER:
+        print(HINT)

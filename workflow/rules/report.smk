@@ -1,0 +1,73 @@
+# From records to tables, figures and the paper.
+
+
+rule summary:
+    input:
+        rules.records.input,
+    output:
+        SUMMARY,
+        METRICS,
+        CURVES,
+    log:
+        "logs/summary.log",
+    conda:
+        "../envs/imcl.yaml"
+    params:
+        study=STUDY,
+        # Another study over the same records is another summary.
+        digest=grid.study_digest(list(CELLS.values())),
+    message:
+        "summarise study {params.study}"
+    shell:
+        "python -m imcl summary --study {params.study:q} > {log:q} 2>&1"
+
+
+rule tables:
+    input:
+        SUMMARY,
+        expand(TEMPLATES / "{name}.tex.j2", name=["table", "numbers", "results"]),
+        "src/imcl/report/tables.py",
+    output:
+        directory(TABLES[0]),
+        TABLES[1:],
+    log:
+        "logs/tables.log",
+    conda:
+        "../envs/imcl.yaml"
+    message:
+        "render the tables"
+    shell:
+        "python -m imcl tables 2> {log:q}"
+
+
+rule figures:
+    input:
+        SUMMARY,
+        "src/imcl/report/figures.py",
+    output:
+        directory(FIGURES),
+    log:
+        "logs/figures.log",
+    conda:
+        "../envs/imcl.yaml"
+    message:
+        "draw the figures"
+    shell:
+        "python -m imcl figures > {log:q} 2>&1"
+
+
+rule paper:
+    input:
+        TABLES,
+        FIGURES,
+        "paper/main.tex",
+    output:
+        BUILD / "paper.pdf",
+    log:
+        "logs/paper.log",
+    conda:
+        "../envs/imcl.yaml"
+    message:
+        "typeset the paper"
+    shell:
+        "python -m imcl paper > {log:q} 2>&1"
