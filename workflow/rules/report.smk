@@ -37,7 +37,7 @@ rule tables:
     message:
         "render the tables"
     shell:
-        "python -m imcl tables 2> {log:q}"
+        "python -m imcl tables > {log:q} 2>&1"
 
 
 rule figures:

@@ -9,6 +9,7 @@ matplotlib.use("Agg")  # before pyplot: there is no screen in a pipeline
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from imcl.files import atomic
 from imcl.params import method_ways
@@ -77,6 +78,7 @@ def error_per_method(summary: dict, dataset: str) -> Figure:
                 axes.axvline(error, color=colour, linewidth=0.7, linestyle=":")
         axes.set_yticks(range(len(methods)), methods)
         axes.set_ylim(len(methods) - 0.5, -0.5)
+        axes.set_xlim(max(axes.get_xlim()[0], 0), min(axes.get_xlim()[1], 100))
         axes.set_xlabel("test error (%)")
     return figure
 
@@ -97,6 +99,7 @@ def learning_curves(summary: dict, dataset: str) -> Figure:
                 label=method,
                 linewidth=1,
             )
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch")
         axes.set_ylabel("test accuracy (%)")
     _legend(figure, panels[0][0])
@@ -136,6 +139,8 @@ def accuracy_against_noise(summary: dict, dataset: str) -> Figure | None:
             )
         axes.set_title(backbone, fontsize=8)
         axes.set_xlabel("realised noise rate (%)")
+    lowest, highest = grid[0, 0].get_ylim()
+    grid[0, 0].set_ylim(max(lowest, 0), min(highest, 101))
     grid[0, 0].set_ylabel("test accuracy (%)")
     _legend(figure, grid[0, 0])
     return figure

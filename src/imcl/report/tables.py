@@ -127,12 +127,17 @@ Show = Callable[[dict], Entry | None]
 
 
 def _by_method(
-    summary: dict, dataset: str, name: str, caption: str, columns: list[tuple[str, Show]]
+    summary: dict,
+    dataset: str,
+    name: str,
+    caption: str,
+    columns: list[tuple[str, Show]],
+    leading: tuple[str, Show] | None = None,
 ) -> Table:
-    """Rows: backbone and method. Columns: each noise with each of `columns`."""
+    """Rows: backbone and method. Columns: `leading`, then each noise with each of `columns`."""
     axes = summary["axes"]
     rows = {(r["dataset"], r["noise"], r["backbone"], r["method"]): r for r in summary["cells"]}
-    header = ["backbone", "method"]
+    header = ["backbone", "method"] + ([leading[0]] if leading else [])
     for noise in axes["noise"]:
         header += [f"{noise} {title}".strip() for title, _ in columns]
     groups = []
@@ -140,15 +145,18 @@ def _by_method(
         group = []
         for method in axes["methods"]:
             line = [Entry(backbone), Entry(method)]
-            for noise in axes["noise"]:
-                row = rows.get((dataset, noise, backbone, method))
+            found = [rows.get((dataset, noise, backbone, method)) for noise in axes["noise"]]
+            if leading:
+                row = next(filter(None, found), None)
+                line.append((row and leading[1](row)) or Entry(MISSING))
+            for row in found:
                 for _, show in columns:
                     line.append((row and show(row)) or Entry(MISSING))
             group.append(line)
         groups.append(group)
     seeds = len(axes["seeds"])
-    protocol = f"n = {seeds} seeds" + (", mean ± 95 % t-interval" if seeds > 1 else "")
-    return Table(f"{name}-{dataset}", f"{caption} {dataset}, {protocol}.", header, groups)
+    protocol = f"Mean of n = {seeds} seeds ± 95 % t-interval" if seeds > 1 else "One seed"
+    return Table(f"{name}-{dataset}", f"{dataset}: {caption} {protocol}.", header, groups)
 
 
 def _metric(metric: str, scale: float = 1, digits: int = 1) -> Show:
@@ -168,7 +176,7 @@ def _accuracy(summary: dict, dataset: str) -> Table:
         return Entry(number(row["estimates"]["accuracy"], 100), is_best and significant)
 
     caption = (
-        "Test accuracy (%) at the last epoch. Bold: the best method, where it differs from base "
+        "test accuracy (%) at the last epoch. Bold: the best method, where it differs from base "
         "(paired by seed, Holm-corrected p < 0.05)."
     )
     return _by_method(summary, dataset, "accuracy", caption, [("", show)])
@@ -189,7 +197,7 @@ def _difference(summary: dict, dataset: str) -> Table:
         return None if p is None else Entry("< 0.001" if p < 0.001 else f"{p:.3f}")
 
     caption = (
-        "Difference to base in points of test accuracy, paired by seed; p from the paired t-test, "
+        "difference to base in points of test accuracy, paired by seed; p from the paired t-test, "
         "Holm-corrected over the table. Bold: p < 0.05."
     )
     columns = [("", difference), ("p", p_value)]
@@ -198,7 +206,7 @@ def _difference(summary: dict, dataset: str) -> Table:
 
 def _oracle(summary: dict, dataset: str) -> Table:
     caption = (
-        "Oracle: test accuracy (%) at the epoch that the test set itself would choose. No method "
+        "oracle test accuracy (%), at the epoch that the test set itself would choose. No method "
         "can be used this way; it shows what the last epoch lost."
     )
     columns = [("", _metric("oracle_accuracy", 100))]
@@ -206,14 +214,14 @@ def _oracle(summary: dict, dataset: str) -> Table:
 
 
 def _calibration(summary: dict, dataset: str) -> Table:
-    caption = "Negative log-likelihood (nats) and expected calibration error (15 bins, %)."
+    caption = "negative log-likelihood (nats) and expected calibration error (15 bins, %)."
     columns = [("NLL", _metric("nll", 1, 2)), ("ECE", _metric("ece", 100))]
     return _by_method(summary, dataset, "calibration", caption, columns)
 
 
 def _redundancy(summary: dict, dataset: str) -> Table:
     caption = (
-        "Redundancy: mean squared off-diagonal correlation between channels (on the test images) "
+        "redundancy: mean squared off-diagonal correlation between channels (on the test images) "
         "and cosine between kernels, both × 1000."
     )
     columns = [
@@ -235,14 +243,11 @@ def _cost(summary: dict, dataset: str) -> Table:
         return Entry(f"{row['seconds']['mean'] / base:.2f}") if base else None
 
     caption = (
-        "Cost: parameters of the network, and time of a whole run relative to base's, as it came "
-        "out beside whatever else the machine did."
+        "parameters of the network, and time of a whole run relative to base's, as it came out "
+        "beside whatever else the machine did."
     )
-    columns = [
-        ("parameters", lambda row: Entry(f"{row['parameters']:,}")),
-        ("time", time),
-    ]
-    return _by_method(summary, dataset, "cost", caption, columns)
+    parameters = ("parameters", lambda row: Entry(f"{row['parameters']:,}"))
+    return _by_method(summary, dataset, "cost", caption, [("time", time)], parameters)
 
 
 def _data(summary: dict) -> Table:
