@@ -18,13 +18,15 @@ def show(rows: list[dict]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    console = Console()
+    if not console.is_terminal:  # in a file or a pager, a row stays on one line
+        console = Console(width=200)
     table = Table("cell", "digest", "state", "reason", box=None, header_style="bold")
+    table.columns[0].no_wrap = True
     for row in rows:
         style = "green" if row["state"] == "done" else "yellow"
         table.add_row(*row.values(), style=style)
-    console = Console()
-    # Piped into a file or a pager, a row stays on one line.
-    console.print(table, width=None if console.is_terminal else 160)
+    console.print(table)
     done = sum(row["state"] == "done" for row in rows)
     print(f"{len(rows)} cells, {done} done, {len(rows) - done} missing")
 

@@ -6,7 +6,7 @@ rule summary:
         rules.records.input,
     output:
         SUMMARY,
-        METRICS,
+        [METRICS / f"{cell.name}.json" for cell in CELLS.values()],
         CURVES,
     log:
         "logs/summary.log",

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 SUMMARY = Path("results/summary.json")
-METRICS = Path("results/metrics.json")
+METRICS = Path("results/metrics")
 CURVES = Path("results/curves.csv")
 BUILD = Path("paper/build")
 TEMPLATES = Path("paper/templates")

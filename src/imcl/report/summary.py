@@ -18,7 +18,7 @@ SIGNIFICANCE = 0.05
 
 
 def write(params: dict, partial: bool = False) -> dict:
-    """Write summary.json, metrics.json (for `dvc metrics`) and curves.csv (for `dvc plots`).
+    """Write summary.json, metrics/ (for `dvc metrics`) and curves.csv (for `dvc plots`).
 
     Args:
         params: checked parameters.
@@ -31,7 +31,11 @@ def write(params: dict, partial: bool = False) -> dict:
     records = _read(cells, partial)
     summary = summarise(params, cells, records)
     write_json(SUMMARY, summary)
-    write_json(METRICS, {row["cell"]: _headline(row) for row in summary["cells"]})
+    METRICS.mkdir(parents=True, exist_ok=True)
+    for old in METRICS.iterdir():  # of another study
+        old.unlink()
+    for row in summary["cells"]:
+        write_json(METRICS / f"{row['cell']}.json", _headline(row))
     write_text(CURVES, _curves(records))
     return summary
 
