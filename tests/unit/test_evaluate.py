@@ -1,0 +1,55 @@
+"""Metrics against numbers worked out by hand, and against numpy."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from imcl.evaluate import expected_calibration_error, metrics, redundancy
+from imcl.models import resnet18
+
+
+def test_metrics_by_hand():
+    ln3 = math.log(3)
+    logits = torch.tensor([[ln3, 0.0], [ln3, 0.0], [0.0, ln3], [0.0, ln3]])  # 3/4 for the larger
+    found = metrics(logits, torch.tensor([0, 1, 1, 1]))
+    assert found["accuracy"] == 0.75
+    assert found["nll"] == pytest.approx((3 * math.log(4 / 3) + math.log(4)) / 4)
+    assert found["ece"] == pytest.approx(0.0, abs=1e-7)  # 3 of 4 right at confidence 3/4
+
+
+def test_calibration_error_by_hand():
+    # Two bins of five: 0.55 and 0.6 fall into (0.4, 0.6], 0.9 and 1 into (0.8, 1].
+    probabilities = torch.tensor([[0.55, 0.45], [0.6, 0.4], [0.9, 0.1], [1.0, 0.0]]).double()
+    labels = torch.tensor([1, 1, 0, 0])
+    expected = 0.5 * abs(0 - 0.575) + 0.5 * abs(1 - 0.95)
+    assert expected_calibration_error(probabilities, labels, bins=5) == pytest.approx(expected)
+
+
+def test_redundancy_agrees_with_numpy_across_batches(monkeypatch):
+    monkeypatch.setattr("imcl.evaluate.BATCH", 7)
+    torch.manual_seed(0)
+    model = resnet18.build(5, 3, 4).eval()
+    images = torch.randint(256, (20, 8, 8, 3)).byte()
+    mean, std = torch.full((3,), 0.5), torch.full((3,), 0.25)
+    found = redundancy(model, images, mean, std)
+
+    x = (images.permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
+    with torch.no_grad():
+        stages = model.features(x)
+    squares = []
+    for stage in stages:
+        with np.errstate(invalid="ignore"):  # an idle channel correlates with none
+            c = np.corrcoef(stage.transpose(0, 1).flatten(1).double().numpy())
+        squares.append((np.nan_to_num(c) ** 2)[~np.eye(len(c), dtype=bool)].mean())
+    assert found["channel_correlation"] == pytest.approx(np.mean(squares), rel=1e-4)
+
+    cosines = []
+    for weight in model.parameters():
+        if weight.ndim == 4 and weight.shape[2] == 3:
+            rows = weight.detach().double().flatten(1).numpy()
+            rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+            gram = rows @ rows.T
+            cosines.append((gram**2)[~np.eye(len(gram), dtype=bool)].mean())
+    assert found["kernel_cosine"] == pytest.approx(np.mean(cosines))

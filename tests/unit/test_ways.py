@@ -1,0 +1,325 @@
+"""The losses against numbers worked out by hand, and their gradients in float64."""
+
+import math
+from itertools import combinations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.autograd import gradcheck
+
+import imcl
+from imcl.errors import ImclError, UsageError
+from imcl.models import resnet18, vgg16
+from imcl.ways import DEFAULTS, WAYS, intermediate, kernel, output, representation
+from imcl.ways.collaboration import ramp_up
+from imcl.ways.parts import Parts
+
+LN3 = math.log(3)
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+# output -----------------------------------------------------------------------------------------
+
+
+def test_consistency_of_two_parts_by_hand():
+    # p_1 = (1/2, 1/2), p_2 = (3/4, 1/4); each is the other's target.
+    logits = torch.tensor([[[0.0, 0.0]], [[LN3, 0.0]]], dtype=torch.float64)
+    first = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    second = 0.5 * math.log(2 / 3) + 0.5 * math.log(2)
+    assert output.consistency(logits, 1.0).item() == pytest.approx((first + second) / 2)
+
+
+def test_consistency_scales_with_the_square_of_the_temperature():
+    # At temperature 2, logits twice as large give the same probabilities.
+    logits = torch.tensor([[[0.0, 0.0]], [[LN3, 0.0]]], dtype=torch.float64)
+    at_one = output.consistency(logits, 1.0)
+    assert output.consistency(2 * logits, 2.0).item() == pytest.approx(4 * at_one.item())
+
+
+def test_the_target_of_three_parts_is_the_softmax_of_the_others_mean_logits():
+    logits = torch.tensor([[[0.0, 0.0]], [[2 * LN3, 0.0]], [[0.0, 0.0]]], dtype=torch.float64)
+    # q_1 = q_3 = p((ln 3, 0)) = (3/4, 1/4) against (1/2, 1/2);
+    # q_2 = (1/2, 1/2) against (9/10, 1/10).
+    outer = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    middle = 0.5 * math.log(5 / 9) + 0.5 * math.log(5)
+    assert output.consistency(logits, 1.0).item() == pytest.approx((2 * outer + middle) / 3)
+
+
+def test_consistency_sends_no_gradient_through_the_targets():
+    # With fixed targets the gradient is T (p_k - q_k) / (K N).
+    temperature, logits = 2.0, random(3, 4, 5).requires_grad_()
+    output.consistency(logits, temperature).backward()
+    others = (logits.sum(0, keepdim=True) - logits) / 2
+    p = (logits / temperature).softmax(2)
+    q = (others / temperature).softmax(2)
+    torch.testing.assert_close(logits.grad, temperature * (p - q) / 12)
+
+
+def classifier() -> torch.nn.Linear:
+    torch.manual_seed(0)
+    return torch.nn.Linear(6, 3).double()
+
+
+@pytest.mark.parametrize("variant", ["channel", "spatial"])
+def test_equal_disjoint_shares_average_to_the_whole(variant):
+    # The classifier is affine, so the mean of the parts' logits is the logits of the mean.
+    linear, features = classifier(), random(4, 6, 2, 3)
+    options = {"variant": variant, "parts": 3}
+    parts = output.part_logits(options, features, linear, 1, torch.Generator().manual_seed(0))
+    assert parts.shape == (3, 4, 3)
+    assert not torch.allclose(parts[0], parts[1])
+    torch.testing.assert_close(parts.mean(0), linear(features.mean((2, 3))))
+
+
+def test_channel_groups_that_do_not_divide_evenly_are_each_rescaled():
+    linear = torch.nn.Identity()
+    features = torch.ones(1, 5, 1, 1)
+    options = {"variant": "channel", "parts": 2}
+    parts = output.part_logits(options, features, linear, 1, torch.Generator().manual_seed(0))
+    assert sorted(part.count_nonzero().item() for part in parts) == [2, 3]
+    torch.testing.assert_close(parts.mean(2), torch.ones(2, 1))  # the scale of h is kept
+
+
+def test_dropout_parts_keep_the_mean_and_drop_the_rate():
+    features = torch.ones(1000, 6, 1, 1)
+    options = {"variant": "dropout", "parts": 2, "dropout_rate": 0.25}
+    generator = torch.Generator().manual_seed(0)
+    parts = output.part_logits(options, features, torch.nn.Identity(), 1, generator)
+    torch.testing.assert_close(parts.unique(), torch.tensor([0.0, 4 / 3]))
+    assert (parts == 0).double().mean().item() == pytest.approx(0.25, abs=0.02)
+    assert not torch.equal(parts[0], parts[1])
+
+
+def test_augment_parts_are_the_views():
+    linear, features = classifier(), random(6, 6, 1, 1)
+    parts = output.part_logits({"variant": "augment", "parts": 2}, features, linear, 2, None)
+    torch.testing.assert_close(parts[1], linear(features[3:].mean((2, 3))))
+
+
+def test_spatial_refuses_a_map_with_too_few_positions():
+    options = {"variant": "spatial", "parts": 2}
+    with pytest.raises(ImclError, match="1 x 1 map into 2 parts; take another variant"):
+        output.part_logits(options, torch.ones(2, 6, 1, 1), classifier(), 1, None)
+
+
+# intermediate -----------------------------------------------------------------------------------
+
+
+def test_relation_by_hand():
+    # Samples at right angles in the shallow stage, alike in the deep one: (0 - 1)^2 for each pair.
+    shallow = torch.eye(2)[:, :, None, None]
+    deep = torch.tensor([[1.0, 0.0, 0.0], [2.0, 0.0, 0.0]])[:, :, None, None]
+    assert intermediate.relation(shallow, deep).item() == pytest.approx(1.0)
+
+
+def test_relation_teaches_the_shallow_stage_alone():
+    shallow, deep = random(4, 3, 2, 2).requires_grad_(), random(4, 5, 1, 1).requires_grad_()
+    intermediate.relation(shallow, deep).backward()
+    assert shallow.grad.abs().sum() > 0
+    assert deep.grad is None
+
+
+def test_attention_by_hand():
+    # An even map against one that looks at the left half: |(1, 1) / sqrt 2 - (1, 0)|^2 = 2 - sqrt 2
+    shallow = torch.ones(1, 3, 2, 2)
+    deep = torch.tensor([[[[-2.0, 0.0]]]])
+    assert intermediate.attention(shallow, deep).item() == pytest.approx(2 - math.sqrt(2))
+
+
+def test_agreement_by_hand():
+    # Cosine 1 / sqrt 2 for the first sample, 0 for the second.
+    stage = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 3.0]])[:, :, None, None]
+    expected = 1 - (1 / math.sqrt(2) + 0) / 2
+    assert intermediate.agreement(stage, views=2).item() == pytest.approx(expected)
+
+
+# representation and kernel ----------------------------------------------------------------------
+
+
+def test_redundancy_by_hand():
+    alike = torch.tensor([[[[1.0, -1.0]], [[2.0, -2.0]]]])
+    assert representation.redundancy(alike, centred=True).item() == pytest.approx(1.0)
+    unlike = torch.tensor([[[[1.0, 0.0, -1.0, 0.0]], [[0.0, 1.0, 0.0, -1.0]]]])
+    assert representation.redundancy(unlike, centred=True).item() == pytest.approx(0.0)
+    half = torch.tensor([[[[1.0, 1.0]], [[1.0, 0.0]]]])  # cosine 1 / sqrt 2, correlation undefined
+    assert representation.redundancy(half, centred=False).item() == pytest.approx(0.5)
+    assert representation.redundancy(half, centred=True).item() == pytest.approx(0.0)
+
+
+def test_redundancy_agrees_with_numpy():
+    import numpy as np
+
+    stage = random(5, 4, 3, 3)
+    correlation = np.corrcoef(stage.transpose(0, 1).flatten(1).numpy())
+    expected = (correlation**2)[~np.eye(4, dtype=bool)].mean()
+    assert representation.redundancy(stage, centred=True).item() == pytest.approx(expected)
+
+
+def test_a_dead_channel_gives_finite_gradients():
+    stage = random(4, 3, 2, 2)
+    stage[:, 1] = 0
+    stage.requires_grad_()
+    representation.redundancy(stage, centred=True).backward()
+    assert stage.grad.isfinite().all()
+    assert stage.grad[:, 1].abs().max() == 0
+
+
+def test_kernel_measures_by_hand():
+    # Two filters with cosine 1 / sqrt 2: squared 1/2, twice off the diagonal.
+    filters = torch.zeros(2, 1, 3, 3)
+    filters[0, 0, 0, 0] = 5
+    filters[1, 0, 0, 0] = filters[1, 0, 2, 1] = 0.1
+    assert kernel.cosine(filters).item() == pytest.approx(0.5)
+    assert kernel.orthogonal(filters).item() == pytest.approx(1.0)
+
+
+# all of them ------------------------------------------------------------------------------------
+
+ALL_VARIANTS = [(way, variant) for way, variants in WAYS.items() for variant in variants]
+
+
+@pytest.mark.parametrize(("way", "variant"), ALL_VARIANTS)
+def test_gradients_in_float64(way, variant):
+    options = {**DEFAULTS[way], "variant": variant}
+    module = __import__(f"imcl.ways.{way}", fromlist=["loss"])
+    kernels, shallow, deep = random(3, 2, 3, 3), random(4, 3, 2, 2, seed=1), random(4, 5, 1, 2)
+    if way == "output":  # the targets are constant, so only that form has this gradient
+        logits = random(2, 4, 3)
+        fixed = logits.clone()
+
+        def loss(z):
+            q = (fixed.flip(0) / 2).softmax(2)  # the other of two parts
+            return 4 * F.kl_div((z / 2).log_softmax(2), q, reduction="sum") / 8
+
+        z = logits.requires_grad_()
+        (expected,) = torch.autograd.grad(loss(z), z)
+        parts = Parts(z, [shallow, deep], [kernels], 2)
+        (found,) = torch.autograd.grad(module.loss(options, parts), z)
+        torch.testing.assert_close(found, expected)
+        return
+
+    def loss(kernels, shallow, deep=deep):
+        return module.loss(options, Parts(random(1, 4, 3), [shallow, deep], [kernels], 2))
+
+    inputs = [tensor.requires_grad_() for tensor in (kernels, shallow)]
+    if variant != "relation":  # its deepest stage is the teacher, a constant
+        inputs.append(deep.clone().requires_grad_())
+    assert gradcheck(loss, inputs)
+
+
+def test_ramp_up_by_hand():
+    assert ramp_up(0.0, 0.4) == pytest.approx(math.exp(-5))
+    assert ramp_up(0.2, 0.4) == pytest.approx(math.exp(-1.25))
+    assert ramp_up(0.4, 0.4) == 1
+    assert ramp_up(0.0, 0.0) == 1
+
+
+# Collaboration ----------------------------------------------------------------------------------
+
+
+def batch(count: int = 6, side: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    images = torch.randn(count, 3, side, side, generator=generator)
+    return images, torch.randint(0, 5, (count,), generator=generator)
+
+
+def network(module=resnet18) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return module.build(5, 3, 4)
+
+
+@pytest.mark.parametrize("size", range(5))
+def test_every_combination_is_the_weighted_sum_of_its_terms(size):
+    images, labels = batch()
+    for chosen in combinations(WAYS, size):
+        ways = {way: {"weight": 3.0, "ramp_up": 0.5} for way in chosen}
+        collaboration = imcl.Collaboration(network(), ways)
+        views = [images, images.flip(3)][: collaboration.views]
+        step = collaboration(views, labels, progress=0.25)
+        w = math.exp(-5 * 0.5**2)
+        expected = step.terms["cross_entropy"] + sum(3 * w * step.terms[way] for way in chosen)
+        assert list(step.terms) == ["cross_entropy", *chosen]
+        torch.testing.assert_close(step.loss.detach(), expected)
+        assert step.logits.shape == (6, 5)
+
+
+def test_without_ways_it_is_cross_entropy_with_the_same_gradients():
+    images, labels = batch()
+    one, other = network(), network()
+    imcl.Collaboration(one, {})(images, labels).loss.backward()
+    F.cross_entropy(other(images), labels).backward()
+    for a, b in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
+
+
+def test_the_cross_entropy_is_the_mean_over_views_with_the_right_labels():
+    images, labels = batch()
+    model = network().eval()
+    step = imcl.Collaboration(model, {"output": {"variant": "augment"}})(
+        [images, images.flip(3)], labels
+    )
+    separate = [F.cross_entropy(model(view), labels) for view in (images, images.flip(3))]
+    torch.testing.assert_close(step.terms["cross_entropy"], sum(separate) / 2)
+
+
+@pytest.mark.parametrize("module", [resnet18, vgg16])
+@pytest.mark.parametrize(("way", "variant"), ALL_VARIANTS)
+def test_every_variant_sends_a_finite_gradient_to_the_network(module, way, variant):
+    images, labels = batch(side=32)
+    model = network(module)
+    collaboration = imcl.Collaboration(model, {way: {"variant": variant}})
+    step = collaboration([images, images.flip(3)][: collaboration.views], labels)
+    (step.loss - F.cross_entropy(step.logits, labels)).backward()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    assert all(g.isfinite().all() for g in gradients)
+    assert step.terms[way] > 0
+
+
+def test_losses_are_float32_under_autocast():
+    images, labels = batch()
+    with torch.autocast("cpu", torch.bfloat16):
+        step = imcl.Collaboration(network(), {"representation": {}, "kernel": {}})(images, labels)
+    assert {t.dtype for t in (step.logits, step.loss, *step.terms.values())} == {torch.float32}
+
+
+def test_it_attaches_to_a_network_of_torchvision():
+    from torchvision.models import resnet18 as theirs
+
+    torch.manual_seed(0)
+    model, (images, labels) = theirs(num_classes=5), batch(side=64)
+    before = sum(p.numel() for p in model.parameters())
+    collaboration = imcl.Collaboration(
+        model,
+        {"output": {"variant": "dropout"}, "intermediate": {"variant": "relation"}, "kernel": {}},
+        stages=["layer1", "layer2", "layer3", "layer4"],
+        classifier="fc",
+    )
+    step = collaboration(images, labels)
+    step.loss.backward()
+    assert all(p.grad is not None for p in model.parameters())
+    assert sum(p.numel() for p in model.parameters()) == before
+
+
+@pytest.mark.parametrize(
+    ("ways", "message"),
+    [
+        ({"outptu": {}}, "unknown way 'outptu'; did you mean 'output'?"),
+        ({"output": {"wieght": 1}}, "output: unknown option 'wieght'; did you mean 'weight'?"),
+        ({"kernel": {"variant": "cosin"}}, "kernel: unknown variant 'cosin'; did you mean"),
+    ],
+)
+def test_a_misspelt_way_is_named_with_the_nearest(ways, message):
+    with pytest.raises(UsageError) as error:
+        imcl.Collaboration(network(), ways)
+    assert message in str(error.value)
+
+
+def test_missing_views_are_asked_for():
+    images, labels = batch()
+    with pytest.raises(UsageError, match="3 augmentations of each image are needed, 1 given"):
+        imcl.Collaboration(network(), {"output": {"parts": 3}})(images, labels)
