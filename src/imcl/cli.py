@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 
 import imcl
@@ -20,6 +21,9 @@ def main(argv: list[str] | None = None) -> int:
     except ImclError as error:
         print(f"imcl {arguments.command}: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         print(f"imcl {arguments.command}: {place}{error.strerror or error}", file=sys.stderr)
@@ -200,7 +204,7 @@ def _read_summary() -> dict:
 
     if not SUMMARY.exists():
         raise ImclError(f"{SUMMARY}: missing; run `imcl summary` first")
-    return read_json(SUMMARY)
+    return read_json(SUMMARY, ("study", "axes", "cells", "data", "noise", "ways", "training"))
 
 
 def _decimals(values: list[float]) -> str:

@@ -61,15 +61,15 @@ def redundancy(model: Backbone, images: Tensor, mean: Tensor, std: Tensor) -> di
     model.eval()
     count, sums, products = None, None, None
     for batch in _batches(images, mean, std):
-        stages = [stage.transpose(0, 1).flatten(1).double() for stage in model.features(batch)]
+        stages = [stage.transpose(0, 1).flatten(1) for stage in model.features(batch)]
         if count is None:
             count = [0] * len(stages)
             sums = [0.0] * len(stages)
             products = [0.0] * len(stages)
         for s, channels in enumerate(stages):
             count[s] += channels.shape[1]
-            sums[s] += channels.sum(1)
-            products[s] += channels @ channels.T
+            sums[s] += channels.sum(1).double()
+            products[s] += (channels @ channels.T).double()
     correlations = []
     for n, total, product in zip(count, sums, products, strict=True):
         average = total / n

@@ -3,9 +3,11 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from imcl.errors import ImclError
 
 
 @contextmanager
@@ -33,9 +35,21 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> dict:
-    """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+def read_json(path: Path, required: Iterable[str] = ()) -> dict:
+    """Read a JSON object.
+
+    Raises:
+        ImclError: the file is damaged, or lacks one of the `required` keys.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        missing = [key for key in required if key not in value]
+        whole = isinstance(value, dict) and not missing
+    except (ValueError, TypeError):
+        whole = False
+    if not whole:
+        raise ImclError(f"{path}: damaged or changed by hand; delete it and run again")
+    return value
 
 
 def sha256(path: Path) -> str:

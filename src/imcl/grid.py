@@ -46,7 +46,7 @@ def _canonical(value: object) -> object:
 
 
 def _revisions(*components: str) -> dict[str, int]:
-    return {name: REVISIONS[name] for name in components if name in REVISIONS}
+    return {name: REVISIONS[name] for name in components if REVISIONS.get(name, 1) != 1}
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def _cell(params, plan, training, dataset, noise_name, backbone, method) -> Cell
         "ways": {way: _used_options(way, params["ways"][way]) for way in used},
         "training": training,
         "seeds": sorted(plan["seeds"]),
-        "revisions": _revisions("data", "noise", "train", backbone, *used),
+        "revisions": _revisions("data", *(["noise"] if noise else []), "train", backbone, *used),
     }
     return Cell(dataset, noise, backbone, method, config)
 

@@ -6,7 +6,7 @@ and value, all of them at once.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
@@ -35,8 +35,10 @@ def load(path: Path | str = "params.yaml", study: str | None = None) -> dict:
     schema = _read(path.parent / SCHEMA)
     if study is not None and isinstance(params, dict):
         params = {**params, "study": study}
-    faults = list(_non_finite(params)) or list(_schema_faults(params, schema))
-    faults = faults or list(_name_faults(params))
+    try:
+        faults = [*_non_finite(params), *_schema_faults(params, schema), *_name_faults(params)]
+    except RecursionError:
+        raise UsageError(f"{path}: nested too deeply, or an anchor that holds itself") from None
     if faults:
         lines = [f"{path}: {_dotted(where)}{message}" for where, message in faults]
         raise UsageError("\n".join(lines))
@@ -64,6 +66,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node, deep=False):
         seen = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
                 raise yaml.MarkedYAMLError(
@@ -95,6 +99,9 @@ def _read(path: Path) -> object:
         raise UsageError(f"{path}: {line}{getattr(error, 'problem', None) or error}") from None
     except RecursionError:
         raise UsageError(f"{path}: nested too deeply") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        # PyYAML's own words on a tag or date that it cannot build
+        raise UsageError(f"{path}: a value that YAML cannot build: {error}") from None
 
 
 def _dotted(where: tuple) -> str:
@@ -116,16 +123,28 @@ def _non_finite(node: object, where: tuple = ()) -> Iterator[tuple[tuple, str]]:
         yield where, f"{node} is not a finite number"
 
 
+def _is_whole(checker, value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+# JSON Schema takes 5.0 for an integer; Python does not take it for a count.
+_Validator = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_whole),
+)
+
+
 def _schema_faults(params: object, schema: dict) -> Iterator[tuple[tuple, str]]:
-    validator = jsonschema.Draft202012Validator(schema)
+    validator = _Validator(schema)
     errors = validator.iter_errors(params)
     for error in sorted(errors, key=lambda e: [str(key) for key in e.absolute_path]):
         where, value, expected = tuple(error.absolute_path), error.instance, error.validator_value
         match error.validator:
             case "additionalProperties":
                 known = error.schema["properties"]
-                for key in value.keys() - known.keys():
-                    yield (*where, key), unknown("key", key, known)
+                for key in value:
+                    if key not in known:
+                        yield (*where, key), unknown("key", key, known)
             case "required":
                 missing = [key for key in expected if key not in value]
                 if error.message.startswith(repr(missing[0])):
@@ -169,39 +188,61 @@ def _type_fault(value: object, expected: str) -> str:
     }
     fault = f"{value!r} is not {names[expected]}"
     if expected in ("number", "integer") and isinstance(value, str):
-        with suppress(ValueError):
-            fault += f"; write {float(value)!r} without quotes (YAML wants the point in 1.0e-3)"
+        with suppress(ValueError, OverflowError):
+            number = int(float(value)) if expected == "integer" else float(value)
+            if math.isfinite(number):
+                fault += f"; write {number!r} without quotes (YAML wants the point in 1.0e-3)"
     return fault
 
 
-def _name_faults(params: dict) -> Iterator[tuple[tuple, str]]:
-    studies = params["studies"]
-    if params["study"] not in studies:
-        yield ("study",), unknown("study", params["study"], studies)
-    for name, entry in params["datasets"].items():
-        if entry["source"] not in data.SOURCES:
-            yield ("datasets", name, "source"), unknown("source", entry["source"], data.SOURCES)
-    for name, entry in params["noise"].items():
+def _name_faults(params: object) -> Iterator[tuple[tuple, str]]:
+    """Names that refer to nothing; what the schema faults anyway is passed over."""
+    section = {
+        key: _mappings(params.get(key) if isinstance(params, dict) else None)
+        for key in ("studies", "datasets", "noise")
+    }
+    if isinstance(params, dict) and section["studies"]:
+        yield from _unknown(("study",), params.get("study"), "study", section["studies"])
+    for name, entry in section["datasets"].items():
+        where = ("datasets", name, "source")
+        yield from _unknown(where, entry.get("source"), "source", data.SOURCES)
+    for name, entry in section["noise"].items():
         if name == "clean":
             yield ("noise", name), "'clean' always means the true labels; choose another name"
-        if entry["kind"] not in noise.KINDS:
-            yield ("noise", name, "kind"), unknown("kind of noise", entry["kind"], noise.KINDS)
+        where = ("noise", name, "kind")
+        yield from _unknown(where, entry.get("kind"), "kind of noise", noise.KINDS)
     known = {
-        "datasets": ("dataset", list(params["datasets"])),
-        "noise": ("noise", ["clean", *params["noise"]]),
+        "datasets": ("dataset", list(section["datasets"])),
+        "noise": ("noise", ["clean", *section["noise"]]),
         "backbones": ("backbone", list(models.BACKBONES)),
         "methods": ("method", method_names()),
     }
-    for study, entry in studies.items():
+    for study, entry in section["studies"].items():
         for key, (what, names) in known.items():
-            for index, name in enumerate(entry[key]):
-                if name not in names:
-                    where = ("studies", study, key, index)
-                    yield where, unknown(what, name, names)
-        training = {**params["training"], **entry.get("training", {})}
-        if training["warmup_epochs"] >= training["epochs"]:
-            yield (
-                ("studies", study, "training"),
-                f"warmup_epochs {training['warmup_epochs']} leaves nothing of the "
-                f"{training['epochs']} epochs",
-            )
+            chosen = entry.get(key)
+            for index, name in enumerate(chosen if isinstance(chosen, list) else []):
+                yield from _unknown(("studies", study, key, index), name, what, names)
+        yield from _warmup_fault(params.get("training"), study, entry.get("training", {}))
+
+
+def _mappings(section: object) -> dict[str, dict]:
+    """The entries of a section that are mappings, as its schema wants."""
+    entries = section.items() if isinstance(section, dict) else []
+    return {name: entry for name, entry in entries if isinstance(entry, dict)}
+
+
+def _unknown(where: tuple, value: object, what: str, known: Iterable[str]) -> Iterator:
+    if isinstance(value, str) and value not in known:
+        yield where, unknown(what, value, known)
+
+
+def _warmup_fault(common: object, study: str, own: object) -> Iterator[tuple[tuple, str]]:
+    if not isinstance(common, dict) or not isinstance(own, dict):
+        return
+    training = {**common, **own}
+    warmup, epochs = training.get("warmup_epochs"), training.get("epochs")
+    if _is_whole(None, warmup) and _is_whole(None, epochs) and warmup >= epochs:
+        yield (
+            ("studies", study, "training"),
+            f"warmup_epochs {warmup} leaves nothing of the {epochs} epochs",
+        )

@@ -1,10 +1,11 @@
 """What a study consists of, what of it is done, and why the rest is not."""
 
-import json
 from collections import defaultdict
 from pathlib import Path
 
 from imcl import grid
+from imcl.errors import ImclError
+from imcl.files import read_json
 
 
 def rows(params: dict) -> list[dict]:
@@ -17,33 +18,38 @@ def show(rows: list[dict]) -> None:
     """Print the rows as a table, and a last line that counts them."""
     from rich.console import Console
     from rich.table import Table
+    from tabulate import tabulate
 
     console = Console()
-    if not console.is_terminal:  # in a file or a pager, a row stays on one line
-        console = Console(width=200)
-    table = Table("cell", "digest", "state", "reason", box=None, header_style="bold")
-    table.columns[0].no_wrap = True
-    for row in rows:
-        style = "green" if row["state"] == "done" else "yellow"
-        table.add_row(*row.values(), style=style)
-    console.print(table)
+    if console.is_terminal:
+        table = Table(box=None, header_style="bold")
+        table.add_column("cell", overflow="fold")
+        table.add_column("digest", no_wrap=True)
+        table.add_column("state", no_wrap=True)
+        table.add_column("reason", overflow="fold")
+        for row in rows:
+            table.add_row(*row.values(), style="green" if row["state"] == "done" else "yellow")
+        console.print(table)
+    else:  # in a file or a pager, a row stays on one line
+        print(tabulate(rows, headers="keys", tablefmt="plain", disable_numparse=True))
     done = sum(row["state"] == "done" for row in rows)
     print(f"{len(rows)} cells, {done} done, {len(rows) - done} missing")
 
 
 def _row(cell: grid.Cell, older: list[Path]) -> dict:
     state, reason = "missing", "no record"
-    record, problem = _read(cell.record)
-    if record is None:
-        if problem:
-            reason = problem
-        elif older:
-            newest = max(older, key=lambda path: path.stat().st_mtime)
-            reason = _change(_read(newest)[0], cell.config)
-    elif record.get("digest") != cell.digest:
-        reason = "its record is of another configuration"
-    else:
-        state, reason = "done", "record is there"
+    if cell.record.exists():
+        record = _read(cell.record)
+        if record is None:
+            reason = "its record cannot be read; delete it"
+        elif record["digest"] != cell.digest:
+            reason = "its record is of another configuration; delete it"
+        else:
+            state, reason = "done", "record is there"
+    elif older:
+        newest = _read(max(older, key=lambda path: path.stat().st_mtime))
+        if newest is not None:
+            reason = _change(newest["config"], cell.config)
     return {"cell": cell.name, "digest": cell.digest, "state": state, "reason": reason}
 
 
@@ -54,20 +60,18 @@ def _records_by_cell() -> dict[str, list[Path]]:
     return found
 
 
-def _read(path: Path) -> tuple[dict | None, str]:
+def _read(path: Path) -> dict | None:
+    """A record with at least its digest and configuration; None if it is damaged."""
     try:
-        return json.loads(path.read_text()), ""
-    except FileNotFoundError:
-        return None, ""
-    except (OSError, ValueError):
-        return None, "its record cannot be read; delete it"
+        record = read_json(path, ("digest", "config"))
+    except (ImclError, OSError):
+        return None
+    return record if isinstance(record["config"], dict) else None
 
 
-def _change(record: dict | None, config: dict) -> str:
+def _change(old: dict, new: dict) -> str:
     """What differs between an older record's configuration and the cell's, in a few words."""
-    if record is None:
-        return "no record"
-    before, now = _flat(record["config"]), _flat(config)
+    before, now = _flat(old), _flat(new)
     changed = [
         f"{key} {before.get(key, 'absent')} -> {now.get(key, 'absent')}"
         for key in sorted(before.keys() | now.keys())

@@ -38,7 +38,7 @@ rule prepare:
 
 rule noise:
     input:
-        ancient(grid.DATA / "{dataset}" / "dataset.json"),
+        grid.DATA / "{dataset}" / "dataset.json",
     output:
         grid.DATA / "{dataset}" / "noise" / "{noise}.json",
         grid.DATA / "{dataset}" / "noise" / "{noise}.npy",

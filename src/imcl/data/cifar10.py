@@ -1,6 +1,7 @@
 """CIFAR-10 (Krizhevsky 2009) from its official Python archive."""
 
 import tarfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -18,30 +19,45 @@ def read(archives: list[Path]) -> Arrays:
 
     The members are read by name from the stream; nothing is unpacked to disk.
     """
-    wanted = {f"{FOLDER}/{name}" for name in [*TRAIN, "test_batch", "batches.meta"]}
-    members = {}
+    archive = archives[0]
     try:
-        with tarfile.open(archives[0], "r:gz") as tar:
-            for member in tar:
-                if member.name in wanted and member.isfile():
-                    file = tar.extractfile(member)
-                    members[member.name.removeprefix(f"{FOLDER}/")] = unpickle(file)
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise ImclError(f"{archives[0]}: not a readable tar.gz archive: {error}") from error
-    missing = sorted(wanted - {f"{FOLDER}/{name}" for name in members})
-    if missing:
-        raise ImclError(f"{archives[0]}: holds no {', '.join(missing)}")
-    train_x, train_y = _join([members[name] for name in TRAIN], archives[0])
-    test_x, test_y = _join([members["test_batch"]], archives[0])
-    names = tuple(members["batches.meta"]["label_names"])
+        members = _members(archive)
+        train_x, train_y = _join([members[name] for name in TRAIN])
+        test_x, test_y = _join([members["test_batch"]])
+        names = tuple(members["batches.meta"].get("label_names", ()))
+        if not names:
+            raise ImclError("batches.meta holds no label_names")
+    except ImclError as error:
+        raise ImclError(f"{archive}: {error}") from None
+    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+        raise ImclError(f"{archive}: not a readable tar.gz archive: {error}") from None
     return Arrays(train_x, train_y, test_x, test_y, names)
 
 
-def _join(batches: list[dict], archive: Path) -> tuple[np.ndarray, np.ndarray]:
+def _members(archive: Path) -> dict[str, dict]:
+    wanted = [*TRAIN, "test_batch", "batches.meta"]
+    members = {}
+    with tarfile.open(archive, "r:gz") as tar:
+        for member in tar:
+            name = member.name.removeprefix(f"{FOLDER}/")
+            if name in wanted and member.isfile():
+                members[name] = unpickle(tar.extractfile(member))
+    missing = [f"{FOLDER}/{name}" for name in wanted if name not in members]
+    if missing:
+        raise ImclError(f"holds no {', '.join(missing)}")
+    return members
+
+
+def _join(batches: list[dict]) -> tuple[np.ndarray, np.ndarray]:
     """Rows of R, G and B planes as images (N, 32, 32, 3), and the labels."""
+    for batch in batches:
+        for key in ("data", "labels"):
+            if key not in batch:
+                raise ImclError(f"a batch holds no {key}")
+        data = np.asarray(batch["data"])
+        if data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3072:
+            raise ImclError(f"data is {data.dtype} {data.shape}, not uint8 (N, 3072)")
     rows = np.concatenate([batch["data"] for batch in batches])
     labels = np.concatenate([batch["labels"] for batch in batches]).astype(np.int64)
-    if rows.ndim != 2 or rows.shape[1] != 3072 or rows.dtype != np.uint8:
-        raise ImclError(f"{archive}: data is {rows.dtype} {rows.shape}, not uint8 (N, 3072)")
     images = rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), labels

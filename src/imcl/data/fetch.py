@@ -3,10 +3,13 @@
 import fcntl
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import requests
+import urllib3
 
 from imcl.data import Archive
 from imcl.errors import ImclError, UsageError
@@ -56,25 +59,37 @@ def fetch(archive: Archive, folder: Path) -> Path:
     Raises:
         ImclError: the server cannot be reached, lacks the file, or serves another one.
     """
+    expected_sha256(archive)  # a wrong list is found before the download, not behind it
     path = folder / archive.name
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"{archive.name}.part"
-    with part.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # a second process waits, then finds the file
-        file.seek(0, os.SEEK_END)
-        if not path.exists():
-            _download(archive, file)
-            try:
-                check(archive, part)
-            except ImclError as error:
-                part.unlink()
-                raise ImclError(f"{_url(archive)}: {error}. The download was discarded") from None
-            os.fsync(file.fileno())
-            part.replace(path)
+    with _locked(part) as file:
+        if path.exists():
+            part.unlink()
+            check(archive, path)
             return path
-    part.unlink(missing_ok=True)
-    check(archive, path)
+        _download(archive, file)
+        try:
+            check(archive, part)
+        except ImclError as error:
+            part.unlink()
+            raise ImclError(f"{_url(archive)}: {error}. The download was discarded") from None
+        os.fsync(file.fileno())
+        part.replace(path)
     return path
+
+
+@contextmanager
+def _locked(part: Path) -> Iterator[BinaryIO]:
+    """The file open at its end, for this process alone; another one waits."""
+    while True:
+        with part.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not part.exists() or not os.path.samestat(os.fstat(file.fileno()), part.stat()):
+                continue  # while this one waited, the other moved or deleted the file
+            file.seek(0, os.SEEK_END)
+            yield file
+            return
 
 
 def _url(archive: Archive) -> str:
@@ -87,8 +102,8 @@ def _download(archive: Archive, file: BinaryIO) -> None:
     for attempt in range(1, TRIES + 1):
         try:
             return _continue(url, archive.name, file)
-        except requests.RequestException as error:
-            status = getattr(error.response, "status_code", None)
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            status = getattr(getattr(error, "response", None), "status_code", None)
             if attempt == TRIES or (status is not None and 400 <= status < 500):
                 raise ImclError(
                     f"{url}: {error}. Check the address and the network (IMCL_MIRROR names "
@@ -104,18 +119,21 @@ def _continue(url: str, name: str, file: BinaryIO) -> None:
     start = file.tell()
     headers = {"Range": f"bytes={start}-"} if start else {}
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
+        no_range = response.status_code == requests.codes.requested_range_not_satisfiable
+        if not (start and no_range):
+            response.raise_for_status()
         if start and response.status_code != requests.codes.partial_content:
             # No ranges here, or the part is longer than the file: begin again.
             file.truncate(0)
             file.seek(0)
-            if response.status_code == requests.codes.requested_range_not_satisfiable:
+            if no_range:
                 return _continue(url, name, file)
             start = 0
-        response.raise_for_status()
         length = response.headers.get("Content-Length")
         total = start + int(length) if length else None
         with Progress(name, total, unit="bytes", done=start) as progress:
-            for chunk in response.iter_content(1 << 20):
+            # Undecoded: some servers call the archive's own compression an encoding.
+            for chunk in response.raw.stream(1 << 20, decode_content=False):
                 file.write(chunk)
                 progress.advance(len(chunk))
     file.flush()

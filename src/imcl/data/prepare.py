@@ -1,5 +1,6 @@
 """Turns a source into stored arrays with statistics and hashes, and loads them again."""
 
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from imcl.data.arrays import ARRAY_NAMES, Arrays
 from imcl.data.fetch import check
 from imcl.errors import ImclError
 from imcl.files import atomic, read_json, sha256, write_json
+
+DESCRIPTION = ("name", "n_train", "n_test", "shape", "class_names", "mean", "std", "sha256")
 
 
 def prepare(name: str, config: dict, archives: list[Path], path: Path) -> dict:
@@ -24,8 +27,6 @@ def prepare(name: str, config: dict, archives: list[Path], path: Path) -> dict:
         The description: counts, shape, class names, mean and standard deviation for each channel
         of the training images (of pixels in 0..1), and the SHA-256 of each array.
     """
-    from importlib import import_module
-
     source = config["source"]
     for archive, file in zip(SOURCES[source], archives, strict=True):
         check(archive, file)
@@ -75,11 +76,11 @@ def load(path: Path) -> tuple[dict, Arrays]:
     Raises:
         ImclError: an array is missing or no longer the one that was stored.
     """
-    description = read_json(path)
+    description = read_json(path, DESCRIPTION)
     arrays = {}
     for array in ARRAY_NAMES:
         file = path.parent / f"{array}.npy"
-        if not file.exists() or sha256(file) != description["sha256"][array]:
+        if not file.exists() or sha256(file) != description["sha256"].get(array):
             raise ImclError(
                 f"{file}: missing or changed since it was prepared; "
                 f"delete {path.parent} and run `imcl prepare {description['name']}`"
@@ -90,22 +91,18 @@ def load(path: Path) -> tuple[dict, Arrays]:
 
 def _subset(name: str, arrays: Arrays, size: int, seed: int) -> Arrays:
     """A stratified share of the training set, in its order."""
-    from sklearn.model_selection import train_test_split
+    from sklearn.utils import resample  # 3 s to import, and needed here alone
 
     labels = arrays.train_labels
-    if size > len(labels):
-        raise ImclError(
-            f"params.yaml: datasets.{name}.train_size: {size} is more than the "
-            f"{len(labels)} training images"
-        )
-    chosen = np.arange(len(labels))
-    if size < len(labels):
-        try:
-            chosen, _ = train_test_split(
-                chosen, train_size=size, stratify=labels, random_state=seed
-            )
-        except ValueError as error:  # fewer images than classes
-            raise ImclError(f"params.yaml: datasets.{name}.train_size: {error}") from None
+    for impossible, reason in (
+        (size > len(labels), f"more than the {len(labels)} training images"),
+        (size < len(arrays.class_names), f"fewer than the {len(arrays.class_names)} classes"),
+    ):
+        if impossible:
+            raise ImclError(f"params.yaml: datasets.{name}.train_size: {size} is {reason}")
+    chosen = resample(
+        np.arange(len(labels)), replace=False, n_samples=size, stratify=labels, random_state=seed
+    )
     chosen = np.sort(chosen)
     return Arrays(
         arrays.train_images[chosen],

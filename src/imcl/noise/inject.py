@@ -1,5 +1,6 @@
 """Draws noisy labels, stores them with what they turned out to be, and loads them again."""
 
+import hashlib
 from importlib import import_module
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import numpy as np
 
 from imcl.errors import ImclError
 from imcl.files import atomic, read_json, sha256, write_json
+
+DESCRIPTION = ("nominal_rate", "realised_rate", "sha256", "clean_sha256")
 
 
 def inject(config: dict, labels: np.ndarray, classes: int, path: Path) -> dict:
@@ -34,6 +37,7 @@ def inject(config: dict, labels: np.ndarray, classes: int, path: Path) -> dict:
         "realised_rate": float(np.mean(noisy != labels)),
         "transition_matrix": transition_matrix(labels, noisy, classes).tolist(),
         "sha256": sha256(file),
+        "clean_sha256": _digest(labels),
     }
     write_json(path, description)
     return description
@@ -55,10 +59,16 @@ def load(path: Path, clean: np.ndarray) -> tuple[dict, np.ndarray]:
     Raises:
         ImclError: the labels changed since they were drawn, or are of another dataset.
     """
-    description, file = read_json(path), path.with_suffix(".npy")
+    description, file = read_json(path, DESCRIPTION), path.with_suffix(".npy")
     if not file.exists() or sha256(file) != description["sha256"]:
         raise ImclError(f"{file}: missing or changed since it was drawn; delete {path}, draw again")
     noisy = np.load(file, allow_pickle=False)
     if noisy.shape != clean.shape:
         raise ImclError(f"{file}: {len(noisy)} labels for {len(clean)} training images")
+    if description["clean_sha256"] != _digest(clean):
+        raise ImclError(f"{file}: drawn for another dataset; delete {path}, draw again")
     return description, noisy
+
+
+def _digest(labels: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(labels).tobytes()).hexdigest()

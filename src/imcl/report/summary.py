@@ -15,6 +15,7 @@ from imcl.params import method_ways
 from imcl.report import CURVES, METRICS, SUMMARY
 
 SIGNIFICANCE = 0.05
+RECORD = ("cell", "digest", "config", "dataset", "noise", "code", "environment", "runs", "cost")
 
 
 def write(params: dict, partial: bool = False) -> dict:
@@ -98,12 +99,8 @@ def _read(cells: Sequence[grid.Cell], partial: bool) -> dict[str, dict]:
 
 
 def _read_record(cell: grid.Cell) -> dict:
-    try:
-        record = read_json(cell.record)
-        whole = record["digest"] == cell.digest == grid.digest(record["config"])
-    except (ValueError, KeyError, TypeError):
-        whole = False
-    if not whole:
+    record = read_json(cell.record, RECORD)
+    if not record["digest"] == cell.digest == grid.digest(record["config"]):
         raise ImclError(f"{cell.record}: damaged or changed by hand; delete it and run again")
     return record
 

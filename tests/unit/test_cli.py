@@ -1,0 +1,313 @@
+"""The command line: 0 if it went well, 2 for wrong usage, 1 for a failure, never a traceback."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from imcl import grid, params, plan
+from imcl.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
+CELL = "digits-clean-vgg16-base"
+COMMANDS = [
+    "plan",
+    "fetch",
+    "prepare",
+    "noise",
+    "train",
+    "summary",
+    "tables",
+    "figures",
+    "paper",
+]
+
+
+class Done(NamedTuple):
+    """What a command leaves: exit code, standard output and standard error."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def imcl(tmp_path, monkeypatch, capsys):
+    """Runs a command in a folder with the committed params.yaml and no data."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copytree(ROOT / "workflow/schemas", tmp_path / "workflow/schemas")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Done:
+        try:
+            code = main(list(arguments))
+        except SystemExit as end:  # argparse ends with --help and with wrong arguments
+            code = end.code
+        return Done(code, *capsys.readouterr())
+
+    return run
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+# 0: it went well --------------------------------------------------------------------------------
+
+
+def test_help_names_every_command(imcl):
+    done = imcl("--help")
+    assert done.code == 0
+    assert set(COMMANDS) <= set(done.out.split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command(imcl, command):
+    done = imcl(command, "--help")
+    assert done.code == 0
+    assert done.out.startswith(f"usage: imcl {command} ")
+
+
+def test_version(imcl):
+    assert imcl("--version") == (0, "0.1.0\n", "")
+
+
+def test_plan_as_json(imcl):
+    done = imcl("plan", "--json")
+    assert (done.code, done.err) == (0, "")
+    rows = json.loads(done.out)
+    cells = grid.cells(params.load())
+    assert [row["cell"] for row in rows] == [cell.name for cell in cells]
+    assert all(list(row) == ["cell", "digest", "state", "reason"] for row in rows)
+
+
+def test_plan_of_another_study(imcl):
+    cells = [row["cell"] for row in json.loads(imcl("plan", "--json", "--study", "cpu").out)]
+    assert cells == [cell.name for cell in grid.cells(params.load(), "cpu")]
+    assert cells != [row["cell"] for row in json.loads(imcl("plan", "--json").out)]
+
+
+def test_plan_as_a_table(imcl):
+    done = imcl("plan")
+    assert done.code == 0
+    assert CELL in done.out
+    assert done.out.splitlines()[-1].endswith(" cells, 0 done, 24 missing")
+
+
+def test_plan_with_parameters_elsewhere(imcl, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert imcl("plan").code == 2
+    assert imcl("plan", "--params", "../params.yaml").code == 0
+
+
+def test_a_dataset_from_a_package_needs_no_download(imcl):
+    done = imcl("fetch", "digits")
+    assert done == (0, "digits: comes with a package; nothing to fetch\n", "")
+
+
+# 2: wrong usage ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("plan --study quik", "params.yaml: study: unknown study 'quik'; did you mean 'quick'?"),
+        ("prepare digit", "params.yaml: unknown dataset 'digit'; did you mean 'digits'?"),
+        ("fetch cifar", "params.yaml: unknown dataset 'cifar'; did you mean 'cifar10'?"),
+        ("noise digit n50", "params.yaml: unknown dataset 'digit'; did you mean 'digits'?"),
+        ("noise digits n55", "params.yaml: unknown noise 'n55'; did you mean 'n50'?"),
+        (
+            "train digits-clean-vgg16-bse",
+            "study 'quick': unknown cell 'digits-clean-vgg16-bse'; "
+            "did you mean 'digits-clean-vgg16-base'?",
+        ),
+        (f"train {CELL} --threads 0", "--threads 0: at least 1"),
+        (
+            "plan --params nope.yaml",
+            "nope.yaml: no such file; run this in the project's folder, or name it with --params",
+        ),
+    ],
+)
+def test_wrong_usage(imcl, arguments, message):
+    assert imcl(*arguments.split()) == (2, "", f"{message}\n")
+
+
+def test_clean_labels_are_not_drawn(imcl):
+    done = imcl("noise", "digits", "clean")
+    assert done.code == 2
+    assert done.err.startswith("params.yaml: unknown noise 'clean'; ")
+
+
+def test_a_stale_cell(imcl):
+    done = imcl("train", f"{CELL}-000000000000")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"{CELL}-000000000000: the parameters of {CELL} have changed: ")
+    assert done.err.endswith(", not 000000000000; start the run again\n")
+
+
+def test_a_cell_of_another_study(imcl):
+    assert imcl("train", CELL, "--study", "cpu").code == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "",
+        "nope",
+        "plan --nope",
+        "prepare",
+        f"train {CELL} --device tpu",
+        f"train {CELL} --threads x",
+    ],
+)
+def test_wrong_arguments(imcl, arguments):
+    done = imcl(*arguments.split())
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("usage: imcl ")
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["plan", "fetch cifar10_5k", "prepare digits", "noise digits n50", "train x", "summary"],
+)
+def test_broken_parameters(imcl, command):
+    write(Path("params.yaml"), "study: [quick\n")
+    done = imcl(*command.split())
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("params.yaml: line 2, column 1: ")
+
+
+def test_every_fault_of_the_parameters_is_printed(imcl):
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    write(Path("params.yaml"), f"{text}\nstudys: quick\nways_: 3\n")
+    done = imcl("plan")
+    assert (done.code, done.out) == (2, "")
+    assert "params.yaml: studys: unknown key 'studys'; did you mean " in done.err
+    assert "params.yaml: ways_: unknown key 'ways_'; did you mean 'ways'?" in done.err
+
+
+# 1: a failure -----------------------------------------------------------------------------------
+
+
+def test_prepare_without_the_archive(imcl):
+    assert imcl("prepare", "cifar10") == (
+        1,
+        "",
+        "imcl prepare: data/archives/cifar-10-python.tar.gz: missing; "
+        "run `imcl fetch cifar10` first\n",
+    )
+
+
+def test_noise_without_data(imcl):
+    done = imcl("noise", "digits", "n50")
+    path = grid.datasets(params.load())["digits"].path
+    assert done == (1, "", f"imcl noise: {path}: missing; run `imcl prepare digits` first\n")
+
+
+def test_train_without_data(imcl):
+    done = imcl("train", CELL)
+    path = grid.find(params.load(), CELL).dataset.path
+    assert done == (1, "", f"imcl train: {path}: missing; run `imcl prepare digits`\n")
+
+
+def test_summary_without_records(imcl):
+    done = imcl("summary")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("imcl summary: 24 of 24 cells have no record yet (digits-")
+    assert "--partial" in done.err
+
+
+@pytest.mark.parametrize("command", ["tables", "figures"])
+def test_a_report_without_a_summary(imcl, command):
+    assert imcl(command) == (
+        1,
+        "",
+        f"imcl {command}: results/summary.json: missing; run `imcl summary` first\n",
+    )
+
+
+def test_paper_without_tex(imcl, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    done = imcl("paper")
+    assert done.code == 1
+    assert done.err.startswith("imcl paper: latexmk is not installed")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["torn", "empty", "no mapping", "other digest", "edited configuration", "without results"],
+)
+def test_summary_of_a_damaged_record(imcl, damage):
+    cell = grid.find(params.load(), CELL)
+    right = {"cell": cell.name, "digest": cell.digest, "config": cell.config}
+    text = {
+        "torn": json.dumps(right)[:-9],
+        "empty": "",
+        "no mapping": "[]",
+        "other digest": json.dumps({**right, "digest": "000000000000"}),
+        "edited configuration": json.dumps({**right, "config": {**cell.config, "seeds": [9]}}),
+        "without results": json.dumps(right),
+    }[damage]
+    write(cell.record, text)
+    done = imcl("summary", "--partial")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith(f"imcl summary: {cell.record}: damaged or changed by hand; ")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
+def test_tables_of_a_damaged_summary(imcl, text):
+    write(Path("results/summary.json"), text)
+    done = imcl("tables")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("imcl tables: results/summary.json: ")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
+def test_noise_of_a_damaged_dataset(imcl, text):
+    path = grid.datasets(params.load())["digits"].path
+    write(path, text)
+    done = imcl("noise", "digits", "n50")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith(f"imcl noise: {path}: ")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (OSError(28, "No space left on device", "results"), 1, "results: No space left on device"),
+        (OSError("no reason given"), 1, "no reason given"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_what_the_machine_or_the_user_stops(imcl, monkeypatch, error, code, message):
+    def stop(loaded):
+        raise error
+
+    monkeypatch.setattr(plan, "rows", stop)
+    assert imcl("plan") == (code, "", f"imcl plan: {message}\n")
+
+
+def test_a_mistake_of_ours_is_not_hidden(imcl, monkeypatch):
+    def stop(loaded):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(plan, "rows", stop)
+    with pytest.raises(ZeroDivisionError):
+        imcl("plan")
+
+
+# as a program -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("arguments", "code"), [("plan --json", 0), ("plan --study quik", 2)])
+def test_the_exit_code_of_the_program(imcl, arguments, code):
+    command = [sys.executable, "-m", "imcl", *arguments.split()]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,581 @@
+"""The readers, the prepared arrays, and what is refused on the way."""
+
+import gzip
+import hashlib
+import io
+import os
+import pickle
+import re
+import tarfile
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from imcl.data import SOURCES, Archive, cifar10, digits, prepare
+from imcl.data.arrays import Arrays
+from imcl.data.unpickle import unpickle
+from imcl.errors import ImclError
+
+CLASSES = ["airplane", "automobile", "bird", "cat", "deer"]
+CLASSES += ["dog", "frog", "horse", "ship", "truck"]
+NAMES = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch", "batches.meta"]
+DIGITS = {"source": "digits", "padding": 1, "flip": False}
+ARRAY_FILES = ["test_images.npy", "test_labels.npy", "train_images.npy", "train_labels.npy"]
+
+
+# a tiny archive in the official format ----------------------------------------------------------
+
+
+def python3_pickle(rows: np.ndarray, labels: list[int]) -> bytes:
+    return pickle.dumps({"data": rows, "labels": labels, "batch_label": "tiny"}, protocol=2)
+
+
+def numpy1_pickle(rows: np.ndarray, labels: list[int]) -> bytes:
+    new, old = b"numpy._core.multiarray", b"numpy.core.multiarray"
+    content = python3_pickle(rows, labels)
+    assert new in content or old in content
+    return content.replace(new, old)
+
+
+def python2_pickle(rows: np.ndarray, labels: list[int]) -> bytes:
+    """Opcode by opcode what Python 2 wrote into the official archive; its text is bytes."""
+    count, width = rows.shape
+    return b"".join(
+        [
+            b"\x80\x02}(U\x04data",
+            b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R",
+            b"(K\x01K" + bytes([count]) + b"M" + width.to_bytes(2, "little") + b"\x86",
+            b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R",
+            b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb",
+            b"\x89T" + rows.size.to_bytes(4, "little") + rows.tobytes() + b"tb",
+            b"U\x06labels](" + b"".join(b"K" + bytes([label]) for label in labels) + b"eu.",
+        ]
+    )
+
+
+def batches(write=python3_pickle) -> dict[str, bytes]:
+    """Members of two pictures each: labels 0..9 for training, 8 and 9 for test."""
+    made = {"batches.meta": pickle.dumps({"label_names": CLASSES}, protocol=2)}
+    for i, name in enumerate(NAMES[:6]):
+        rows = np.full((2, 3072), 10 * i, np.uint8)
+        rows[1] += 1
+        made[name] = write(rows, [2 * i, 2 * i + 1] if i < 5 else [8, 9])
+    return made
+
+
+def tar(path: Path, members: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+@pytest.fixture
+def archive(tmp_path) -> Path:
+    return tar(tmp_path / "cifar-10-python.tar.gz", batches())
+
+
+# reading CIFAR-10 -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("write", [python3_pickle, numpy1_pickle, python2_pickle])
+def test_the_planes_become_channels(tmp_path, write):
+    rows = np.zeros((2, 3072), np.uint8)
+    rows[0, 0] = 255  # red, top left
+    rows[0, 1024 + 32 + 1] = 7  # green, second row, second column
+    rows[0, 2048 + 31] = 9  # blue, top right
+    rows[1, 3071] = 200  # blue, bottom right
+    members = {**batches(write), "data_batch_1": write(rows, [3, 6])}
+
+    arrays = cifar10.read([tar(tmp_path / "a.tar.gz", members)])
+
+    images = arrays.train_images
+    assert (images.shape, images.dtype) == ((10, 32, 32, 3), np.uint8)
+    assert images[0, 0, 0].tolist() == [255, 0, 0]
+    assert images[0, 1, 1].tolist() == [0, 7, 0]
+    assert images[0, 0, 31].tolist() == [0, 0, 9]
+    assert images[1, 31, 31].tolist() == [0, 0, 200]
+    assert images[:2].sum() == 255 + 7 + 9 + 200
+    assert arrays.train_labels[:2].tolist() == [3, 6]
+
+
+def test_the_official_order_is_kept_whatever_the_order_in_the_archive(tmp_path):
+    members = dict(reversed(batches().items()))
+
+    arrays = cifar10.read([tar(tmp_path / "a.tar.gz", members)])
+
+    assert arrays.train_images[:, 0, 0, 0].tolist() == [0, 1, 10, 11, 20, 21, 30, 31, 40, 41]
+    assert arrays.train_labels.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert arrays.test_images[:, 0, 0, 0].tolist() == [50, 51]
+    assert arrays.test_labels.tolist() == [8, 9]
+    assert arrays.train_labels.dtype == arrays.test_labels.dtype == np.int64
+    assert list(arrays.class_names) == CLASSES
+    arrays.check("cifar10")
+
+
+def test_other_members_are_not_opened(tmp_path):
+    members = {"readme.html": b"<html>", "evil": b"cos\nsystem\n.", **batches()}
+
+    assert len(cifar10.read([tar(tmp_path / "a.tar.gz", members)]).train_labels) == 10
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_missing_member_is_named(tmp_path, name):
+    members = batches()
+    del members[name]
+    path = tar(tmp_path / "a.tar.gz", members)
+
+    with pytest.raises(ImclError, match=rf"^{path}: holds no cifar-10-batches-py/{name}$"):
+        cifar10.read([path])
+
+
+@pytest.mark.parametrize("share", [0, 0.02, 0.3, 0.6, 0.9, 0.99])
+def test_a_truncated_archive_is_an_error_that_names_it(tmp_path, share):
+    noise = np.random.default_rng(0).integers(0, 256, (2, 3072)).astype(np.uint8)
+    members = {**batches(), "data_batch_3": python3_pickle(noise, [0, 1])}
+    path = tar(tmp_path / "a.tar.gz", members)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+
+    with pytest.raises(ImclError, match=re.escape(str(path))):
+        cifar10.read([path])
+
+
+def test_a_stream_that_is_damaged_between_the_members_is_an_error_that_names_it(tmp_path):
+    path = tar(tmp_path / "a.tar.gz", {"skipped": bytes(200_000), **batches()})
+    whole = gzip.decompress(path.read_bytes())
+    stream = zlib.compressobj(wbits=31)
+    start = stream.compress(whole[:100_000]) + stream.flush(zlib.Z_FULL_FLUSH)
+    path.write_bytes(start + b"\xff" * 100)  # a block of a type that does not exist
+
+    with pytest.raises(ImclError, match=re.escape(str(path))):
+        cifar10.read([path])
+
+
+@pytest.mark.parametrize("content", [None, "", "<html>"])
+def test_an_archive_that_is_none_is_an_error(tmp_path, content):
+    path = tmp_path / "a.tar.gz"
+    if content is not None:
+        path.write_text(content)
+
+    with pytest.raises(ImclError, match=rf"^{path}: not a readable tar.gz archive"):
+        cifar10.read([path])
+
+
+WRONG_DATA = {
+    "narrow": np.zeros((2, 3071), np.uint8),
+    "float": np.zeros((2, 3072), np.float32),
+    "images": np.zeros((2, 32, 32, 3), np.uint8),
+    "flat": np.zeros(3072, np.uint8),
+}
+
+
+@pytest.mark.parametrize("rows", WRONG_DATA.values(), ids=WRONG_DATA)
+@pytest.mark.parametrize("names", [NAMES[:5], NAMES[1:2], NAMES[5:6]], ids=["train", "2", "test"])
+def test_data_of_a_wrong_shape_is_an_error_that_names_the_archive(tmp_path, names, rows):
+    wrong = {name: python3_pickle(rows, [0, 1]) for name in names}
+    path = tar(tmp_path / "a.tar.gz", {**batches(), **wrong})
+
+    with pytest.raises(ImclError, match=re.escape(str(path))):
+        cifar10.read([path])
+
+
+WRONG_MEMBERS = {
+    "no data": ("data_batch_2", {"labels": [0, 1]}),
+    "no labels": ("test_batch", {"data": np.zeros((2, 3072), np.uint8)}),
+    "no names": ("batches.meta", {"num_cases_per_batch": 10000}),
+    "a list": ("data_batch_2", [0, 1]),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG_MEMBERS.values(), ids=WRONG_MEMBERS)
+def test_a_member_of_another_kind_is_an_error_that_names_the_archive(tmp_path, name, value):
+    members = {**batches(), name: pickle.dumps(value, protocol=2)}
+    path = tar(tmp_path / "a.tar.gz", members)
+
+    with pytest.raises(ImclError, match=re.escape(str(path))):
+        cifar10.read([path])
+
+
+# pickles ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "float32"])
+def test_unpickle_admits_what_the_format_needs(dtype):
+    array = np.arange(6).reshape(2, 3).astype(dtype)
+    value = {"data": array, "labels": [1, 2], "name": "bé", "raw": b"\x00\xff", "rate": 0.5}
+
+    found = unpickle(io.BytesIO(pickle.dumps(value, protocol=2)))
+
+    np.testing.assert_array_equal(found.pop("data"), array, strict=True)
+    assert found == {"labels": [1, 2], "name": "bé", "raw": b"\x00\xff", "rate": 0.5}
+
+
+class Call:
+    """Pickles into a call of a function."""
+
+    def __init__(self, function, *arguments):
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+def calls(path: Path) -> dict[str, Call]:
+    return {
+        "os.system": Call(os.system, f"touch {path}"),
+        "builtins.eval": Call(eval, f"open({str(path)!r}, 'w')"),
+        "builtins.exec": Call(exec, f"open({str(path)!r}, 'w')"),
+        "builtins.open": Call(open, str(path), "w"),
+        "numpy.save": Call(np.save, f"{path}.npy", np.zeros(1)),
+    }
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+@pytest.mark.parametrize("name", calls(Path()))
+def test_unpickle_runs_nothing(tmp_path, name, protocol):
+    evil = pickle.dumps({"data": calls(tmp_path / "touched")[name]}, protocol=protocol)
+
+    with pytest.raises(ImclError, match=r"asks for .*; refused"):
+        unpickle(io.BytesIO(evil))
+
+    assert list(tmp_path.iterdir()) == []
+    pickle.loads(evil)  # the pickle is a real one: unguarded it leaves its trace
+    assert list(tmp_path.iterdir()) != []
+
+
+def test_a_pickle_in_an_archive_runs_nothing(tmp_path):
+    evil = pickle.dumps(calls(tmp_path / "touched")["os.system"], protocol=2)
+    path = tar(tmp_path / "a.tar.gz", {**batches(), "data_batch_4": evil})
+
+    with pytest.raises(ImclError, match="refused"):
+        cifar10.read([path])
+
+    assert not (tmp_path / "touched").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["builtins getattr", "numpy load", "numpy.core.multiarray fromfile", "os path.join"]
+)
+def test_unpickle_refuses_every_other_name(name):
+    module, function = name.split()
+    named = f"\x80\x04\x8c{chr(len(module))}{module}\x8c{chr(len(function))}{function}\x93."
+
+    with pytest.raises(ImclError, match=re.escape(f"{module}.{function}; refused")):
+        unpickle(io.BytesIO(named.encode("latin1")))
+
+
+def test_unpickle_lets_nobody_forge_objects_from_bytes():
+    """numpy.ndarray((1,), "O", BYTES) takes the bytes for the address of a Python object."""
+    forged = Call(np.ndarray, (1,), "O", b"\0" * 8)  # address 0 passes for None: harmless
+
+    with pytest.raises(ImclError, match="refused"):
+        unpickle(io.BytesIO(pickle.dumps({"data": forged}, protocol=2)))
+
+
+def test_unpickle_refuses_another_encoding():
+    evil = pickle.dumps(Call(__import__("_codecs").encode, "text", "rot13"), protocol=2)
+
+    with pytest.raises(ImclError, match="rot13"):
+        unpickle(io.BytesIO(evil))
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", python3_pickle(np.zeros((2, 9)), [0])[:-60]])
+def test_a_damaged_pickle_is_an_error(content):
+    with pytest.raises(ImclError, match="damaged pickle"):
+        unpickle(io.BytesIO(content))
+
+
+# arrays -----------------------------------------------------------------------------------------
+
+
+def small(count: int = 6, classes: int = 3) -> Arrays:
+    """Pictures that are grey in the shade of their number; labels 0, 1, 2, 0, ..."""
+    images = np.zeros((count, 4, 4, 3), np.uint8)
+    images += np.arange(count, dtype=np.uint8)[:, None, None, None]
+    labels = np.arange(count) % classes
+    names = tuple("abcdefghij"[:classes])
+    return Arrays(images, labels, images[:classes], labels[:classes], names)
+
+
+def test_good_arrays_pass():
+    small().check("mine")
+
+
+BAD_ARRAYS = {
+    "label below": (replace(small(), train_labels=np.array([0, 1, -1, 0, 1, 2])), "labels -1..2"),
+    "label above": (replace(small(), test_labels=np.array([0, 1, 3])), "test labels 0..3 for 3"),
+    "too few labels": (replace(small(), train_labels=np.arange(3)), "6 train images, 3 labels"),
+    "labels 2-d": (replace(small(), test_labels=np.zeros((3, 1), int)), "test"),
+    "empty": (replace(small(), test_images=small().test_images[:0], test_labels=np.arange(0)), "0"),
+    "float": (replace(small(), train_images=np.zeros((6, 4, 4, 3))), "float64 .*not uint8"),
+    "planes": (replace(small(), train_images=np.zeros((6, 3, 4, 4), np.uint8)), "not uint8"),
+    "no channels": (replace(small(), test_images=np.zeros((3, 4, 4), np.uint8)), "not uint8"),
+    "two sizes": (replace(small(), test_images=np.zeros((3, 5, 5, 3), np.uint8)), r"5, 5, 3"),
+}
+
+
+@pytest.mark.parametrize(("arrays", "reason"), BAD_ARRAYS.values(), ids=BAD_ARRAYS)
+def test_arrays_that_do_not_fit_are_refused(arrays, reason):
+    with pytest.raises(ImclError, match=rf"^mine: .*{reason}"):
+        arrays.check("mine")
+
+
+# digits -----------------------------------------------------------------------------------------
+
+
+def test_digits_are_the_1797_of_scikit_learn_split_once_and_for_all():
+    first, second = digits.read([]), digits.read([])
+
+    assert first.train_images.shape == (1437, 8, 8, 1)
+    assert first.test_images.shape == (360, 8, 8, 1)
+    assert first.train_images.dtype == first.test_images.dtype == np.uint8
+    assert first.train_labels.dtype == first.test_labels.dtype == np.int64
+    first.check("digits")
+    for name in ("train_images", "train_labels", "test_images", "test_labels"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+
+    original = load_digits()
+    images = np.concatenate([first.train_images, first.test_images]).reshape(1797, 64)
+    labels = np.concatenate([first.train_labels, first.test_labels])
+    found = np.column_stack([np.rint(images * (16 / 255)), labels])
+    expected = np.column_stack([original.data, original.target])
+    assert sorted(found.tolist()) == sorted(expected.tolist())
+    assert (images.min(), images.max()) == (0, 255)
+
+
+def test_digits_have_all_classes_in_both_splits_in_proportion():
+    arrays = digits.read([])
+
+    train, test = np.bincount(arrays.train_labels), np.bincount(arrays.test_labels)
+
+    assert len(train) == len(test) == 10 == len(arrays.class_names)
+    np.testing.assert_allclose(test, 0.2 * (train + test), atol=1)
+
+
+# preparing --------------------------------------------------------------------------------------
+
+
+def file_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def official(monkeypatch, archive) -> Path:
+    """The tiny archive in the place of the official one."""
+    entry = Archive(archive.name, "http://127.0.0.1:9/", archive.stat().st_size, file_hash(archive))
+    monkeypatch.setitem(SOURCES, "cifar10", (entry,))
+    monkeypatch.delenv("IMCL_SHA256SUMS", raising=False)
+    return archive
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_statistics_are_those_of_numpy(channels):
+    rng = np.random.default_rng(channels)
+    images = rng.integers(0, 256, (50, 6, 7, channels)).astype(np.uint8)
+    images[..., 0] //= 3  # so that the channels differ
+
+    mean, std = prepare.statistics(images)
+
+    pixels = images.astype(np.float64) / 255
+    np.testing.assert_allclose(mean, pixels.mean((0, 1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(std, pixels.std((0, 1, 2)), rtol=1e-12)
+
+
+def test_prepare_describes_what_load_returns(official, tmp_path):
+    path = tmp_path / "cifar10" / "dataset.json"
+    config = {"source": "cifar10", "padding": 4, "flip": True}
+
+    made = prepare.prepare("mine", config, [official], path)
+    described, arrays = prepare.load(path)
+
+    assert described == made
+    assert names(path.parent) == ["dataset.json", *ARRAY_FILES]
+    assert made["sha256"] == {f[:-4]: file_hash(path.parent / f) for f in ARRAY_FILES}
+    assert made["archives"] == {official.name: file_hash(official)}
+    assert (made["name"], made["config"]) == ("mine", config)
+    assert (made["n_train"], made["n_test"], made["shape"]) == (10, 2, [32, 32, 3])
+    assert made["class_names"] == list(arrays.class_names) == CLASSES
+    # The shades are 0 1 10 11 20 21 30 31 40 41: mean 20.5, variance 200.25.
+    np.testing.assert_allclose(made["mean"], [20.5 / 255] * 3, rtol=1e-12)
+    np.testing.assert_allclose(made["std"], [np.sqrt(200.25) / 255] * 3, rtol=1e-12)
+    assert arrays.train_images[:, 5, 5, 2].tolist() == [0, 1, 10, 11, 20, 21, 30, 31, 40, 41]
+    assert arrays.test_images.shape == (2, 32, 32, 3)
+    assert arrays.train_labels.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert arrays.test_labels.tolist() == [8, 9]
+
+
+def test_the_same_preparation_gives_the_same_files(tmp_path):
+    for run in ("a", "b"):
+        config = {**DIGITS, "train_size": 300, "subset_seed": 4}
+        prepare.prepare("digits", config, [], tmp_path / run / "dataset.json")
+
+    for name in ["dataset.json", *ARRAY_FILES]:
+        assert file_hash(tmp_path / "a" / name) == file_hash(tmp_path / "b" / name)
+
+
+@pytest.mark.parametrize("name", ARRAY_FILES)
+@pytest.mark.parametrize("damage", ["flip", "truncate", "delete"])
+def test_load_finds_a_changed_array(official, tmp_path, name, damage):
+    path = tmp_path / "made" / "dataset.json"
+    prepare.prepare("mine", {"source": "cifar10"}, [official], path)
+    file = path.parent / name
+    content = bytearray(file.read_bytes())
+    if damage == "delete":
+        file.unlink()
+    elif damage == "truncate":
+        file.write_bytes(content[:-1])
+    else:
+        content[-1] ^= 1
+        file.write_bytes(content)
+
+    with pytest.raises(ImclError, match=rf"^{file}: missing or changed .*`imcl prepare mine`"):
+        prepare.load(path)
+
+
+def test_an_archive_is_checked_before_it_is_opened(official, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(cifar10, "read", opened.append)
+    evil = pickle.dumps(calls(tmp_path / "touched")["os.system"], protocol=2)
+    tar(official, {**batches(), "data_batch_1": evil})
+
+    with pytest.raises(ImclError, match=rf"^{official}: SHA-256 is"):
+        prepare.prepare("mine", {"source": "cifar10"}, [official], tmp_path / "m" / "dataset.json")
+
+    assert opened == []
+    assert not (tmp_path / "m" / "dataset.json").exists()
+
+
+def test_arrays_that_do_not_fit_are_not_stored(tmp_path, monkeypatch):
+    bad = replace(small(), train_labels=np.array([0, 1, 9, 0, 1, 2]))
+    monkeypatch.setattr(digits, "read", lambda archives: bad)
+
+    with pytest.raises(ImclError, match=r"mine: train labels 0..9 for 3 classes"):
+        prepare.prepare("mine", DIGITS, [], tmp_path / "dataset.json")
+
+    assert names(tmp_path) == []
+
+
+# subsets ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unequal(monkeypatch) -> Arrays:
+    """60, 30 and 10 pictures of three classes, mixed; each is grey in the shade of its number."""
+    labels = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [60, 30, 10]))
+    arrays = replace(small(100), train_labels=labels)
+    monkeypatch.setattr(digits, "read", lambda archives: arrays)
+    return arrays
+
+
+def subset(folder: Path, size: int, seed: int) -> Arrays:
+    config = {**DIGITS, "train_size": size, "subset_seed": seed}
+    made = prepare.prepare("part", config, [], folder / "dataset.json")
+    assert made["n_train"] == size
+    return prepare.load(folder / "dataset.json")[1]
+
+
+def test_a_subset_keeps_the_shares_the_order_and_the_test_set(unequal, tmp_path):
+    arrays = subset(tmp_path, 50, seed=0)
+
+    assert np.bincount(arrays.train_labels).tolist() == [30, 15, 5]
+    chosen = arrays.train_images[:, 0, 0, 0].tolist()
+    assert chosen == sorted(set(chosen))
+    assert arrays.train_labels.tolist() == unequal.train_labels[chosen].tolist()
+    np.testing.assert_array_equal(arrays.test_images, unequal.test_images)
+    np.testing.assert_array_equal(arrays.test_labels, unequal.test_labels)
+
+
+def test_a_subset_depends_on_its_seed_alone(unequal, tmp_path):
+    chosen = [
+        subset(tmp_path / str(i), 50, seed).train_images[:, 0, 0, 0].tolist()
+        for i, seed in enumerate([7, 7, 8])
+    ]
+
+    assert chosen[0] == chosen[1]
+    assert chosen[0] != chosen[2]
+
+
+@pytest.mark.parametrize("size", [99, 100])
+def test_a_subset_may_be_nearly_everything(unequal, tmp_path, size):
+    assert len(subset(tmp_path, size, seed=0).train_labels) == size
+
+
+def test_statistics_are_those_of_the_subset(unequal, tmp_path):
+    shades = subset(tmp_path, 20, seed=0).train_images[:, 0, 0, 0] / 255
+
+    described, _ = prepare.load(tmp_path / "dataset.json")
+
+    np.testing.assert_allclose(described["mean"], [shades.mean()] * 3, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("size", "reason"), [(101, "101 is more than the 100"), (2, "2")])
+def test_a_subset_that_cannot_be_is_refused(unequal, tmp_path, size, reason):
+    with pytest.raises(ImclError, match=rf"^params.yaml: datasets.part.train_size: .*{reason}"):
+        subset(tmp_path / "out", size, seed=0)
+
+    assert not (tmp_path / "out").exists()
+
+
+# interruption -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def interrupted_at_the_third_array(monkeypatch):
+    """Lets prepare() end in the middle of its third array."""
+    save, saved = np.save, []
+
+    def interrupted(file, array):
+        saved.append(file)
+        if len(saved) == 3:
+            file.write(b"half")
+            raise KeyboardInterrupt
+        save(file, array)
+
+    def run(config: dict, path: Path) -> None:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(np, "save", interrupted)
+            prepare.prepare("part", config, [], path)
+
+    return run
+
+
+def test_an_interrupted_preparation_leaves_no_description(tmp_path, interrupted_at_the_third_array):
+    interrupted_at_the_third_array(DIGITS, tmp_path / "dataset.json")
+
+    assert names(tmp_path) == ["train_images.npy", "train_labels.npy"]
+
+
+def test_an_interrupted_repetition_leaves_the_earlier_dataset_good(
+    unequal, tmp_path, interrupted_at_the_third_array
+):
+    path = tmp_path / "dataset.json"
+    before = subset(tmp_path, 50, seed=0)
+
+    interrupted_at_the_third_array({**DIGITS, "train_size": 50, "subset_seed": 0}, path)
+
+    _, after = prepare.load(path)
+    np.testing.assert_array_equal(after.train_images, before.train_images)
+    assert names(tmp_path) == ["dataset.json", *ARRAY_FILES]
+
+
+def test_an_interrupted_change_is_never_loaded_as_the_earlier_dataset(
+    unequal, tmp_path, interrupted_at_the_third_array
+):
+    """The description is of the earlier arrays, some of which are gone: load() must say so."""
+    path = tmp_path / "dataset.json"
+    subset(tmp_path, 50, seed=0)
+
+    interrupted_at_the_third_array({**DIGITS, "train_size": 50, "subset_seed": 1}, path)
+
+    with pytest.raises(ImclError, match="changed since it was prepared"):
+        prepare.load(path)

@@ -1,0 +1,378 @@
+"""Downloads from a real server on the loopback, with the faults that real servers have."""
+
+import gzip
+import hashlib
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Event, Thread
+
+import numpy as np
+import pytest
+
+from imcl.data import Archive, fetch
+from imcl.errors import ImclError, UsageError
+
+CONTENT = np.random.default_rng(0).bytes(50_000)
+NAME = "pictures.tar.gz"
+
+
+class Server(ThreadingHTTPServer):
+    """Serves `files` by path; the other attributes are its faults and what it saw."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files: dict[str, bytes] = {f"/{NAME}": CONTENT}
+        self.ranges = True  # whether it understands the Range header
+        self.refusals: list[int] = []  # statuses of the first answers
+        self.drops: list[int] = []  # bytes after which the first answers break off
+        self.headers: dict[str, str] = {}  # sent with each file
+        self.gate: Event | None = None  # answers wait for it
+        self.seen: list[tuple[str, str | None]] = []  # path and Range of each request
+        self.sent: list[int] = []  # bytes of each body
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        wanted = self.headers["Range"]
+        self.server.seen.append((self.path, wanted))
+        if self.server.gate:
+            assert self.server.gate.wait(5)
+        if self.server.refusals:
+            return self.send_error(self.server.refusals.pop(0))
+        content = self.server.files.get(self.path)
+        if content is None:
+            return self.send_error(404)
+        start = 0
+        if wanted and self.server.ranges:
+            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+            if start >= len(content):
+                return self.send_error(416)
+        body = content[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in self.server.headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.server.drops:
+            body = body[: self.server.drops.pop(0)]
+        self.server.sent.append(len(body))
+        self.wfile.write(body)
+
+    def log_message(self, *arguments) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def waits(monkeypatch) -> list[float]:
+    """The seconds of each pause; none of them is waited. No mirror, list or proxy is set."""
+    for name in ("IMCL_MIRROR", "IMCL_SHA256SUMS", "http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    seconds: list[float] = []
+    monkeypatch.setattr(fetch.time, "sleep", seconds.append)
+    return seconds
+
+
+def archive(url: str, content: bytes = CONTENT) -> Archive:
+    return Archive(NAME, f"{url}/{NAME}", len(content), hashlib.sha256(content).hexdigest())
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_is_downloaded_into_a_new_folder(server, tmp_path):
+    folder = tmp_path / "data" / "archives"
+
+    assert fetch.fetch(archive(server.url), folder) == folder / NAME
+
+    assert (folder / NAME).read_bytes() == CONTENT
+    assert names(folder) == [NAME]
+    assert server.seen == [(f"/{NAME}", None)]
+
+
+def test_a_part_is_completed_with_the_rest_only(server, tmp_path):
+    (tmp_path / f"{NAME}.part").write_bytes(CONTENT[:20_000])
+
+    fetch.fetch(archive(server.url), tmp_path)
+
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+    assert names(tmp_path) == [NAME]
+    assert server.seen == [(f"/{NAME}", "bytes=20000-")]
+    assert server.sent == [30_000]
+
+
+def test_without_ranges_the_download_starts_over(server, tmp_path):
+    server.ranges = False
+    (tmp_path / f"{NAME}.part").write_bytes(CONTENT[:20_000])
+
+    fetch.fetch(archive(server.url), tmp_path)
+
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+    assert server.sent == [50_000]
+
+
+@pytest.mark.parametrize("length", [50_000, 60_000])
+def test_a_part_as_long_as_the_file_or_longer_is_downloaded_anew(server, tmp_path, length):
+    (tmp_path / f"{NAME}.part").write_bytes(b"x" * length)  # the server answers 416
+
+    fetch.fetch(archive(server.url), tmp_path)
+
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+    assert server.seen == [(f"/{NAME}", f"bytes={length}-"), (f"/{NAME}", None)]
+
+
+def test_a_dropped_connection_is_taken_up_again(server, tmp_path, waits):
+    content = np.random.default_rng(1).bytes(3 << 20)
+    server.files[f"/{NAME}"] = content
+    server.drops = [2 << 20]
+
+    fetch.fetch(archive(server.url, content), tmp_path)
+
+    assert (tmp_path / NAME).read_bytes() == content
+    assert waits == [1]
+    (_, first), (_, second) = server.seen
+    assert first is None
+    assert second is not None, "what had arrived was thrown away"
+    assert sum(server.sent) < (2 << 20) + (3 << 20)
+
+
+def test_a_busy_server_is_asked_again(server, tmp_path, waits):
+    server.refusals = [503, 500]
+
+    fetch.fetch(archive(server.url), tmp_path)
+
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+    assert waits == [1, 2]
+
+
+def test_a_busy_server_does_not_cost_the_part(server, tmp_path):
+    server.refusals = [503]
+    (tmp_path / f"{NAME}.part").write_bytes(CONTENT[:20_000])
+
+    fetch.fetch(archive(server.url), tmp_path)
+
+    assert [wanted for _, wanted in server.seen] == ["bytes=20000-", "bytes=20000-"]
+    assert server.sent == [30_000]
+
+
+@pytest.mark.parametrize("status", [404, 503])
+def test_a_part_survives_a_failure(server, tmp_path, status):
+    server.refusals = [status] * fetch.TRIES
+    (tmp_path / f"{NAME}.part").write_bytes(CONTENT[:20_000])
+
+    with pytest.raises(ImclError):
+        fetch.fetch(archive(server.url), tmp_path)
+
+    assert (tmp_path / f"{NAME}.part").read_bytes() == CONTENT[:20_000]
+
+
+def test_it_gives_up_in_the_end_and_says_what_to_do(server, tmp_path, waits):
+    server.refusals = [503] * 100
+
+    with pytest.raises(ImclError) as raised:
+        fetch.fetch(archive(server.url), tmp_path)
+
+    assert len(server.seen) == fetch.TRIES
+    assert waits == [1, 2, 4, 8]
+    message = str(raised.value)
+    assert message.startswith(f"{server.url}/{NAME}: 503")
+    assert "IMCL_MIRROR" in message
+    assert message.endswith(f"place the file as {tmp_path / NAME}")
+    assert not (tmp_path / NAME).exists()
+
+
+def test_a_server_out_of_reach_is_named(tmp_path, waits):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    with pytest.raises(ImclError, match=rf"^{url}/{NAME}: .*IMCL_MIRROR"):
+        fetch.fetch(archive(url), tmp_path)
+
+    assert len(waits) == fetch.TRIES - 1
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_what_the_server_does_not_have_is_asked_for_once(server, tmp_path, waits, status):
+    server.refusals = [status] * 100
+
+    with pytest.raises(ImclError, match=f"{NAME}: {status}"):
+        fetch.fetch(archive(server.url), tmp_path)
+
+    assert len(server.seen) == 1
+    assert waits == []
+    assert not (tmp_path / NAME).exists()
+
+
+def test_an_error_page_is_not_taken_for_the_archive(server, tmp_path):
+    server.files[f"/{NAME}"] = b"<html><body>Please log in</body></html>"
+
+    with pytest.raises(ImclError, match=rf"^{server.url}/{NAME}: .*SHA-256.*discarded"):
+        fetch.fetch(archive(server.url), tmp_path)
+
+    assert names(tmp_path) == []
+
+
+def test_a_damaged_part_is_found_out(server, tmp_path):
+    (tmp_path / f"{NAME}.part").write_bytes(b"x" * 20_000)
+
+    with pytest.raises(ImclError, match="SHA-256"):
+        fetch.fetch(archive(server.url), tmp_path)
+
+    assert names(tmp_path) == []  # so the next try starts clean
+
+
+def test_an_archive_stays_compressed_where_the_server_calls_that_an_encoding(server, tmp_path):
+    content = gzip.compress(CONTENT, mtime=0)  # Apache with `AddEncoding x-gzip .gz`
+    server.files[f"/{NAME}"] = content
+    server.headers = {"Content-Encoding": "x-gzip"}
+
+    fetch.fetch(archive(server.url, content), tmp_path)
+
+    assert (tmp_path / NAME).read_bytes() == content
+
+
+def test_a_good_file_is_not_downloaded_again(server, tmp_path):
+    (tmp_path / NAME).write_bytes(CONTENT)
+
+    assert fetch.fetch(archive(server.url), tmp_path) == tmp_path / NAME
+
+    assert server.seen == []
+    assert names(tmp_path) == [NAME]
+
+
+def test_a_damaged_file_is_reported_and_left_alone(server, tmp_path):
+    (tmp_path / NAME).write_bytes(b"the user's own")
+
+    with pytest.raises(ImclError, match=rf"^{tmp_path / NAME}: SHA-256 is .*damaged"):
+        fetch.fetch(archive(server.url), tmp_path)
+
+    assert server.seen == []
+    assert (tmp_path / NAME).read_bytes() == b"the user's own"
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_mirror_takes_the_place_of_the_address(server, tmp_path, monkeypatch, slash):
+    server.files = {f"/mirror/{NAME}": CONTENT}
+    monkeypatch.setenv("IMCL_MIRROR", f"{server.url}/mirror{slash}")
+
+    fetch.fetch(archive("http://127.0.0.1:9/official"), tmp_path)
+
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+    assert server.seen == [(f"/mirror/{NAME}", None)]
+
+
+def test_a_mirror_with_other_content_needs_a_checksum_list(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("IMCL_MIRROR", server.url)
+
+    with pytest.raises(ImclError, match="name its checksum list with IMCL_SHA256SUMS"):
+        fetch.fetch(archive(server.url, b"official"), tmp_path)
+
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("line", ["{sum}  {name}", "{sum} *{name}", "{SUM}  {name}"])
+def test_a_checksum_list_is_trusted(server, tmp_path, monkeypatch, line):
+    checksum = hashlib.sha256(CONTENT).hexdigest()
+    trusted = tmp_path / "SHA256SUMS"
+    others = [f"{'0' * 64}  old-{NAME}", f"{'1' * 64}  {NAME}.part"]
+    others.append(line.format(sum=checksum, SUM=checksum.upper(), name=NAME))
+    trusted.write_text("\n".join(others) + "\n")
+    monkeypatch.setenv("IMCL_MIRROR", server.url)
+    monkeypatch.setenv("IMCL_SHA256SUMS", str(trusted))
+
+    fetch.fetch(archive(server.url, b"official"), tmp_path / "archives")
+
+    assert (tmp_path / "archives" / NAME).read_bytes() == CONTENT
+
+
+def test_the_official_content_is_refused_where_the_list_says_another(server, tmp_path, monkeypatch):
+    (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  {NAME}\n")
+    monkeypatch.setenv("IMCL_SHA256SUMS", str(tmp_path / "SHA256SUMS"))
+
+    with pytest.raises(ImclError, match=f"expected {'0' * 64}"):
+        fetch.fetch(archive(server.url), tmp_path / "archives")
+
+
+BAD_LISTS = {
+    "absent": (None, "cannot be read"),
+    "binary": (b"\xff\xfe\x00", "cannot be read"),
+    "empty": (b"", f"holds no line for {NAME}"),
+    "of others": (b"0" * 64 + b"  other.zip\n", f"holds no line for {NAME}"),
+}
+
+
+@pytest.mark.parametrize(("content", "reason"), BAD_LISTS.values(), ids=BAD_LISTS)
+def test_a_bad_checksum_list_is_named(tmp_path, monkeypatch, content, reason):
+    trusted = tmp_path / "SHA256SUMS"
+    if content is not None:
+        trusted.write_bytes(content)
+    monkeypatch.setenv("IMCL_SHA256SUMS", str(trusted))
+
+    with pytest.raises(UsageError, match=rf"IMCL_SHA256SUMS={trusted}: {reason}"):
+        fetch.expected_sha256(archive("http://127.0.0.1:9"))
+
+
+def test_a_bad_checksum_list_is_found_before_anything_is_downloaded(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("IMCL_SHA256SUMS", str(tmp_path / "absent"))
+    folder = tmp_path / "archives"
+    folder.mkdir()
+    (folder / f"{NAME}.part").write_bytes(CONTENT[:20_000])
+
+    with pytest.raises(UsageError, match="IMCL_SHA256SUMS"):
+        fetch.fetch(archive(server.url), folder)
+
+    assert server.seen == []
+    assert (folder / f"{NAME}.part").read_bytes() == CONTENT[:20_000]
+
+
+def fetch_twice_at_once(server: Server, folder: Path, monkeypatch) -> list[Path | Exception]:
+    """Two downloads, the second of which comes while the first waits for the server's answer."""
+    server.gate, asked, flock = Event(), [], fetch.fcntl.flock
+
+    def watched(file, operation):
+        asked.append(file)
+        if len(asked) == 2:
+            server.gate.set()
+        return flock(file, operation)
+
+    monkeypatch.setattr(fetch.fcntl, "flock", watched)
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(fetch.fetch, archive(server.url), folder) for _ in range(2)]
+        return [future.exception() or future.result() for future in both]
+
+
+def test_two_at_once_download_once(server, tmp_path, monkeypatch):
+    results = fetch_twice_at_once(server, tmp_path, monkeypatch)
+
+    assert results == [tmp_path / NAME] * 2
+    assert len(server.seen) == 1
+    assert names(tmp_path) == [NAME]
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+
+
+def test_two_at_once_both_report_a_wrong_file(server, tmp_path, monkeypatch):
+    server.files[f"/{NAME}"] = b"<html>Please log in</html>"
+
+    results = fetch_twice_at_once(server, tmp_path, monkeypatch)
+
+    assert [type(result) for result in results] == [ImclError] * 2
+    assert names(tmp_path) == []

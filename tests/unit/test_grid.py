@@ -1,0 +1,393 @@
+"""The grid: its cells in order, and a digest that knows what decides a result."""
+
+import hashlib
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+
+from imcl import grid
+from imcl.errors import UsageError
+
+PARAMS = {
+    "study": "small",
+    "studies": {
+        "small": {
+            "datasets": ["part", "digits"],
+            "noise": ["clean", "n20", "n50"],
+            "backbones": ["vgg16", "resnet18"],
+            "methods": ["base", "output", "kernel", "output+kernel", "representation", "all"],
+            "seeds": [1, 2],
+            "width": 8,
+            "training": {"epochs": 14},
+        },
+        "other": {
+            "datasets": ["digits"],
+            "noise": ["n80"],
+            "backbones": ["vgg16"],
+            "methods": ["base"],
+            "seeds": [7],
+            "width": 4,
+        },
+    },
+    "datasets": {
+        "digits": {"source": "digits", "padding": 1, "flip": False},
+        "part": {
+            "source": "cifar10",
+            "train_size": 5000,
+            "subset_seed": 0,
+            "padding": 4,
+            "flip": True,
+        },
+    },
+    "noise": {
+        "n20": {"kind": "symmetric", "rate": 0.2, "noise_seed": 0},
+        "n50": {"kind": "symmetric", "rate": 0.5, "noise_seed": 0},
+        "n80": {"kind": "symmetric", "rate": 0.8, "noise_seed": 0},
+    },
+    "ways": {
+        "output": {
+            "variant": "augment",
+            "weight": 5.0,
+            "ramp_up": 0.2,
+            "temperature": 2.0,
+            "parts": 2,
+            "dropout_rate": 0.3,
+        },
+        "intermediate": {"variant": "augment", "weight": 1.0, "ramp_up": 0.2},
+        "representation": {"variant": "correlation", "weight": 1.0, "ramp_up": 0.2},
+        "kernel": {"variant": "cosine", "weight": 10.0, "ramp_up": 0.2},
+    },
+    "training": {
+        "epochs": 200,
+        "batch_size": 128,
+        "learning_rate": 0.1,
+        "momentum": 0.9,
+        "weight_decay": 5.0e-4,
+        "schedule": "cosine",
+        "warmup_epochs": 5,
+        "precision": "float32",
+        "evaluate_every": 1,
+    },
+}
+
+
+def changed(*changes: tuple[str, object]) -> dict:
+    """The parameters with other values at these dotted paths."""
+    copy = deepcopy(PARAMS)
+    for where, value in changes:
+        *parents, key = where.split(".")
+        node = copy
+        for parent in parents:
+            node = node[parent]
+        node[key] = value
+    return copy
+
+
+def digests(params: dict) -> dict[str, str]:
+    return {cell.name: cell.digest for cell in grid.cells(params)}
+
+
+def rerun(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    """The names of the cells whose digests differ."""
+    assert before.keys() == after.keys()
+    return {name for name in before if before[name] != after[name]}
+
+
+def names(fits) -> set[str]:
+    """The names of the cells that fit."""
+    return {cell.name for cell in grid.cells(PARAMS) if fits(cell)}
+
+
+def everything(cell: grid.Cell) -> bool:
+    return True
+
+
+def nothing(cell: grid.Cell) -> bool:
+    return False
+
+
+def of_methods(*methods: str):
+    return lambda cell: cell.method in methods
+
+
+def of_noise(name: str):
+    return lambda cell: cell.config["noise"]["name"] == name
+
+
+def of_dataset(name: str):
+    return lambda cell: cell.dataset.name == name
+
+
+# cells ------------------------------------------------------------------------------------------
+
+
+def test_cells_stand_in_the_order_of_the_study():
+    params = changed(
+        ("studies.small.noise", ["n50", "clean"]), ("studies.small.methods", ["all", "base"])
+    )
+    assert [cell.name for cell in grid.cells(params)] == [
+        "part-n50-vgg16-all",
+        "part-n50-vgg16-base",
+        "part-n50-resnet18-all",
+        "part-n50-resnet18-base",
+        "part-clean-vgg16-all",
+        "part-clean-vgg16-base",
+        "part-clean-resnet18-all",
+        "part-clean-resnet18-base",
+        "digits-n50-vgg16-all",
+        "digits-n50-vgg16-base",
+        "digits-n50-resnet18-all",
+        "digits-n50-resnet18-base",
+        "digits-clean-vgg16-all",
+        "digits-clean-vgg16-base",
+        "digits-clean-resnet18-all",
+        "digits-clean-resnet18-base",
+    ]
+
+
+def test_cells_of_the_whole_study():
+    found = grid.cells(PARAMS)
+    assert len(found) == 2 * 3 * 2 * 6
+    assert len({cell.digest for cell in found}) == len(found)
+
+
+def test_another_study_by_name():
+    assert [cell.name for cell in grid.cells(PARAMS, "other")] == ["digits-n80-vgg16-base"]
+
+
+def test_a_cell_names_its_files():
+    cell = grid.find(PARAMS, "digits-n50-vgg16-all")
+    assert cell.key == f"digits-n50-vgg16-all-{cell.digest}"
+    assert cell.record == Path(f"results/records/{cell.key}.json")
+    assert cell.weights(3) == Path(f"results/weights/{cell.key}/seed-3.pt")
+    assert cell.noise.path.parent == cell.dataset.folder / "noise"
+
+
+def test_archives_of_a_dataset():
+    known = grid.datasets(PARAMS)
+    assert known["digits"].archives == []
+    assert known["part"].archives == [Path("data/archives/cifar-10-python.tar.gz")]
+
+
+# digests ----------------------------------------------------------------------------------------
+
+
+def test_a_digest_is_the_sha256_of_the_canonical_configuration():
+    canonical = (
+        '{"backbone":{"name":"vgg16","width":8},'
+        '"dataset":{"flip":false,"name":"digits","padding":1,"source":"digits"},'
+        '"method":"output",'
+        '"noise":{"kind":"symmetric","name":"n50","noise_seed":0,"rate":0.5},'
+        '"revisions":{},'
+        '"seeds":[1,2],'
+        '"training":{"batch_size":128,"epochs":14,"evaluate_every":1,"learning_rate":0.1,'
+        '"momentum":0.9,"precision":"float32","schedule":"cosine","warmup_epochs":5,'
+        '"weight_decay":0.0005},'
+        '"ways":{"output":{"parts":2,"ramp_up":0.2,"temperature":2,"variant":"augment",'
+        '"weight":5}}}'
+    )
+    expected = hashlib.sha256(canonical.encode()).hexdigest()[:12]
+    assert grid.find(PARAMS, "digits-n50-vgg16-output").digest == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"d": 3, "c": 2}, "a": 1}),
+        ({"a": [5, 0]}, {"a": [5.0, -0.0]}),
+    ],
+    ids=["order of keys", "5.0"],
+)
+def test_spelling_does_not_count(one, other):
+    assert grid.digest(one) == grid.digest(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [({"a": 5}, {"a": "5"}), ({"a": 1}, {"a": True}), ({"a": 0.1}, {"a": 0.1000001})],
+)
+def test_other_values_have_other_digests(one, other):
+    assert grid.digest(one) != grid.digest(other)
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "affected"),
+    [
+        ("ways.kernel.weight", 12.0, of_methods("kernel", "output+kernel", "all")),
+        ("ways.output.weight", 4.0, of_methods("output", "output+kernel", "all")),
+        ("ways.output.temperature", 3.0, of_methods("output", "output+kernel", "all")),
+        ("ways.output.variant", "dropout", of_methods("output", "output+kernel", "all")),
+        ("ways.output.dropout_rate", 0.5, nothing),
+        ("ways.representation.ramp_up", 0.5, of_methods("representation", "all")),
+        ("ways.intermediate.variant", "relation", of_methods("all")),
+        ("noise.n50.noise_seed", 1, of_noise("n50")),
+        ("noise.n20.rate", 0.25, of_noise("n20")),
+        ("noise.n50.kind", "symmetric_inclusive", of_noise("n50")),
+        ("noise.n80.rate", 0.75, nothing),
+        ("datasets.digits.padding", 0, of_dataset("digits")),
+        ("datasets.part.flip", False, of_dataset("part")),
+        ("datasets.part.train_size", 1000, of_dataset("part")),
+        ("datasets.part.subset_seed", 1, of_dataset("part")),
+        ("studies.small.width", 16, everything),
+        ("studies.small.seeds", [1, 2, 3], everything),
+        ("studies.small.training", {"epochs": 15}, everything),
+        ("training.momentum", 0.8, everything),
+        ("training.epochs", 100, nothing),
+        ("studies.other.width", 16, nothing),
+    ],
+)
+def test_a_change_reruns_exactly_the_cells_that_it_decides(where, value, affected):
+    assert rerun(digests(PARAMS), digests(changed((where, value)))) == names(affected)
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        ("ways.output.weight", 5),
+        ("studies.small.seeds", [2, 1]),
+        ("ways.kernel", {"ramp_up": 0.2, "weight": 10, "variant": "cosine"}),
+        ("datasets.digits", {"flip": False, "padding": 1, "source": "digits"}),
+        ("studies.small.training", {"epochs": 14, "momentum": 0.9}),
+    ],
+)
+def test_another_spelling_of_the_same_reruns_nothing(where, value):
+    assert rerun(digests(PARAMS), digests(changed((where, value)))) == set()
+
+
+def test_an_option_counts_where_the_variant_uses_it():
+    dropout = ("ways.output.variant", "dropout")
+    one = digests(changed(dropout))
+    other = digests(changed(dropout, ("ways.output.dropout_rate", 0.5)))
+    assert rerun(one, other) == names(of_methods("output", "output+kernel", "all"))
+
+
+def test_the_name_of_a_study_does_not_count():
+    params = changed(("studies.renamed", PARAMS["studies"]["small"]), ("study", "renamed"))
+    assert digests(params) == digests(PARAMS)
+    assert grid.study_digest(grid.cells(params)) == grid.study_digest(grid.cells(PARAMS))
+
+
+def test_the_same_cell_of_two_studies_has_one_digest():
+    params = changed(("studies.other.width", 8), ("studies.other.seeds", [2, 1]))
+    params["studies"]["other"] |= {"noise": ["n50"], "training": {"epochs": 14}}
+    [cell] = grid.cells(params, "other")
+    assert cell.key == grid.find(params, "digits-n50-vgg16-base").key
+
+
+def test_the_digest_of_a_study_changes_with_a_cell():
+    after = changed(("ways.intermediate.weight", 2.0))
+    assert grid.study_digest(grid.cells(after)) != grid.study_digest(grid.cells(PARAMS))
+
+
+# revisions --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("component", "affected"),
+    [
+        ("data", everything),
+        ("train", everything),
+        ("vgg16", lambda cell: cell.backbone == "vgg16"),
+        ("kernel", of_methods("kernel", "output+kernel", "all")),
+        ("intermediate", of_methods("all")),
+    ],
+)
+def test_a_revision_reruns_what_uses_the_component(monkeypatch, component, affected):
+    before = digests(PARAMS)
+    monkeypatch.setattr(grid, "REVISIONS", {component: 2})
+    assert rerun(before, digests(PARAMS)) == names(affected)
+
+
+def test_a_revision_of_the_noise_reruns_noisy_cells_and_leaves_clean_ones(monkeypatch):
+    before = digests(PARAMS)
+    monkeypatch.setattr(grid, "REVISIONS", {"noise": 2})
+    found, noisy = rerun(before, digests(PARAMS)), names(lambda cell: cell.noise is not None)
+    assert noisy <= found, "noisy cells that are not run again"
+    assert found <= noisy, "clean cells that are run again"
+
+
+@pytest.mark.parametrize(
+    ("component", "arrays", "labels"),
+    [("data", True, True), ("noise", False, True), ("train", False, False)],
+)
+def test_a_revision_renews_the_files_that_it_decides(monkeypatch, component, arrays, labels):
+    before = grid.find(PARAMS, "part-n50-vgg16-base")
+    paths = before.dataset.path, before.noise.digest
+    monkeypatch.setattr(grid, "REVISIONS", {component: 2})
+    after = grid.find(PARAMS, "part-n50-vgg16-base")
+    assert (after.dataset.path != paths[0], after.noise.digest != paths[1]) == (arrays, labels)
+
+
+def test_every_component_stands_at_one(monkeypatch):
+    before = digests(PARAMS)
+    monkeypatch.setattr(grid, "REVISIONS", {"train": 1, "kernel": 1})
+    assert digests(PARAMS) == before
+
+
+# files ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "arrays", "labels"),
+    [
+        ("datasets.part.train_size", 1000, True, True),
+        ("datasets.part.subset_seed", 1, True, True),
+        ("datasets.part.source", "digits", True, True),
+        ("datasets.part.padding", 2, False, False),
+        ("datasets.part.flip", False, False, False),
+        ("noise.n50.rate", 0.4, False, True),
+        ("noise.n50.noise_seed", 1, False, True),
+        ("noise.n50.kind", "symmetric_inclusive", False, True),
+        ("noise.n20.rate", 0.4, False, False),
+        ("training.momentum", 0.8, False, False),
+    ],
+)
+def test_stored_arrays_and_labels_are_renewed_when_they_change(where, value, arrays, labels):
+    before = grid.find(PARAMS, "part-n50-vgg16-base")
+    after = grid.find(changed((where, value)), "part-n50-vgg16-base")
+    assert (before.dataset.path != after.dataset.path) == arrays
+    assert (before.noise.path != after.noise.path) == labels
+    assert (before.noise.digest != after.noise.digest) == labels
+
+
+def test_noisy_labels_of_two_datasets_are_two_files():
+    one = grid.find(PARAMS, "part-n50-vgg16-base").noise
+    other = grid.find(PARAMS, "digits-n50-vgg16-base").noise
+    assert one.digest != other.digest
+
+
+# find -------------------------------------------------------------------------------------------
+
+
+def test_find_by_name_and_by_key():
+    cell = next(c for c in grid.cells(PARAMS) if c.name == "digits-clean-vgg16-output+kernel")
+    assert grid.find(PARAMS, cell.name) == cell
+    assert grid.find(PARAMS, cell.key) == cell
+
+
+def test_find_refuses_a_key_of_other_parameters():
+    stale = grid.find(PARAMS, "digits-n50-vgg16-kernel").key
+    params = changed(("ways.kernel.weight", 12.0))
+    now = grid.find(params, "digits-n50-vgg16-kernel").digest
+    with pytest.raises(UsageError) as error:
+        grid.find(params, stale)
+    assert str(error.value) == (
+        f"{stale}: the parameters of digits-n50-vgg16-kernel have changed: its digest is now "
+        f"{now}, not {stale[-12:]}; start the run again"
+    )
+
+
+def test_find_suggests_the_nearest_cell():
+    with pytest.raises(UsageError) as error:
+        grid.find(PARAMS, "digits-n50-vgg16-kernle")
+    assert str(error.value) == (
+        "study 'small': unknown cell 'digits-n50-vgg16-kernle'; "
+        "did you mean 'digits-n50-vgg16-kernel'?"
+    )
+
+
+def test_find_looks_in_the_chosen_study_alone():
+    with pytest.raises(UsageError, match="study 'small': unknown cell 'digits-n80-vgg16-base'"):
+        grid.find(PARAMS, "digits-n80-vgg16-base")
+    assert grid.find({**PARAMS, "study": "other"}, "digits-n80-vgg16-base").config["seeds"] == [7]

@@ -1,0 +1,237 @@
+"""Label noise: realised rates, where the flipped labels go, and the stored labels."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from imcl.errors import ImclError
+from imcl.noise import KINDS, inject, symmetric, symmetric_inclusive
+
+FLIPS = {"symmetric": symmetric.flip, "symmetric_inclusive": symmetric_inclusive.flip}
+
+
+def clean(count: int = 1000, classes: int = 10) -> np.ndarray:
+    return np.random.default_rng(99).permutation(np.arange(count) % classes)
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def test_every_kind_is_tested():
+    assert sorted(KINDS) == sorted(FLIPS)
+
+
+# both kinds -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flip", FLIPS.values(), ids=FLIPS)
+def test_the_seed_decides_the_labels(flip):
+    first, second, other = (flip(clean(), 10, 0.5, rng(seed)) for seed in (3, 3, 4))
+
+    np.testing.assert_array_equal(first, second)
+    assert (first != other).any()
+
+
+@pytest.mark.parametrize("flip", FLIPS.values(), ids=FLIPS)
+def test_the_clean_labels_stay_as_they_are(flip):
+    labels = clean()
+
+    noisy = flip(labels, 10, 1.0, rng())
+
+    np.testing.assert_array_equal(labels, clean())
+    assert not np.shares_memory(noisy, labels)
+
+
+@pytest.mark.parametrize("flip", FLIPS.values(), ids=FLIPS)
+def test_labels_stay_int64_and_within_the_classes(flip):
+    noisy = flip(clean(classes=3), 3, 1.0, rng())
+
+    assert noisy.dtype == np.int64
+    assert noisy.shape == (1000,)
+    assert set(noisy.tolist()) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("flip", FLIPS.values(), ids=FLIPS)
+def test_rate_0_changes_nothing(flip):
+    np.testing.assert_array_equal(flip(clean(), 10, 0.0, rng()), clean())
+
+
+# symmetric --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("count", "rate", "changed"),
+    [(1000, 0.2, 200), (1000, 0.5, 500), (1000, 1.0, 1000), (1437, 0.2, 287), (1437, 0.8, 1150)],
+)
+@pytest.mark.parametrize("classes", [2, 10])
+def test_symmetric_changes_exactly_the_rate(count, rate, changed, classes):
+    labels = clean(count, classes)
+
+    assert (symmetric.flip(labels, classes, rate, rng()) != labels).sum() == changed
+
+
+def test_symmetric_goes_to_the_other_classes_uniformly():
+    labels = clean(20_000)
+
+    noisy = symmetric.flip(labels, 10, 0.5, rng())
+
+    pairs = np.zeros((10, 10), int)
+    np.add.at(pairs, (labels, noisy), 1)
+    flipped = pairs[~np.eye(10, dtype=bool)]  # 90 pairs share 10,000 flips
+    assert flipped.sum() == 10_000
+    assert 1e-3 < stats.chisquare(flipped).pvalue < 0.999
+
+
+def test_symmetric_picks_positions_evenly():
+    labels = clean(20_000)
+
+    flipped = symmetric.flip(labels, 10, 0.5, rng()) != labels
+
+    assert stats.chisquare(flipped.reshape(20, 1000).sum(1)).pvalue > 1e-3
+
+
+# symmetric_inclusive ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("rate", "redrawn"), [(0.5, 5000), (0.2, 2000), (1.0, 10_000)])
+def test_inclusive_changes_nine_tenths_of_the_rate_on_ten_classes(rate, redrawn):
+    labels = clean(10_000)
+
+    changed = (symmetric_inclusive.flip(labels, 10, rate, rng()) != labels).sum()
+
+    low, high = stats.binom.interval(0.999, redrawn, 0.9)
+    assert low <= changed <= high
+    if rate == 0.5:
+        assert changed / 10_000 == pytest.approx(0.45, abs=0.01)
+
+
+def test_inclusive_goes_to_all_classes_uniformly():
+    labels = clean(10_000)
+
+    noisy = symmetric_inclusive.flip(labels, 10, 1.0, rng())
+
+    pairs = np.zeros((10, 10), int)
+    np.add.at(pairs, (labels, noisy), 1)
+    assert stats.chisquare(pairs.ravel()).pvalue > 1e-3
+
+
+# the transition matrix --------------------------------------------------------------------------
+
+
+def test_transition_matrix_by_hand():
+    true = np.array([0, 0, 0, 0, 1, 1, 2, 2, 2])
+    noisy = np.array([0, 0, 1, 2, 1, 0, 2, 2, 1])
+
+    found = inject.transition_matrix(true, noisy, 3)
+
+    expected = [[1 / 2, 1 / 4, 1 / 4], [1 / 2, 1 / 2, 0], [0, 1 / 3, 2 / 3]]
+    np.testing.assert_allclose(found, expected, rtol=1e-15)
+
+
+def test_transition_matrix_of_a_class_that_does_not_occur():
+    found = inject.transition_matrix(np.array([0, 0]), np.array([0, 2]), 3)
+
+    np.testing.assert_array_equal(found, [[0.5, 0, 0.5], [0, 0, 0], [0, 0, 0]])
+
+
+# stored noise -----------------------------------------------------------------------------------
+
+
+def config(kind: str = "symmetric", rate: float = 0.2, seed: int = 0) -> dict:
+    return {"kind": kind, "rate": rate, "noise_seed": seed}
+
+
+@pytest.fixture
+def stored(tmp_path) -> Path:
+    inject.inject(config(), clean(), 10, tmp_path / "n20.json")
+    return tmp_path / "n20.json"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_inject_describes_the_labels_that_it_stores(tmp_path, kind):
+    path = tmp_path / "noise" / "n50.json"
+
+    made = inject.inject(config(kind, 0.5), clean(), 10, path)
+    described, noisy = inject.load(path, clean())
+
+    file = path.with_suffix(".npy")
+    assert sorted(path.parent.iterdir()) == [path, file]
+    assert described == made
+    np.testing.assert_array_equal(noisy, np.load(file), strict=True)
+    assert noisy.dtype == np.int64
+    assert made["config"] == config(kind, 0.5)
+    assert made["nominal_rate"] == 0.5
+    changed = sum(a != b for a, b in zip(noisy.tolist(), clean().tolist(), strict=True))
+    assert made["realised_rate"] == changed / 1000
+    assert made["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    matrix = np.array(made["transition_matrix"])
+    assert matrix.shape == (10, 10)
+    np.testing.assert_allclose(matrix.sum(1), 1)
+    assert 1 - matrix.trace() / 10 == pytest.approx(changed / 1000)  # classes of equal size
+
+
+def test_a_nominal_rate_and_a_realised_one_are_kept_apart(tmp_path):
+    exact = inject.inject(config("symmetric", 0.5), clean(), 10, tmp_path / "a.json")
+    inclusive = inject.inject(config("symmetric_inclusive", 0.5), clean(), 10, tmp_path / "b.json")
+
+    assert exact["nominal_rate"] == inclusive["nominal_rate"] == 0.5
+    assert exact["realised_rate"] == 0.5
+    assert 0.40 < inclusive["realised_rate"] < 0.49
+
+
+def test_the_stored_labels_depend_on_the_noise_seed_alone(tmp_path):
+    hashes = []
+    for i, seed in enumerate([5, 5, 6]):
+        np.random.seed(i)  # the global stream has no part in it
+        made = inject.inject(config(seed=seed), clean(), 10, tmp_path / f"{i}.json")
+        hashes.append(made["sha256"])
+
+    assert hashes[0] == hashes[1]
+    assert hashes[0] != hashes[2]
+
+
+def test_load_finds_changed_labels(stored):
+    file = stored.with_suffix(".npy")
+    content = bytearray(file.read_bytes())
+    content[-8] ^= 1  # the last label's lowest bit
+    file.write_bytes(content)
+
+    with pytest.raises(ImclError, match=rf"^{file}: missing or changed .*delete {stored}"):
+        inject.load(stored, clean())
+
+
+def test_load_finds_missing_labels(stored):
+    stored.with_suffix(".npy").unlink()
+
+    with pytest.raises(ImclError, match="missing"):
+        inject.load(stored, clean())
+
+
+@pytest.mark.parametrize("count", [999, 1001])
+def test_load_finds_labels_of_another_length(stored, count):
+    with pytest.raises(ImclError, match=f"1000 labels for {count} training images"):
+        inject.load(stored, clean(count))
+
+
+def test_load_finds_labels_of_another_dataset_of_the_same_length(stored):
+    """Such as another subset: against its labels, 20 % of noise would really be 90 %."""
+    other = np.random.default_rng(1).permutation(clean())
+
+    with pytest.raises(ImclError, match="n20"):
+        inject.load(stored, other)
+
+
+def test_an_interrupted_drawing_leaves_nothing_to_load(tmp_path, monkeypatch):
+    def interrupted(file, array):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        inject.inject(config(), clean(), 10, tmp_path / "n20.json")
+
+    assert list(tmp_path.iterdir()) == []
