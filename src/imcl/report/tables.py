@@ -51,7 +51,10 @@ def write(summary: dict) -> list[Table]:
 
 
 def environment() -> jinja2.Environment:
-    """Jinja for LaTeX: <<value>>, <%statement%>, <#comment#>, and every value escaped."""
+    """Jinja for LaTeX: <<value>>, <%statement%>, <#comment#>.
+
+    Every text is escaped but through the filter `verbatim`, which is for names of files and labels.
+    """
     latex = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         variable_start_string="<<",
@@ -63,11 +66,19 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
-        finalize=lambda value: escape(value) if isinstance(value, str) else value,
+        finalize=_finalize,
         autoescape=False,
     )
-    latex.filters["percent"] = lambda share: f"{100 * share:.1f} %"
+    latex.filters["verbatim"] = _Verbatim
     return latex
+
+
+class _Verbatim(str):
+    """A text that LaTeX takes as a name, of a file or label, and does not show."""
+
+
+def _finalize(value: object) -> object:
+    return escape(value) if isinstance(value, str) and not isinstance(value, _Verbatim) else value
 
 
 _LATEX = {
