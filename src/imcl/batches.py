@@ -53,10 +53,10 @@ class Batches:
         mean: (C,), on the device; std likewise.
         padding: pixels of the random crop.
         flip: whether to mirror with probability 1/2.
-        views: augmentations of each image in a batch.
         batch_size: images in a batch; the incomplete last batch of an epoch is left out.
         shuffling: random stream of the order.
-        augmentation: random stream of the crops and flips.
+        augmentation: a random stream of crops and flips for each view, the augmentations of an
+            image in a batch; so the first view is the same however many there are.
     """
 
     def __init__(
@@ -68,14 +68,13 @@ class Batches:
         std: Tensor,
         padding: int,
         flip: bool,
-        views: int,
         batch_size: int,
         shuffling: torch.Generator,
-        augmentation: torch.Generator,
+        augmentation: list[torch.Generator],
     ):
         self.images, self.labels = images, labels
         self.mean, self.std = mean, std
-        self.padding, self.flip, self.views = padding, flip, views
+        self.padding, self.flip = padding, flip
         self.batch_size = min(batch_size, len(labels))
         self.shuffling, self.augmentation = shuffling, augmentation
 
@@ -86,22 +85,19 @@ class Batches:
         """Yield (views, labels): `views` float32 batches (B, C, H, W) and int64 labels (B,)."""
         count, device = len(self.labels), self.images.device
         order = torch.randperm(count, generator=self.shuffling, device=device)
-        drawn = {"generator": self.augmentation, "device": device}
-        span = 2 * self.padding + 1
-        offsets = torch.randint(span, (self.views, count, 2), **drawn)
-        flipped = torch.rand(self.views, count, **drawn) < (0.5 if self.flip else 0.0)
+        draws = [self._draw(generator, count) for generator in self.augmentation]
         for step in range(len(self)):
             place = slice(step * self.batch_size, (step + 1) * self.batch_size)
             chosen = order[place]
             images = self.images[chosen]
-            yield (
-                [
-                    normalise(
-                        crop_and_flip(images, offsets[v, place], flipped[v, place], self.padding),
-                        self.mean,
-                        self.std,
-                    )
-                    for v in range(self.views)
-                ],
-                self.labels[chosen],
-            )
+            crops = [
+                crop_and_flip(images, offsets[place], flipped[place], self.padding)
+                for offsets, flipped in draws
+            ]
+            yield [normalise(crop, self.mean, self.std) for crop in crops], self.labels[chosen]
+
+    def _draw(self, generator: torch.Generator, count: int) -> tuple[Tensor, Tensor]:
+        """Offsets (N, 2) and flips (N,) of one view for a whole epoch."""
+        drawn = {"generator": generator, "device": self.images.device}
+        offsets = torch.randint(2 * self.padding + 1, (count, 2), **drawn)
+        return offsets, torch.rand(count, **drawn) < (0.5 if self.flip else 0.0)

@@ -24,7 +24,7 @@ def predict(model: Backbone, images: Tensor, mean: Tensor, std: Tensor, precisio
 
 def metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
     """Accuracy (share), nll (nats, mean) and ece of logits (N, classes) for labels (N,)."""
-    logits, labels = logits.double(), labels
+    logits = logits.double()
     return {
         "accuracy": (logits.argmax(1) == labels).double().mean().item(),
         "nll": F.cross_entropy(logits, labels).item(),
@@ -59,28 +59,41 @@ def redundancy(model: Backbone, images: Tensor, mean: Tensor, std: Tensor) -> di
     mean over convolutions with k > 1.
     """
     model.eval()
-    count, sums, products = None, None, None
+    moments: list[_Moments] = []
     for batch in _batches(images, mean, std):
-        stages = [stage.transpose(0, 1).flatten(1) for stage in model.features(batch)]
-        if count is None:
-            count = [0] * len(stages)
-            sums = [0.0] * len(stages)
-            products = [0.0] * len(stages)
-        for s, channels in enumerate(stages):
-            count[s] += channels.shape[1]
-            sums[s] += channels.sum(1).double()
-            products[s] += (channels @ channels.T).double()
-    correlations = []
-    for n, total, product in zip(count, sums, products, strict=True):
-        average = total / n
-        covariance = product / n - torch.outer(average, average)
-        correlations.append(representation.mean_squared_off_diagonal(covariance).item())
+        for index, stage in enumerate(model.features(batch)):
+            if index == len(moments):
+                moments.append(_Moments())
+            moments[index].add(stage.permute(0, 2, 3, 1).flatten(0, 2))
+    correlations = [
+        representation.mean_squared_off_diagonal(m.covariance()).item() for m in moments
+    ]
     kernels = [p for p in model.parameters() if p.ndim == 4 and max(p.shape[2:]) > 1]
     cosines = [kernel.cosine(weight.double()).item() for weight in kernels]
     return {
         "channel_correlation": sum(correlations) / len(correlations),
         "kernel_cosine": sum(cosines) / len(cosines),
     }
+
+
+class _Moments:
+    """Covariance of channels over batches of positions (M, C)."""
+
+    def __init__(self):
+        self.count, self.sums, self.products = 0, 0.0, 0.0
+
+    def add(self, positions: Tensor) -> None:
+        if not self.count:
+            # Near the mean, so that products of float32 do not cancel.
+            self.pivot = positions.mean(0)
+        positions = positions - self.pivot
+        self.count += len(positions)
+        self.sums = self.sums + positions.sum(0).double()
+        self.products = self.products + (positions.T @ positions).double()
+
+    def covariance(self) -> Tensor:
+        average = self.sums / self.count
+        return self.products / self.count - torch.outer(average, average)
 
 
 def _batches(images: Tensor, mean: Tensor, std: Tensor) -> Iterator[Tensor]:

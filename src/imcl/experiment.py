@@ -1,5 +1,6 @@
 """Runs one cell of the grid, all its seeds, and writes its record."""
 
+import math
 import os
 import platform
 import resource
@@ -43,6 +44,7 @@ def run(cell: Cell, device: str = "auto", threads: int = 1) -> dict:
     """
     torch.set_num_threads(threads)
     torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False  # float32 means float32
     target = _device(device)
     dataset, noise, arrays, labels = _load(cell)
     runs, cost = [], []
@@ -102,9 +104,13 @@ def _run_seed(
     progress: Progress,
 ) -> tuple[dict, dict]:
     config, training = cell.config, cell.config["training"]
-    begun = time.perf_counter()
     model = _initialised(cell, seed, dataset).to(device, memory_format=torch.channels_last)
-    collaboration = Collaboration(model, config["ways"], generator=_stream(seed, "ways", device))
+    collaboration = Collaboration(
+        model,
+        config["ways"],
+        views=config["views"],
+        generator=_stream(seed, "ways", device),
+    )
     mean = torch.tensor(dataset["mean"], device=device)
     std = torch.tensor(dataset["std"], device=device).clamp(min=1e-6)
     batches = Batches(
@@ -114,26 +120,41 @@ def _run_seed(
         std=std,
         padding=config["dataset"]["padding"],
         flip=config["dataset"]["flip"],
-        views=collaboration.views,
         batch_size=training["batch_size"],
         shuffling=_stream(seed, "shuffling", device),
-        augmentation=_stream(seed, "augmentation", device),
+        augmentation=[
+            _stream(seed, "augmentation", device, view) for view in range(collaboration.views)
+        ],
     )
     test_images = torch.from_numpy(arrays.test_images).to(device)
     test_labels = torch.from_numpy(arrays.test_labels).to(device)
     history: list[dict] = []
+    evaluating = 0.0
 
     def after_epoch(entry: dict) -> None:
+        nonlocal evaluating
+        begun = time.perf_counter()
         history.append(entry)
         note = f"seed {seed}, loss {entry['loss']:.3f}"
         epoch = entry["epoch"]
         if epoch % training["evaluate_every"] == 0 or epoch == training["epochs"]:
             logits = evaluate.predict(model, test_images, mean, std, training["precision"])
-            entry["test"] = evaluate.metrics(logits, test_labels)
+            entry["test"] = _finite(evaluate.metrics(logits, test_labels))
             note += f", test accuracy {entry['test']['accuracy']:.2%}"
         progress.advance(note=note)
+        evaluating += time.perf_counter() - begun
 
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    begun = time.perf_counter()
     fit(collaboration, batches, training, after_epoch)
+    cost = {
+        "seed": seed,
+        "training_seconds": time.perf_counter() - begun - evaluating,
+        "evaluation_seconds": evaluating,
+        "peak_memory_bytes": _peak_memory(device),
+    }
+    redundancy = _finite(evaluate.redundancy(model, test_images, mean, std))
     path = cell.weights(seed)
     with atomic(path) as temporary, temporary.open("wb") as file:
         torch.save({name: tensor.cpu() for name, tensor in model.state_dict().items()}, file)
@@ -141,21 +162,23 @@ def _run_seed(
     best = max(tested, key=lambda entry: entry["test"]["accuracy"])
     result = {
         "seed": seed,
-        "final": {
-            **history[-1]["test"],
-            **evaluate.redundancy(model, test_images, mean, std),
-        },
+        "final": {**history[-1]["test"], **redundancy},
         "oracle": {"epoch": best["epoch"], **best["test"]},
         "parameters": sum(p.numel() for p in model.parameters()),
         "weights_sha256": sha256(path),
         "history": history,
     }
-    cost = {
-        "seed": seed,
-        "seconds": time.perf_counter() - begun,
-        "peak_memory_bytes": _peak_memory(device),
-    }
     return result, cost
+
+
+def _finite(measured: dict[str, float]) -> dict[str, float]:
+    for name, value in measured.items():
+        if not math.isfinite(value):
+            raise ImclError(
+                f"the trained network's {name} is {value}: its last updates left no finite "
+                "weights. Lower training.learning_rate"
+            )
+    return measured
 
 
 def _initialised(cell: Cell, seed: int, dataset: dict) -> Backbone:
@@ -168,9 +191,10 @@ def _initialised(cell: Cell, seed: int, dataset: dict) -> Backbone:
 STREAMS = ("shuffling", "augmentation", "ways")
 
 
-def _stream(seed: int, purpose: str, device: torch.device) -> torch.Generator:
-    """A random stream of its own for each purpose, so that methods share what they can."""
-    state = np.random.SeedSequence([seed, STREAMS.index(purpose)]).generate_state(1, np.uint64)
+def _stream(seed: int, purpose: str, device: torch.device, view: int = 0) -> torch.Generator:
+    """A random stream of its own for each purpose and view, so that methods share what they can."""
+    entropy = [seed, STREAMS.index(purpose), view]
+    state = np.random.SeedSequence(entropy).generate_state(1, np.uint64)
     return torch.Generator(device).manual_seed(int(state[0] >> 1))
 
 

@@ -20,8 +20,8 @@ ARCHIVES = DATA / "archives"
 RECORDS = Path("results/records")
 WEIGHTS = Path("results/weights")
 
-# Raised by hand when a change to the code is meant to change results: of the component named
-# here ("data", "noise", "train", or a backbone or way by its name), and of all that use it.
+# Raised by hand when a change to the code is meant to change results: of the component named here
+# ("data", "noise", "train", "evaluate", or a backbone or way by its name), and of all that use it.
 # A component that is not named stands at 1.
 REVISIONS: dict[str, int] = {}
 
@@ -186,12 +186,23 @@ def _cell(params, plan, training, dataset, noise_name, backbone, method) -> Cell
         "noise": {"name": noise_name, **(noise.config if noise else {})},
         "backbone": {"name": backbone, "width": plan["width"]},
         "method": method,
+        "views": _views(params, method, used),
         "ways": {way: _used_options(way, params["ways"][way]) for way in used},
         "training": training,
         "seeds": sorted(plan["seeds"]),
-        "revisions": _revisions("data", *(["noise"] if noise else []), "train", backbone, *used),
+        "revisions": _revisions(
+            "data", *(["noise"] if noise else []), "train", "evaluate", backbone, *used
+        ),
     }
     return Cell(dataset, noise, backbone, method, config)
+
+
+def _views(params: dict, method: str, used: list[str]) -> int:
+    """How many augmentations of each image a method sees at once."""
+    if method == "control":
+        return params["ways"]["output"]["parts"]
+    augmented = [o for o in map(params["ways"].get, used) if o["variant"] == "augment"]
+    return max((o.get("parts", 2) for o in augmented), default=1)
 
 
 def _used_options(way: str, options: dict) -> dict:

@@ -46,8 +46,12 @@ def load(path: Path | str = "params.yaml", study: str | None = None) -> dict:
 
 
 def method_names() -> list[str]:
-    """All methods: `base`, every combination of the ways joined by `+`, and `all`."""
-    names = ["base"]
+    """All methods: `base`, every combination of the ways joined by `+`, `all`, and `control`.
+
+    `control` is base trained on as many augmentations of each image as `output` compares: what the
+    `augment` variants gain from seeing more, without any way.
+    """
+    names = ["base", "control"]
     for size in range(1, len(ways.WAYS)):
         names += ["+".join(c) for c in combinations(ways.WAYS, size)]
     return [*names, "all"]
@@ -55,7 +59,7 @@ def method_names() -> list[str]:
 
 def method_ways(method: str) -> list[str]:
     """The ways that a method uses, in the registry's order."""
-    if method == "base":
+    if method in ("base", "control"):
         return []
     return list(ways.WAYS) if method == "all" else method.split("+")
 

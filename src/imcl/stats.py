@@ -10,8 +10,16 @@ from statsmodels.stats.multitest import multipletests
 CONFIDENCE = 0.95
 
 
+# Accuracies are counts over a number of images: equal values differ by rounding alone.
+TIE = 1e-9
+
+
 class Estimate(NamedTuple):
-    """A mean over n seeds and the half-width of its 95 % t-interval (None for n = 1)."""
+    """A mean over n seeds and the half-width of its 95 % t-interval.
+
+    The half-width is None where there is nothing to estimate it from: one value, or equal ones,
+    whose spread of zero is a matter of rounding and no certainty.
+    """
 
     mean: float
     half_width: float | None
@@ -20,25 +28,24 @@ class Estimate(NamedTuple):
 
 def estimate(values: Sequence[float]) -> Estimate:
     """The mean of independent values with Student's t-interval."""
-    n = len(values)
-    if n < 2:
-        return Estimate(float(values[0]), None, n)
+    n, mean = len(values), float(np.mean(values))
+    if n < 2 or np.ptp(values) < TIE:
+        return Estimate(mean, None, n)
     error = float(np.std(values, ddof=1)) / n**0.5
-    return Estimate(
-        float(np.mean(values)), float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * error, n
-    )
+    return Estimate(mean, float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * error, n)
 
 
 def paired_p(values: Sequence[float], base: Sequence[float]) -> float | None:
-    """Two-sided p of the paired t-test; None where fewer than two pairs leave nothing to test.
+    """Two-sided p of the paired t-test.
 
-    Equal values everywhere give 1; the same difference everywhere gives 0.
+    None where the test is undefined: fewer than two pairs, or the same difference in each pair. No
+    difference in any pair gives 1.
     """
     differences = np.subtract(values, base)
     if len(differences) < 2:
         return None
-    if np.ptp(differences) == 0:
-        return 1.0 if differences[0] == 0 else 0.0
+    if np.ptp(differences) < TIE:
+        return 1.0 if abs(differences[0]) < TIE else None
     return float(stats.ttest_1samp(differences, 0).pvalue)
 
 

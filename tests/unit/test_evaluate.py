@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from imcl.evaluate import expected_calibration_error, metrics, redundancy
+from imcl.evaluate import _Moments, expected_calibration_error, metrics, redundancy
 from imcl.models import resnet18
 
 
@@ -53,3 +53,13 @@ def test_redundancy_agrees_with_numpy_across_batches(monkeypatch):
             gram = rows @ rows.T
             cosines.append((gram**2)[~np.eye(len(gram), dtype=bool)].mean())
     assert found["kernel_cosine"] == pytest.approx(np.mean(cosines))
+
+
+def test_moments_do_not_cancel_far_from_zero():
+    generator = torch.Generator().manual_seed(0)
+    positions = 5 + 0.01 * torch.randn(4000, 3, generator=generator)
+    moments = _Moments()
+    for batch in positions.split(900):
+        moments.add(batch)
+    expected = np.cov(positions.double().T.numpy(), bias=True)
+    np.testing.assert_allclose(moments.covariance().numpy(), expected, rtol=1e-3, atol=1e-8)

@@ -1,5 +1,6 @@
 """The grid: its cells in order, and a digest that knows what decides a result."""
 
+import copy
 import hashlib
 from copy import deepcopy
 from pathlib import Path
@@ -184,6 +185,7 @@ def test_a_digest_is_the_sha256_of_the_canonical_configuration():
         '"training":{"batch_size":128,"epochs":14,"evaluate_every":1,"learning_rate":0.1,'
         '"momentum":0.9,"precision":"float32","schedule":"cosine","warmup_epochs":5,'
         '"weight_decay":0.0005},'
+        '"views":2,'
         '"ways":{"output":{"parts":2,"ramp_up":0.2,"temperature":2,"variant":"augment",'
         '"weight":5}}}'
     )
@@ -391,3 +393,14 @@ def test_find_looks_in_the_chosen_study_alone():
     with pytest.raises(UsageError, match="study 'small': unknown cell 'digits-n80-vgg16-base'"):
         grid.find(PARAMS, "digits-n80-vgg16-base")
     assert grid.find({**PARAMS, "study": "other"}, "digits-n80-vgg16-base").config["seeds"] == [7]
+
+
+@pytest.mark.parametrize(
+    ("method", "views"),
+    [("base", 1), ("control", 3), ("output", 3), ("intermediate", 2), ("kernel", 1), ("all", 3)],
+)
+def test_the_augmentations_that_a_method_sees(method, views):
+    loaded = copy.deepcopy(PARAMS)
+    loaded["ways"]["output"]["parts"] = 3
+    loaded["studies"][loaded["study"]]["methods"] = [method]
+    assert grid.cells(loaded)[0].config["views"] == views

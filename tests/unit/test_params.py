@@ -87,9 +87,10 @@ def test_the_schema_knows_the_ways_and_wants_every_training_entry():
 # methods ----------------------------------------------------------------------------------------
 
 
-def test_there_are_sixteen_methods():
+def test_there_are_sixteen_methods_and_a_control():
     assert params.method_names() == [
         "base",
+        "control",
         "output",
         "intermediate",
         "representation",
@@ -112,6 +113,7 @@ def test_there_are_sixteen_methods():
     ("method", "used"),
     [
         ("base", []),
+        ("control", []),
         ("kernel", ["kernel"]),
         ("output+kernel", ["output", "kernel"]),
         ("all", ["output", "intermediate", "representation", "kernel"]),
@@ -235,7 +237,7 @@ def test_a_name_that_no_file_could_bear():
         ("ways.output.parts", 1, "1 is out of range; it must be at least 2"),
         ("training.learning_rate", 0, "0 is out of range; it must be more than 0"),
         ("training.momentum", 1, "1 is out of range; it must be less than 1"),
-        ("studies.quick.width", 0, "0 is out of range; it must be at least 1"),
+        ("studies.quick.width", 0, "0 is out of range; it must be at least 2"),
         ("studies.quick.seeds", [1, 2, 1], "1 stands twice"),
         ("studies.quick.methods", ["base", "base"], "'base' stands twice"),
         ("studies.quick.seeds", [], "[] is empty; give at least one"),

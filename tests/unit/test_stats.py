@@ -22,10 +22,11 @@ def test_paired_p_agrees_with_scipy():
     assert stats.paired_p(values, base) == pytest.approx(ttest_rel(values, base).pvalue)
 
 
-def test_paired_p_without_spread():
+def test_a_tie_is_no_certainty():
     assert stats.paired_p([0.5, 0.5], [0.5, 0.5]) == 1
-    assert stats.paired_p([0.75, 0.5], [0.5, 0.25]) == 0
+    assert stats.paired_p([0.9, 0.8, 0.7], [0.8, 0.7, 0.6]) is None  # equal but for rounding
     assert stats.paired_p([0.5], [0.4]) is None
+    assert stats.estimate([0.3, 0.1 + 0.2])[1:] == (None, 2)
 
 
 def test_holm_by_hand():

@@ -57,10 +57,9 @@ def batches(x: torch.Tensor, labels: torch.Tensor, **options) -> Batches:
         "std": torch.full((x.shape[3],), 1 / 255),  # leaves the pixels as they are
         "padding": 0,
         "flip": False,
-        "views": 1,
         "batch_size": 8,
         "shuffling": generator(1),
-        "augmentation": generator(2),
+        "augmentation": [generator(2)],
     }
     return Batches(x, labels, **{**settings, **options})
 
@@ -82,7 +81,14 @@ def test_offsets_are_uniform_and_half_is_mirrored():
     # One bright pixel at (3, 2) of 6 x 6 tells where the crop lay and whether it was mirrored.
     x = torch.zeros(4000, 6, 6, 1, dtype=torch.uint8)
     x[:, 3, 2] = 255
-    data = batches(x, torch.zeros(4000).long(), padding=2, flip=True, views=2, batch_size=4000)
+    data = batches(
+        x,
+        torch.zeros(4000).long(),
+        padding=2,
+        flip=True,
+        batch_size=4000,
+        augmentation=[generator(2), generator(3)],
+    )
     ((views, _),) = data.epoch()
     places = [view.reshape(4000, 36).argmax(1) for view in views]
     rows = torch.bincount(places[0] // 6, minlength=6)
@@ -232,8 +238,9 @@ def test_seeds_pair_across_methods(micro, monkeypatch):
 
     def look(collaboration, data, training, after_epoch):
         weights = torch.cat([p.detach().flatten() for p in collaboration.model.parameters()])
-        labels = torch.cat([labels for _, labels in data.epoch()])
-        starts.setdefault(look.method, []).append((weights, labels))
+        seen = [(views[0], labels) for _ in range(2) for views, labels in data.epoch()]
+        first_views, labels = (torch.cat(tensors) for tensors in zip(*seen, strict=True))
+        starts.setdefault(look.method, []).append((weights, first_views, labels))
         raise ImclError("seen enough")
 
     monkeypatch.setattr(experiment, "fit", look)
@@ -255,6 +262,16 @@ def test_a_loss_that_is_not_finite_stops_with_step_terms_and_advice(micro):
     assert "Lower training.learning_rate (now 1e+30)" in message
     assert not cell.record.exists()
     assert not list(Path().glob("results/**/*"))
+
+
+def test_weights_that_the_last_update_broke_are_no_record(micro):
+    # One step, whose loss is still finite.
+    settings = {"learning_rate": 1e30, "batch_size": 5000, "epochs": 1, "warmup_epochs": 0}
+    micro["studies"]["quick"]["training"] |= settings
+    cell = find(micro, "digits-clean-resnet18-base")
+    with pytest.raises(ImclError, match=r"the trained network's \w+ is nan.*learning_rate"):
+        experiment.run(cell, "cpu")
+    assert not cell.record.exists()
 
 
 def test_missing_data_names_the_command(micro):

@@ -183,6 +183,14 @@ def test_kernel_measures_by_hand():
 ALL_VARIANTS = [(way, variant) for way, variants in WAYS.items() for variant in variants]
 
 
+def test_idle_filters_and_samples_count_as_unlike():
+    filters = torch.cat([torch.zeros(1, 1, 3, 3), torch.eye(9)[:3].view(3, 1, 3, 3)])
+    assert kernel.cosine(filters) == 0
+    stage = torch.tensor([[0.0, 0.0], [1.0, 0.0]])[:, :, None, None]
+    other = torch.tensor([[1.0, 0.0], [1.0, 0.0]])[:, :, None, None]
+    assert intermediate.relation(stage, other) == 1  # cosine 0 against 1, the diagonal left out
+
+
 @pytest.mark.parametrize(("way", "variant"), ALL_VARIANTS)
 def test_gradients_in_float64(way, variant):
     options = {**DEFAULTS[way], "variant": variant}
@@ -287,22 +295,90 @@ def test_losses_are_float32_under_autocast():
     assert {t.dtype for t in (step.logits, step.loss, *step.terms.values())} == {torch.float32}
 
 
-def test_it_attaches_to_a_network_of_torchvision():
-    from torchvision.models import resnet18 as theirs
+STAGES = ["layer1", "layer2", "layer3", "layer4"]
+THEIRS = {"stages": STAGES, "classifier": "fc"}
 
+
+def torchvisions() -> torch.nn.Module:
     torch.manual_seed(0)
-    model, (images, labels) = theirs(num_classes=5), batch(side=64)
+    return __import__("torchvision").models.resnet18(num_classes=5)
+
+
+def test_it_attaches_to_a_network_of_torchvision():
+    model, (images, labels) = torchvisions(), batch(side=64)
     before = sum(p.numel() for p in model.parameters())
-    collaboration = imcl.Collaboration(
-        model,
-        {"output": {"variant": "dropout"}, "intermediate": {"variant": "relation"}, "kernel": {}},
-        stages=["layer1", "layer2", "layer3", "layer4"],
-        classifier="fc",
-    )
+    ways = {
+        "output": {"variant": "dropout", "dropout_rate": 0.0},
+        "intermediate": {"variant": "relation"},
+        "kernel": {},
+    }
+    collaboration = imcl.Collaboration(model.eval(), ways, **THEIRS)
     step = collaboration(images, labels)
+    torch.testing.assert_close(step.logits, model(images))
     step.loss.backward()
     assert all(p.grad is not None for p in model.parameters())
     assert sum(p.numel() for p in model.parameters()) == before
+
+
+def test_between_calls_nothing_is_attached_to_the_model():
+    import copy
+    import io
+    import weakref
+
+    model, (images, labels) = torchvisions(), batch(side=64)
+    collaboration = imcl.Collaboration(model, {"representation": {}}, **THEIRS)
+    collaboration(images, labels)
+    torch.save(copy.deepcopy(model), io.BytesIO())
+    kept = []
+    model.layer1.register_forward_hook(lambda *hook: kept.append(weakref.ref(hook[2])))
+    model(images)
+    assert kept[0]() is None  # what a later pass computes is not held
+
+
+def test_a_classifier_that_takes_something_else_is_refused():
+    images, labels = batch(side=64)
+    wrong = imcl.Collaboration(torchvisions(), {}, stages=STAGES[:3], classifier="fc")
+    with pytest.raises(UsageError, match="'fc' does not take the average"):
+        wrong(images, labels)
+
+
+def test_a_stage_that_does_not_run_is_named():
+    model, (images, labels) = torchvisions(), batch(side=64)
+    model.idle = torch.nn.Conv2d(3, 3, 3)
+    collaboration = imcl.Collaboration(model, {}, stages=["idle", *STAGES], classifier="fc")
+    with pytest.raises(UsageError, match="'idle' did not run"):
+        collaboration(images, labels)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_model_of_another_dtype(dtype):
+    images, labels = batch()
+    model = network().to(dtype)
+    step = imcl.Collaboration(model, {"representation": {}, "kernel": {}})(images.to(dtype), labels)
+    step.loss.backward()
+    assert step.loss.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+
+
+def test_the_logits_are_those_of_the_first_view():
+    images, labels = batch()
+    model = network().eval()
+    step = imcl.Collaboration(model, {"output": {}, "kernel": {}})([images, images.flip(3)], labels)
+    torch.testing.assert_close(step.logits, model(images).detach())
+
+
+def test_more_views_than_the_ways_need_are_a_control():
+    images, labels = batch()
+    model = network().eval()
+    step = imcl.Collaboration(model, {}, views=2)([images, images.flip(3)], labels)
+    separate = [F.cross_entropy(model(view), labels) for view in (images, images.flip(3))]
+    torch.testing.assert_close(step.loss, sum(separate) / 2)
+
+
+@pytest.mark.parametrize("count", [1, 3, 12])
+def test_labels_of_another_count_are_refused(count):
+    images, _ = batch()
+    with pytest.raises(UsageError, match=f"{count} labels for batches of \\[6\\]"):
+        imcl.Collaboration(network(), {})(images, torch.zeros(count).long())
 
 
 @pytest.mark.parametrize(
@@ -311,12 +387,35 @@ def test_it_attaches_to_a_network_of_torchvision():
         ({"outptu": {}}, "unknown way 'outptu'; did you mean 'output'?"),
         ({"output": {"wieght": 1}}, "output: unknown option 'wieght'; did you mean 'weight'?"),
         ({"kernel": {"variant": "cosin"}}, "kernel: unknown variant 'cosin'; did you mean"),
+        ({"output": {"parts": 1}}, "output: parts cannot be 1"),
+        ({"output": {"temperature": 0}}, "output: temperature cannot be 0"),
+        ({"output": {"dropout_rate": 1}}, "output: dropout_rate cannot be 1"),
+        ({"kernel": {"weight": -1}}, "kernel: weight cannot be -1"),
     ],
 )
 def test_a_misspelt_way_is_named_with_the_nearest(ways, message):
     with pytest.raises(UsageError) as error:
         imcl.Collaboration(network(), ways)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stages": ["layer1", "layer5"], "classifier": "fc"}, "unknown submodule 'layer5'"),
+        ({"stages": STAGES}, "unknown submodule 'classifier'"),
+        ({"classifier": "fc"}, "name the stages of ResNet with stages="),
+    ],
+)
+def test_a_misspelt_submodule_is_named(options, message):
+    with pytest.raises(UsageError, match=message):
+        imcl.Collaboration(torchvisions(), {}, **options)
+
+
+def test_kernel_wants_a_convolution():
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.Linear(4, 5))
+    with pytest.raises(UsageError, match="no convolution larger than 1 x 1"):
+        imcl.Collaboration(model, {"kernel": {}}, stages=["0"], classifier="1")
 
 
 def test_missing_views_are_asked_for():

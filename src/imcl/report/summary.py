@@ -6,7 +6,8 @@ on disk and out of the tables.
 
 import csv
 import io
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 
 from imcl import grid, stats
 from imcl.errors import ImclError
@@ -15,6 +16,7 @@ from imcl.params import method_ways
 from imcl.report import CURVES, METRICS, SUMMARY
 
 SIGNIFICANCE = 0.05
+LEAST_SEEDS = 3  # to call a difference significant
 RECORD = ("cell", "digest", "config", "dataset", "noise", "code", "environment", "runs", "cost")
 
 
@@ -44,10 +46,10 @@ def write(params: dict, partial: bool = False) -> dict:
 def summarise(params: dict, cells: Sequence[grid.Cell], records: dict[str, dict]) -> dict:
     """The summary of a study from the records by cell name."""
     rows = [_row(cell, records[cell.name]) for cell in cells if cell.name in records]
-    _compare(rows)
+    _compare(rows, "base")
+    _compare([row for row in rows if row["views"] > 1], "control")
     used = {way for cell in cells for way in method_ways(cell.method)}
     plan = params["studies"][params["study"]]
-    any_record = next(iter(records.values()), None)
     return {
         "study": params["study"],
         "digest": grid.study_digest(cells),
@@ -56,8 +58,8 @@ def summarise(params: dict, cells: Sequence[grid.Cell], records: dict[str, dict]
         "width": plan["width"],
         "training": cells[0].config["training"],
         "ways": {way: _way_options(cells, way) for way in params["ways"] if way in used},
-        "code": any_record and any_record["code"],
-        "environment": any_record and any_record["environment"],
+        "code": _distinct(record["code"] for record in records.values()),
+        "environment": _distinct(record["environment"] for record in records.values()),
         "data": {r["dataset"]["name"]: r["dataset"] for r in records.values()},
         "noise": {
             f"{cell.dataset.name} {cell.noise.name}": {
@@ -119,36 +121,46 @@ def _row(cell: grid.Cell, record: dict) -> dict:
         "method": cell.method,
         "realised_rate": record["noise"]["realised_rate"],
         "parameters": runs[0]["parameters"],
-        "seconds": stats.estimate([cost["seconds"] for cost in record["cost"]])._asdict(),
+        "views": cell.config["views"],
+        "training_seconds": sum(c["training_seconds"] for c in record["cost"]) / len(runs),
+        "peak_memory_bytes": record["cost"][0]["peak_memory_bytes"],
         "values": values,
         "estimates": {metric: stats.estimate(v)._asdict() for metric, v in values.items()},
         "history": _mean_history(runs),
     }
 
 
-def _compare(rows: list[dict]) -> None:
-    """Add to each row its accuracy difference to base, paired by seed.
+def _compare(rows: list[dict], reference: str) -> None:
+    """Add to each row its accuracy difference to `reference`, paired by seed.
 
-    The p-values are Holm-corrected over the comparisons of a dataset: those of one table.
+    The p-values are Holm-corrected over the comparisons of a dataset: those of one table. With
+    fewer than three seeds nothing is called significant.
     """
-    bases = {_setting(row): row for row in rows if row["method"] == "base"}
+    references = {_setting(row): row for row in rows if row["method"] == reference}
     families: dict[str, list[dict]] = {}
     for row in rows:
-        base = bases.get(_setting(row))
-        if base is None or row is base:
+        other = references.get(_setting(row))
+        if other is None or row is other:
             continue
-        mine, theirs = row["values"]["accuracy"], base["values"]["accuracy"]
+        mine, theirs = row["values"]["accuracy"], other["values"]["accuracy"]
         difference = stats.estimate([a - b for a, b in zip(mine, theirs, strict=True)])
-        row["difference"] = {**difference._asdict(), "p": stats.paired_p(mine, theirs)}
-        families.setdefault(row["dataset"], []).append(row["difference"])
+        entry = {**difference._asdict(), "p": stats.paired_p(mine, theirs)}
+        row[f"difference_to_{reference}"] = entry
+        families.setdefault(row["dataset"], []).append(entry)
     for family in families.values():
         for entry, p in zip(family, stats.holm([entry["p"] for entry in family]), strict=True):
             entry["p_holm"] = p
-            entry["significant"] = p is not None and p < SIGNIFICANCE
+            enough = entry["n"] >= LEAST_SEEDS
+            entry["significant"] = enough and p is not None and p < SIGNIFICANCE
 
 
 def _setting(row: dict) -> tuple:
     return row["dataset"], row["noise"], row["backbone"]
+
+
+def _distinct(values: Iterable[dict]) -> list[dict]:
+    """The values in order, each once."""
+    return list({json.dumps(value, sort_keys=True): value for value in values}.values())
 
 
 def _way_options(cells: Sequence[grid.Cell], way: str) -> dict:
@@ -171,8 +183,8 @@ def _headline(row: dict) -> dict:
     """What `dvc metrics` shows of a cell: accuracy in percent, the difference in points."""
     estimates = row["estimates"]
     shown = {"accuracy": round(100 * estimates["accuracy"]["mean"], 3)}
-    if "difference" in row:
-        shown["difference"] = round(100 * row["difference"]["mean"], 3)
+    if "difference_to_base" in row:
+        shown["difference"] = round(100 * row["difference_to_base"]["mean"], 3)
     return shown | {name: round(estimates[name]["mean"], 4) for name in ("nll", "ece")}
 
 

@@ -117,7 +117,11 @@ def build(summary: dict) -> list[Table]:
     for dataset in summary["axes"]["datasets"]:
         tables += [
             _accuracy(summary, dataset),
-            _difference(summary, dataset),
+            *(
+                _difference(summary, dataset, reference)
+                for reference in ("base", "control")
+                if reference in summary["axes"]["methods"]
+            ),
             _oracle(summary, dataset),
             _calibration(summary, dataset),
             _redundancy(summary, dataset),
@@ -144,6 +148,7 @@ def _by_method(
     caption: str,
     columns: list[tuple[str, Show]],
     leading: tuple[str, Show] | None = None,
+    intervals: bool = True,
 ) -> Table:
     """Rows: backbone and method. Columns: `leading`, then each noise with each of `columns`."""
     axes = summary["axes"]
@@ -166,7 +171,8 @@ def _by_method(
             group.append(line)
         groups.append(group)
     seeds = len(axes["seeds"])
-    protocol = f"Mean of n = {seeds} seeds ± 95 % t-interval" if seeds > 1 else "One seed"
+    protocol = f"Mean of n = {seeds} seeds" if seeds > 1 else "One seed"
+    protocol += " ± 95 % t-interval" if seeds > 1 and intervals else ""
     return Table(f"{name}-{dataset}", f"{dataset}: {caption} {protocol}.", header, groups)
 
 
@@ -183,12 +189,12 @@ def _accuracy(summary: dict, dataset: str) -> Table:
 
     def show(row: dict) -> Entry:
         is_best = best[row["dataset"], row["noise"], row["backbone"]] is row
-        significant = row.get("difference", {}).get("significant", False)
+        significant = row.get("difference_to_base", {}).get("significant", False)
         return Entry(number(row["estimates"]["accuracy"], 100), is_best and significant)
 
     caption = (
         "test accuracy (%) at the last epoch. Bold: the best method, where it differs from base "
-        "(paired by seed, Holm-corrected p < 0.05)."
+        "(paired by seed, Holm-corrected p < 0.05, three seeds or more)."
     )
     return _by_method(summary, dataset, "accuracy", caption, [("", show)])
 
@@ -197,22 +203,26 @@ def _mean(row: dict) -> float:
     return row["estimates"]["accuracy"]["mean"]
 
 
-def _difference(summary: dict, dataset: str) -> Table:
+def _difference(summary: dict, dataset: str, reference: str) -> Table:
+    key = f"difference_to_{reference}"
+
     def difference(row: dict) -> Entry | None:
-        if "difference" not in row:
+        if key not in row:
             return None
-        return Entry(number(row["difference"], 100, signed=True), row["difference"]["significant"])
+        return Entry(number(row[key], 100, signed=True), row[key]["significant"])
 
     def p_value(row: dict) -> Entry | None:
-        p = row.get("difference", {}).get("p_holm")
+        p = row.get(key, {}).get("p_holm")
         return None if p is None else Entry("< 0.001" if p < 0.001 else f"{p:.3f}")
 
     caption = (
-        "difference to base in points of test accuracy, paired by seed; p from the paired t-test, "
-        "Holm-corrected over the table. Bold: p < 0.05."
+        f"difference to {reference} in points of test accuracy, paired by seed; p from the paired "
+        "t-test, Holm-corrected over the table. Bold: p < 0.05, with three seeds or more."
     )
+    if reference == "control":
+        caption += " Only methods that see as many augmentations of each image as control does."
     columns = [("", difference), ("p", p_value)]
-    return _by_method(summary, dataset, "difference", caption, columns)
+    return _by_method(summary, dataset, f"difference-to-{reference}", caption, columns)
 
 
 def _oracle(summary: dict, dataset: str) -> Table:
@@ -244,21 +254,26 @@ def _redundancy(summary: dict, dataset: str) -> Table:
 
 def _cost(summary: dict, dataset: str) -> Table:
     bases = {
-        (row["noise"], row["backbone"]): row["seconds"]["mean"]
+        (row["noise"], row["backbone"]): row
         for row in summary["cells"]
         if row["method"] == "base" and row["dataset"] == dataset
     }
 
-    def time(row: dict) -> Entry | None:
-        base = bases.get((row["noise"], row["backbone"]))
-        return Entry(f"{row['seconds']['mean'] / base:.2f}") if base else None
+    def ratio(key: str) -> Show:
+        def show(row: dict) -> Entry | None:
+            base = bases.get((row["noise"], row["backbone"]))
+            return Entry(f"{row[key] / base[key]:.2f}") if base else None
+
+        return show
 
     caption = (
-        "parameters of the network, and time of a whole run relative to base's, as it came out "
-        "beside whatever else the machine did."
+        "cost of training: parameters, and relative to base the time without evaluation and the "
+        "peak memory of the process, as they came out beside whatever else the machine did. "
+        "Methods with an augment variant pass each image through the network several times."
     )
     parameters = ("parameters", lambda row: Entry(f"{row['parameters']:,}"))
-    return _by_method(summary, dataset, "cost", caption, [("time", time)], parameters)
+    columns = [("time", ratio("training_seconds")), ("memory", ratio("peak_memory_bytes"))]
+    return _by_method(summary, dataset, "cost", caption, columns, parameters, intervals=False)
 
 
 def _data(summary: dict) -> Table:

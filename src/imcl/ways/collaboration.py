@@ -1,7 +1,7 @@
 """Attaches the ways to a network: logits and loss for any training loop."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import NamedTuple
 
@@ -13,12 +13,21 @@ from imcl.errors import UsageError, unknown
 from imcl.ways import DEFAULTS, WAYS, output
 from imcl.ways.parts import Parts
 
+# What params.yaml's schema says of the same options.
+VALID = {
+    "weight": lambda value: value >= 0,
+    "ramp_up": lambda value: 0 <= value <= 1,
+    "temperature": lambda value: value > 0,
+    "parts": lambda value: isinstance(value, int) and value >= 2,
+    "dropout_rate": lambda value: 0 <= value < 1,
+}
+
 
 class Step(NamedTuple):
     """What one call gives.
 
     Attributes:
-        logits: (B, classes) float32 of the first view, mean over the parts of the output layer.
+        logits: (B, classes) of the first view, mean over the parts of the output layer; detached.
         loss: the scalar to minimise.
         terms: each loss term before its weight, detached scalars; `cross_entropy` is the first.
     """
@@ -43,18 +52,23 @@ def ramp_up(progress: float, share: float) -> float:
 class Collaboration:
     """The loss of a network whose own parts teach each other: CE + sum of w(t) weight L.
 
+    The model is not changed: no parameter is added, and between calls nothing is attached to it.
+
     Args:
         model: a network with `features(images) -> [F_1 .. F_S]` and `classifier`, as the
             backbones here have, or any other together with `stages` and `classifier`.
         ways: options by way; what is left out is as in `imcl.ways.DEFAULTS`. Empty: plain
             cross-entropy.
+        views: the least number of augmentations of each image; more than the ways need makes a
+            control for them.
         stages: names of the model's submodules whose outputs (B, C, H, W) are the stages, in
             order. For torchvision's ResNets: ["layer1", "layer2", "layer3", "layer4"].
         classifier: name of the submodule that maps the last stage's average (B, D) to logits.
         generator: random stream of the ways' masks and splits, on the model's device.
 
     Raises:
-        UsageError: an unknown way, option or variant.
+        UsageError: an unknown way, option, variant or submodule, or a model without what a way
+            compares.
     """
 
     def __init__(
@@ -62,6 +76,7 @@ class Collaboration:
         model: nn.Module,
         ways: dict[str, dict],
         *,
+        views: int = 1,
         stages: Sequence[str] | None = None,
         classifier: str = "classifier",
         generator: torch.Generator | None = None,
@@ -70,24 +85,18 @@ class Collaboration:
         self.ways = {way: _complete(way, options) for way, options in ways.items()}
         self.generator = generator
         self._losses = {way: import_module(f"imcl.ways.{way}").loss for way in self.ways}
-        self._classifier = model.get_submodule(classifier)
-        self._kernels = [
-            module.weight
-            for module in model.modules()
-            if isinstance(module, nn.Conv2d) and max(module.kernel_size) > 1
-        ]
-        self._captured: list[Tensor] = []
-        self._hooked = stages is not None
-        for stage in stages or ():
-            model.get_submodule(stage).register_forward_hook(
-                lambda module, inputs, result: self._captured.append(result)
-            )
-
-    @property
-    def views(self) -> int:
-        """How many augmentations of each image a call needs."""
+        self._stages, self._classifier = stages, classifier
+        modules = dict(model.named_modules())
+        for name in [*(stages or ()), classifier]:
+            if name not in modules:
+                raise UsageError(unknown("submodule", name, modules))
+        if stages is None and not hasattr(model, "features"):
+            raise UsageError(f"name the stages of {type(model).__name__} with stages=[...]")
+        if "kernel" in self.ways and not self._kernels():
+            raise UsageError("kernel: the model has no convolution larger than 1 x 1")
         augmented = [o for o in self.ways.values() if o["variant"] == "augment"]
-        return max((o.get("parts", 2) for o in augmented), default=1)
+        self.views = max([views, *(o.get("parts", 2) for o in augmented)])
+        self._checked = stages is None
 
     def __call__(
         self, images: Tensor | Sequence[Tensor], labels: Tensor, progress: float = 1.0
@@ -95,43 +104,96 @@ class Collaboration:
         """One pass through the network.
 
         Args:
-            images: (B, C, H, W), or for the `augment` variants a sequence of `views` such
-                batches: augmentations of the same images.
+            images: (B, C, H, W), or for several `views` a sequence of as many such batches:
+                augmentations of the same images.
             labels: int64 (B,).
             progress: the share of training that is done, in 0..1, for the ramp-up.
 
         Raises:
-            UsageError: as many batches as `views` were not given.
+            UsageError: other than `views` batches were given, or batches of other sizes than
+                labels, or `classifier` does not take the average of the last stage.
         """
         batches = [images] if isinstance(images, Tensor) else list(images)
         if len(batches) != self.views:
             raise UsageError(
                 f"{self.views} augmentations of each image are needed, {len(batches)} given; "
-                f"pass a list of {self.views} batches, or choose variants other than 'augment'"
+                f"pass a list of {self.views} batches"
+                + (", or choose variants other than 'augment'" if self.views > 1 else "")
             )
+        if any(len(batch) != len(labels) for batch in batches):
+            raise UsageError(f"{len(labels)} labels for batches of {[len(b) for b in batches]}")
         features = self._features(torch.cat(batches) if len(batches) > 1 else batches[0])
         with torch.autocast(features[-1].device.type, enabled=False):
-            parts = self._parts([stage.float() for stage in features])
+            parts = self._parts([_at_least_float32(stage) for stage in features])
             return self._step(parts, labels, progress)
 
     def _features(self, images: Tensor) -> list[Tensor]:
-        if not self._hooked:
+        if self._stages is None:
             return self.model.features(images)
-        self._captured.clear()
-        self.model(images)
-        features = list(self._captured)
-        self._captured.clear()
+        seen: dict[str, Tensor] = {}
+
+        def keep(name: str, first_input: bool) -> Callable:
+            def hook(module, inputs, result=None):
+                seen[name] = inputs[0] if first_input else result
+
+            return hook
+
+        # Hooks for this call alone: others would keep what every later model(x) computes.
+        module = self.model.get_submodule
+        handles = [module(s).register_forward_hook(keep(s, False)) for s in self._stages]
+        head = module(self._classifier)
+        handles.append(head.register_forward_pre_hook(keep("", True)))
+        try:
+            self.model(images)
+        finally:
+            for handle in handles:
+                handle.remove()
+        silent = [name for name in [*self._stages, ""] if name not in seen]
+        if silent:
+            raise UsageError(f"{silent[0] or self._classifier!r} did not run in the model's pass")
+        features = [seen[stage] for stage in self._stages]
+        self._check_head(seen[""], features[-1])
         return features
 
+    def _check_head(self, taken: Tensor, last: Tensor) -> None:
+        """Once: that the classifier really works on the average of the last stage."""
+        if self._checked:
+            return
+        average = last.mean((2, 3)) if last.ndim == 4 else last
+        close = taken.shape == average.shape and torch.allclose(
+            taken.float(), average.float(), rtol=1e-2, atol=1e-3
+        )
+        if not close:
+            raise UsageError(
+                f"{self._classifier!r} does not take the average (B, D) of the last stage "
+                f"{self._stages[-1]!r}; name the submodule whose output is averaged"
+            )
+        self._checked = True
+
+    def _classify(self, pooled: Tensor) -> Tensor:
+        classifier = self.model.get_submodule(self._classifier)
+        dtype = next((p.dtype for p in classifier.parameters()), pooled.dtype)
+        return _at_least_float32(classifier(pooled.to(dtype)))
+
+    def _kernels(self) -> list[Tensor]:
+        return [
+            module.weight
+            for module in self.model.modules()
+            if isinstance(module, nn.Conv2d)
+            and max(module.kernel_size) > 1
+            and module.out_channels > 1
+        ]
+
     def _parts(self, features: list[Tensor]) -> Parts:
-        last, views = features[-1], self.views
+        last = features[-1]
         if "output" in self.ways:
             logits = output.part_logits(
-                self.ways["output"], last, self._classifier, views, self.generator
+                self.ways["output"], last, self._classify, self.views, self.generator
             )
         else:
-            logits = self._classifier(last.mean((2, 3)))[None]
-        return Parts(logits, features, self._kernels, views)
+            logits = self._classify(last.mean((2, 3)))[None]
+        kernels = [_at_least_float32(weight) for weight in self._kernels()]
+        return Parts(logits, features, kernels, self.views)
 
     def _step(self, parts: Parts, labels: Tensor, progress: float) -> Step:
         samples = parts.logits.shape[:2].numel()
@@ -142,7 +204,13 @@ class Collaboration:
             term = self._losses[way](options, parts)
             loss = loss + ramp_up(progress, options["ramp_up"]) * options["weight"] * term
             terms[way] = term.detach()
-        return Step(parts.logits.mean(0)[: len(labels)], loss, terms)
+        views = self.ways.get("output", {}).get("variant") == "augment"
+        logits = parts.logits[0] if views else parts.logits.mean(0)
+        return Step(logits[: len(labels)].detach(), loss, terms)
+
+
+def _at_least_float32(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
 
 def _complete(way: str, options: dict) -> dict:
@@ -154,4 +222,7 @@ def _complete(way: str, options: dict) -> dict:
     options = {**DEFAULTS[way], **options}
     if options["variant"] not in WAYS[way]:
         raise UsageError(f"{way}: {unknown('variant', options['variant'], WAYS[way])}")
+    for key, good in VALID.items():
+        if key in options and not good(options[key]):
+            raise UsageError(f"{way}: {key} cannot be {options[key]!r}")
     return options

@@ -5,14 +5,25 @@ The paper's own formula is not at hand: these three forms are choices, each afte
 
 from itertools import combinations, pairwise
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from imcl.errors import ImclError
 from imcl.ways.parts import Parts
+
+# A shorter vector has no direction to speak of: dividing by less would blow its gradient up.
+LEAST_NORM = 1e-4
 
 
 def loss(options: dict, parts: Parts) -> Tensor:
-    """The variant's loss, averaged over stages (or pairs of them)."""
+    """The variant's loss, averaged over stages (or pairs of them).
+
+    Raises:
+        ImclError: fewer than two stages to compare.
+    """
+    if options["variant"] != "augment" and len(parts.features) < 2:
+        raise ImclError(f"ways.intermediate: variant {options['variant']!r} needs two stages")
     if options["variant"] == "relation":
         *shallow, deep = parts.features
         return _mean([relation(stage, deep) for stage in shallow])
@@ -32,10 +43,10 @@ def relation(shallow: Tensor, deep: Tensor) -> Tensor:
         shallow: (N, C_s, H_s, W_s), the student.
         deep: (N, C_S, H_S, W_S), the teacher.
     """
-    student, teacher = _similarities(shallow), _similarities(deep.detach())
+    difference = _similarities(shallow) - _similarities(deep.detach())
+    off_diagonal = difference - torch.diag(difference.diagonal())
     samples = len(shallow)
-    # The diagonals are both 1 and add nothing to the sum.
-    return (student - teacher).square().sum() / (samples * (samples - 1))
+    return off_diagonal.square().sum() / (samples * (samples - 1))
 
 
 def attention(shallow: Tensor, deep: Tensor) -> Tensor:
@@ -65,12 +76,14 @@ def agreement(stage: Tensor, views: int) -> Tensor:
         views: V.
     """
     pooled = stage.mean((2, 3)).unflatten(0, (views, -1))
-    pairs = [F.cosine_similarity(a, b, dim=1).mean() for a, b in combinations(pooled, 2)]
+    pairs = [
+        F.cosine_similarity(a, b, dim=1, eps=LEAST_NORM).mean() for a, b in combinations(pooled, 2)
+    ]
     return 1 - _mean(pairs)
 
 
 def _similarities(stage: Tensor) -> Tensor:
-    pooled = F.normalize(stage.mean((2, 3)), dim=1)
+    pooled = F.normalize(stage.mean((2, 3)), dim=1, eps=LEAST_NORM)
     return pooled @ pooled.T
 
 

@@ -22,15 +22,19 @@ def cosine(kernel: Tensor) -> Tensor:
     """Mean squared off-diagonal cosine between the flattened filters, in 0..1.
 
     Args:
-        kernel: (O, I, k, k), O >= 2 filters.
+        kernel: (O, I, k, k), O >= 2 filters. One of zeros counts as unlike every other.
     """
     filters = len(kernel)
     return orthogonal(kernel) / (filters * (filters - 1))
 
 
 def orthogonal(kernel: Tensor) -> Tensor:
-    """||W W^T - I||_F^2 on the row-normalised matrix W (O, I k k) of the filters."""
+    """||W W^T - I||_F^2 on the row-normalised matrix W (O, I k k) of the filters.
+
+    It is O (O - 1) times `cosine`, so it wants a much smaller weight.
+    """
     # In channels-last memory this order of the elements is a view; the result is the same.
     rows = F.normalize(kernel.permute(0, 2, 3, 1).flatten(1), dim=1)
     gram = rows @ rows.T
-    return (gram - torch.eye(len(gram), dtype=gram.dtype, device=gram.device)).square().sum()
+    # The diagonal is 1 by construction; subtracting it as it is spares a filter of zeros the blame.
+    return (gram - torch.diag(gram.diagonal())).square().sum()

@@ -5,9 +5,11 @@ let several heads teach each other by their mean softened prediction. Here the h
 one network. The paper's own formula is not at hand: this form is a choice.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from imcl.errors import ImclError
 from imcl.ways.parts import Parts
@@ -41,7 +43,7 @@ def consistency(logits: Tensor, temperature: float) -> Tensor:
 def part_logits(
     options: dict,
     features: Tensor,
-    classifier: nn.Module,
+    classifier: Callable[[Tensor], Tensor],
     views: int,
     generator: torch.Generator | None,
 ) -> Tensor:
@@ -55,7 +57,8 @@ def part_logits(
         generator: the random stream of masks and splits, on the features' device.
 
     Raises:
-        ImclError: `spatial` on a map with fewer positions than parts.
+        ImclError: `spatial` on a map with fewer positions than parts, or `channel` with fewer
+            channels.
     """
     variant, parts = options["variant"], options["parts"]
     if variant == "spatial":
@@ -81,11 +84,15 @@ def _dropout(pooled: Tensor, parts: int, rate: float, generator) -> Tensor:
 def _channel(pooled: Tensor, parts: int, generator) -> Tensor:
     """K disjoint random groups of h's channels, rescaled to its size: (K, N, D)."""
     channels = pooled.shape[1]
+    if channels < parts:
+        raise ImclError(
+            f"ways.output: variant 'channel' cannot split {channels} channels into {parts} parts"
+        )
     order = torch.randperm(channels, generator=generator, device=pooled.device)
     group = torch.empty_like(order)
     group[order] = torch.arange(channels, device=pooled.device) % parts
     mask = F.one_hot(group, parts).T.to(pooled.dtype)  # (K, D)
-    mask = mask * (channels / mask.sum(1, keepdim=True).clamp(min=1))
+    mask = mask * (channels / mask.sum(1, keepdim=True))
     return pooled * mask[:, None]
 
 

@@ -2,7 +2,8 @@
 
 The paper's own formula is not at hand: this form is a choice. It is that of Cogswell et al.,
 "Reducing Overfitting in Deep Networks by Decorrelating Representations" (ICLR 2016), with
-correlations in place of covariances, so that a smaller activation is no way out.
+correlations in place of covariances, so that smaller activations are no way out (down to a
+standard deviation of 1e-4, below which a channel counts as idle).
 """
 
 import torch
@@ -31,10 +32,10 @@ def redundancy(stage: Tensor, centred: bool) -> Tensor:
     Returns:
         A scalar in 0..1. A channel that is constant (or zero) counts as unlike every other.
     """
-    channels = stage.transpose(0, 1).flatten(1)
+    positions = stage.permute(0, 2, 3, 1).flatten(0, 2)  # a view, in channels-last memory
     if centred:
-        channels = channels - channels.mean(1, keepdim=True)
-    return mean_squared_off_diagonal(channels @ channels.T / channels.shape[1])
+        positions = positions - positions.mean(0)
+    return mean_squared_off_diagonal(positions.T @ positions / len(positions))
 
 
 def mean_squared_off_diagonal(products: Tensor) -> Tensor:

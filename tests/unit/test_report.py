@@ -1,0 +1,200 @@
+"""From records written by hand to summary and tables."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from imcl import grid, params
+from imcl.errors import ImclError
+from imcl.report import CURVES, METRICS, summary, tables
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Accuracy by seed. kernel: +1, +2, +3 points, t = 3.46, p = 0.074; output: +10, +11, +10 points,
+# t = 31, p = 0.001, and the best.
+ACCURACY = {"base": [0.80, 0.82, 0.84], "kernel": [0.81, 0.84, 0.87], "output": [0.90, 0.93, 0.94]}
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch) -> dict:
+    """A study of three methods in an empty project folder."""
+    for name in ("workflow", "paper/templates", "params.yaml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    loaded = params.load()
+    loaded["studies"]["quick"] |= {
+        "noise": ["clean"],
+        "backbones": ["resnet18"],
+        "methods": list(ACCURACY),
+        "seeds": [1, 2, 3],
+    }
+    return loaded
+
+
+def record(cell: grid.Cell, accuracies: list[float], **changes) -> dict:
+    final = {"nll": 0.5, "ece": 0.1, "channel_correlation": 0.02, "kernel_cosine": 0.01}
+    made = {
+        "cell": cell.name,
+        "digest": cell.digest,
+        "config": cell.config,
+        "dataset": {"name": "digits", "n_train": 5, "n_test": 4, "sha256": {"train_labels": "ab"}},
+        "noise": {"nominal_rate": 0.0, "realised_rate": 0.0, "sha256": None},
+        "code": {"version": "1", "commit": "c" * 40, "modified": False},
+        "environment": {"device_name": "a machine", "torch": "2"},
+        "runs": [
+            {
+                "seed": seed,
+                "final": {"accuracy": value, **final},
+                "oracle": {"epoch": 1, "accuracy": value + 0.01},
+                "parameters": 1234,
+                "history": [{"epoch": 1, "train_accuracy": 0.5, "test": {"accuracy": value}}],
+            }
+            for seed, value in enumerate(accuracies, 1)
+        ],
+        "cost": [{"training_seconds": 2.0, "peak_memory_bytes": 100} for _ in accuracies],
+    }
+    return {**made, **changes}
+
+
+def write_records(study: dict, **changes) -> list[grid.Cell]:
+    grid.RECORDS.mkdir(parents=True, exist_ok=True)
+    cells = grid.cells(study)
+    for cell in cells:
+        made = record(cell, ACCURACY[cell.method], **changes.get(cell.method, {}))
+        cell.record.write_text(json.dumps(made))
+    return cells
+
+
+def rows_of(table: tables.Table) -> dict[str, list[str]]:
+    return {
+        row[1].text: [f"**{e.text}**" if e.bold else e.text for e in row[2:]]
+        for group in table.groups
+        for row in group
+    }
+
+
+def built(study: dict) -> dict[str, tables.Table]:
+    return {table.name: table for table in tables.build(summary.write(study))}
+
+
+def test_accuracy_and_bold_by_hand(study):
+    write_records(study)
+    # Standard deviations 2, 3 and 2.08 points; t(2) = 4.303; half-widths 4.97, 7.45, 5.17.
+    assert rows_of(built(study)["accuracy-digits"]) == {
+        "base": ["82.0 ± 5.0"],
+        "kernel": ["84.0 ± 7.5"],
+        "output": ["**92.3 ± 5.2**"],
+    }
+
+
+def test_differences_are_paired_and_holm_corrected(study):
+    write_records(study)
+    found = rows_of(built(study)["difference-to-base-digits"])
+    assert found["base"] == ["–", "–"]
+    assert found["kernel"] == ["+2.0 ± 2.5", "0.074"]
+    # Smaller p of two, so doubled: t = 10.33 / (0.577 / sqrt 3) = 31, p = 0.00104.
+    assert found["output"] == ["**+10.3 ± 1.4**", "0.002"]
+
+
+def test_two_seeds_are_never_bold(study):
+    study["studies"]["quick"]["seeds"] = [1, 2]
+    grid.RECORDS.mkdir(parents=True)
+    for cell in grid.cells(study):
+        values = {"base": [0.8, 0.82], "kernel": [0.8, 0.82], "output": [0.9, 0.920001]}
+        cell.record.write_text(json.dumps(record(cell, values[cell.method])))
+    found = built(study)
+    assert "**" not in str(rows_of(found["accuracy-digits"]))
+    assert rows_of(found["difference-to-base-digits"])["kernel"] == ["+0.0", "1.000"]
+
+
+def test_a_control_is_compared_with_what_sees_as_many_augmentations(study):
+    study["studies"]["quick"]["methods"].append("control")
+    ACCURACY_ = {**ACCURACY, "control": [0.89, 0.92, 0.93]}
+    grid.RECORDS.mkdir(parents=True)
+    for cell in grid.cells(study):
+        cell.record.write_text(json.dumps(record(cell, ACCURACY_[cell.method])))
+    found = rows_of(built(study)["difference-to-control-digits"])
+    assert found["output"][0] == "+1.0"  # in each pair: no interval
+    assert found["kernel"] == found["base"] == found["control"] == ["–", "–"]
+
+
+def test_missing_records_are_named_or_left_out(study):
+    cells = write_records(study)
+    cells[1].record.unlink()
+    with pytest.raises(ImclError, match=r"1 of 3 cells have no record yet \(digits-clean-resn"):
+        summary.write(study)
+    made = summary.write(study, partial=True)
+    assert rows_of(tables.build(made)[0])["kernel"] == ["–"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"digest": "0" * 12},
+        {"config": {"seeds": [1]}},
+    ],
+)
+def test_a_record_changed_by_hand_is_refused(study, change):
+    write_records(study, kernel=change)
+    with pytest.raises(ImclError, match=r"resnet18-kernel-.*damaged or changed by hand"):
+        summary.write(study)
+
+
+def test_records_of_different_data_are_not_mixed(study):
+    other = {"dataset": {"name": "digits", "sha256": {"train_labels": "cd"}}}
+    write_records(study, output=other)
+    with pytest.raises(ImclError, match="were trained on different data"):
+        summary.write(study)
+
+
+def test_records_of_different_code_are_all_named(study):
+    code = {"version": "1", "commit": "d" * 40, "modified": True}
+    write_records(study, output={"code": code})
+    tables.write(summary.write(study))
+    text = Path("paper/build/numbers.tex").read_text()
+    assert r"\newcommand{\StudyCommit}{cccccccccccc, dddddddddddd (modified)}" in text
+
+
+def test_metrics_and_curves_for_dvc(study):
+    write_records(study)
+    METRICS.mkdir(parents=True)
+    (METRICS / "of-another-study.json").write_text("{}")
+    summary.write(study)
+    assert {path.name for path in METRICS.iterdir()} == {
+        f"digits-clean-resnet18-{method}.json" for method in ACCURACY
+    }
+    found = json.loads((METRICS / "digits-clean-resnet18-kernel.json").read_text())
+    assert found == {"accuracy": 84.0, "difference": 2.0, "nll": 0.5, "ece": 0.1}
+    assert "digits,clean,resnet18,kernel,1,0.5,0.84" in CURVES.read_text()
+
+
+def test_tables_of_another_study_are_deleted(study):
+    write_records(study)
+    folder = Path("paper/build/tables")
+    folder.mkdir(parents=True)
+    (folder / "accuracy-mnist.tex").write_text("old")
+    written = {table.name for table in tables.write(summary.write(study))}
+    assert {path.stem for path in folder.iterdir()} == written
+    assert all((folder / f"{name}.md").exists() for name in written)
+
+
+def test_latex_shows_texts_letter_by_letter_and_keeps_names():
+    entry = tables.Entry("50 % of a_b & c ± 1 < 2", bold=True)
+    table = tables.Table("t-a_b", "say #1", ["x"], [[[entry]]])
+    text = tables.environment().get_template("table.tex.j2")
+    text = text.render(table=table)
+    assert r"\textbf{50 \% of a\_b \& c $\pm$ 1 $<$ 2}" in text
+    assert r"\label{tab:t-a_b}" in text
+    assert r"\caption{say \#1}" in text
+
+
+def test_markdown_of_a_table():
+    table = tables.Table(
+        "t", "A caption.", ["a", "b"], [[[tables.Entry("1"), tables.Entry("2", True)]]]
+    )
+    lines = tables.markdown(table).splitlines()
+    assert lines[0] == "| a   | b     |"
+    assert lines[2] == "| 1   | **2** |"
+    assert lines[-1] == "A caption."
