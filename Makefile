@@ -22,7 +22,7 @@ reproduce: environment
 	@ls -d paper/build/tables paper/build/figures
 
 test: environment
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 lint: environment
 	$(BIN)/ruff check .

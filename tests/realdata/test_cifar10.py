@@ -17,7 +17,6 @@ SHARED = ROOT.parent / "shared"
 
 pytestmark = [
     pytest.mark.realdata,
-    pytest.mark.xdist_group("realdata"),
     pytest.mark.skipif(
         not (SHARED / "data/cifar10").exists(),
         reason=f"the pictures are not at {os.path.relpath(SHARED, ROOT)}",

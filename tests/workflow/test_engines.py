@@ -14,7 +14,7 @@ import yaml
 
 from imcl.report.paper import HINT, can_build
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = pytest.mark.workflow
 
 
 def planned(dry_run: str) -> Counter:
@@ -28,7 +28,7 @@ def test_snakemake_builds_everything(project):
     build = project.folder / "paper/build"
     for kind in ("tex", "md"):
         names = {path.stem for path in (build / "tables").glob(f"*.{kind}")}
-        assert {"accuracy-digits", "difference-digits", "data", "settings"} <= names
+        assert {"accuracy-digits", "difference-to-base-digits", "data", "settings"} <= names
     for kind in ("pdf", "png"):
         names = {path.stem for path in (build / "figures").glob(f"*.{kind}")}
         assert names == {"error-digits", "curves-digits", "noise-digits"}
