@@ -45,5 +45,5 @@ environment: $(UV)
 	  index = 'https://pypi.org/pypi/pip/json'; files = json.load(web.urlopen(index))['urls']; \
 	  wheel = next(f['url'] for f in files if f['filename'].endswith('.whl')); \
 	  web.urlretrieve(urllib.parse.urljoin(index, wheel), '.uv/pip.whl')"
-	@if [ -e .uv/pip.whl ]; then python3 .uv/pip.whl/pip install --quiet --target .uv uv; \
-	  else python3 -m pip install --quiet --target .uv uv; fi
+	@if [ -e .uv/pip.whl ]; then python3 .uv/pip.whl/pip install -qq --target .uv uv; \
+	  else python3 -m pip install -qq --target .uv uv; fi

@@ -135,7 +135,8 @@ def _run_seed(
         nonlocal evaluating
         begun = time.perf_counter()
         history.append(entry)
-        note = f"seed {seed}, loss {entry['loss']:.3f}"
+        terms = ", ".join(f"{name} {value:.3g}" for name, value in entry["terms"].items())
+        note = f"seed {seed}, loss {entry['loss']:.3g} ({terms})"
         epoch = entry["epoch"]
         if epoch % training["evaluate_every"] == 0 or epoch == training["epochs"]:
             logits = evaluate.predict(model, test_images, mean, std, training["precision"])

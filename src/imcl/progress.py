@@ -2,7 +2,8 @@
 
 import time
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -12,6 +13,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 from rich.progress import Progress as RichProgress
+from rich.text import Text
 
 LINES = 10  # at most, where there is no terminal
 
@@ -21,7 +23,6 @@ class Progress:
 
     def __init__(self, title: str, total: int | None, unit: str, done: int = 0):
         self.title, self.total, self.unit, self.done = title, total, unit, done
-        self.note = ""
         self._start, self._begun, self._lines = time.monotonic(), done, 0
         console = Console()
         self._bar = None
@@ -36,25 +37,27 @@ class Progress:
                 BarColumn(),
                 *counts,
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
                 console=console,
             )
-            self._task = self._bar.add_task(title, total=total, completed=done, note="")
+            self._task = self._bar.add_task(title, total=total, completed=done)
+            self._note = Text()
+            self._live = Live(Group(self._bar, self._note), console=console)
 
     def __enter__(self) -> "Progress":
         if self._bar:
-            self._bar.start()
+            self._live.start()
         return self
 
     def __exit__(self, *exc_info) -> None:
         if self._bar:
-            self._bar.stop()
+            self._live.stop()
 
     def advance(self, amount: int = 1, note: str = "") -> None:
-        """Count on; `note` is shown behind the count."""
+        """Count on; `note` is shown below the bar, or behind the count."""
         self.done += amount
         if self._bar:
-            self._bar.update(self._task, completed=self.done, note=note)
+            self._bar.update(self._task, completed=self.done)
+            self._note.plain = note
         elif self.total and self.done * LINES // self.total > self._lines:
             self._lines = self.done * LINES // self.total
             print(f"{self.title}: {self.done:,} of {self.total:,} {self.unit}", end="")

@@ -1,0 +1,54 @@
+"""What the README shows is what there is."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from imcl.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_training_loop_runs_as_written():
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    scope: dict = {}
+    exec(code, scope)
+    assert all(p.grad is not None for p in scope["model"].parameters())
+
+
+def test_every_link_and_place_exists():
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    places = re.findall(r"^\| `([^`]+)`", README.split("## Layout")[1], flags=re.MULTILINE)
+    assert len(links) > 3
+    assert len(places) > 3
+    for name in [*links, *places]:
+        if name.rstrip("/") not in ("data", "results", "logs"):
+            assert (ROOT / name).exists(), name
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["plan", "fetch", "prepare", "noise", "train", "summary", "tables", "figures", "paper"],
+)
+def test_every_command_explains_itself(command, capsys):
+    assert f"`{command}`" in README or f"imcl {command}" in README
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert f"usage: imcl {command}" in capsys.readouterr().out
+
+
+def test_the_conda_environment_names_the_packages_of_the_rules():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {re.match(r"[\w-]+", entry)[0] for entry in project["dependencies"]}
+    conda = yaml.safe_load((ROOT / "workflow/envs/imcl.yaml").read_text())["dependencies"]
+    theirs = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
+    # The engines stand outside the rules, and torchvision is met in tests alone.
+    inside = names - {"snakemake", "dvc", "torchvision"}
+    assert {theirs.get(name, name) for name in inside} == {entry.split()[0] for entry in conda} - {
+        "python"
+    }
