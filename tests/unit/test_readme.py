@@ -1,5 +1,6 @@
 """What the README shows is what there is."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -18,6 +19,23 @@ def test_the_training_loop_runs_as_written():
     scope: dict = {}
     exec(code, scope)
     assert all(p.grad is not None for p in scope["model"].parameters())
+
+
+def test_its_table_is_what_the_committed_records_say(monkeypatch):
+    from imcl import grid, params
+    from imcl.report import summary, tables
+
+    monkeypatch.chdir(ROOT)
+    quick = ROOT / "paper/results/quick"
+    cells = grid.cells(params.load(study="quick"))
+    monkeypatch.setattr(grid, "RECORDS", quick / "records")
+    records = {cell.name: json.loads(cell.record.read_text()) for cell in cells}
+    for cell in cells:
+        record = records[cell.name]
+        assert record["digest"] == cell.digest == grid.digest(record["config"])
+    (table, *_) = tables.build(summary.summarise(params.load(study="quick"), cells, records))
+    assert tables.markdown(table) == (quick / "accuracy-digits.md").read_text()
+    assert tables.markdown(table).strip() in README
 
 
 def test_every_link_and_place_exists():
