@@ -1,6 +1,7 @@
 # make reproduce     params.yaml to the paper; STUDY=cpu chooses another study
 # make test          all tests
 # make lint          ruff, its formatter's check, snakefmt, snakemake --lint
+# make environment   what the others begin with
 # make clean         delete what the pipeline made, but for downloaded archives
 # Needs git, make and Python alone: uv is fetched if it is missing, and uv makes the environment.
 
@@ -11,7 +12,7 @@ SNAKEMAKE := $(BIN)/snakemake --workflow-profile workflow/profiles/default
 .PHONY: help reproduce test lint clean environment
 
 help:
-	@sed -n '1,5s/^# //p' Makefile
+	@sed -n '1,6s/^# //p' Makefile
 
 reproduce: environment
 	@$(SNAKEMAKE) $(if $(STUDY),--config study=$(STUDY))

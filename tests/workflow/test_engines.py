@@ -141,7 +141,7 @@ def test_lost_data_is_no_reason_to_train_again(project):
 def test_dvc_experiment_with_another_study(project):
     project.run("git", "add", "--all")
     project.run("git", "commit", "--quiet", "--message", "more")
-    command = ("dvc", "exp", "run", "--set-param", "study=other")
+    command = ("dvc", "exp", "run", "-S", "study=other")
     assert project.trained_by(lambda: project.run(*command)) == set()
     assert "| all" not in (project.folder / "paper/build/tables/accuracy-digits.md").read_text()
 
