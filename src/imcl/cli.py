@@ -151,9 +151,8 @@ def _noise(arguments: argparse.Namespace) -> None:
     if not dataset.path.exists():
         raise ImclError(f"{dataset.path}: missing; run `imcl prepare {dataset.name}` first")
     noise = grid.Noise(arguments.noise, loaded["noise"][arguments.noise], dataset)
-    description, arrays = prepare.load(dataset.path)
-    classes = len(description["class_names"])
-    made = inject.inject(noise.config, arrays.train_labels, classes, noise.path)
+    _, arrays = prepare.load(dataset.path)
+    made = inject.inject(noise.config, arrays, noise.path)
     print(f"{noise.path}: nominal {made['nominal_rate']:.2%}, realised {made['realised_rate']:.2%}")
 
 

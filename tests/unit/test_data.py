@@ -579,3 +579,42 @@ def test_an_interrupted_change_is_never_loaded_as_the_earlier_dataset(
 
     with pytest.raises(ImclError, match="changed since it was prepared"):
         prepare.load(path)
+
+
+# cifar100 ---------------------------------------------------------------------------------------
+
+
+def cifar100_archive(path: Path, coarse: list[int]) -> Path:
+    rows = np.zeros((3, 3072), np.uint8)
+    batch = {"data": rows, "fine_labels": [1, 0, 1], "coarse_labels": coarse}
+    members = {
+        name: pickle.dumps(value, protocol=2)
+        for name, value in {
+            "train": batch,
+            "test": batch,
+            "meta": {"fine_label_names": ["apple", "bear"]},
+        }.items()
+    }
+    with tarfile.open(path, "w:gz") as archive:
+        for name, blob in members.items():
+            info = tarfile.TarInfo(f"cifar-100-python/{name}")
+            info.size = len(blob)
+            archive.addfile(info, io.BytesIO(blob))
+    return path
+
+
+def test_cifar100_reads_the_superclass_of_each_class(tmp_path):
+    from imcl.data import cifar100
+
+    arrays = cifar100.read([cifar100_archive(tmp_path / "a.tar.gz", [7, 4, 7])])
+    assert arrays.superclasses == (4, 7)
+    assert arrays.class_names == ("apple", "bear")
+    assert arrays.train_labels.tolist() == [1, 0, 1]
+
+
+def test_a_class_with_two_superclasses_is_refused(tmp_path):
+    from imcl.data import cifar100
+
+    path = cifar100_archive(tmp_path / "a.tar.gz", [7, 4, 8])
+    with pytest.raises(ImclError, match="two superclasses"):
+        cifar100.read([path])

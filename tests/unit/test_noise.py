@@ -1,16 +1,35 @@
 """Label noise: realised rates, where the flipped labels go, and the stored labels."""
 
 import hashlib
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from imcl.data.arrays import Arrays
 from imcl.errors import ImclError
-from imcl.noise import KINDS, inject, symmetric, symmetric_inclusive
+from imcl.noise import KINDS, inject
 
-FLIPS = {"symmetric": symmetric.flip, "symmetric_inclusive": symmetric_inclusive.flip}
+
+def dataset(labels: np.ndarray, classes: int, **changes) -> Arrays:
+    images = np.random.default_rng(7).integers(0, 256, (len(labels), 2, 2, 3), np.uint8)
+    names = tuple(f"class {c}" for c in range(classes))
+    whole = {"class_names": names, "superclasses": (0,) * classes, **changes}
+    return Arrays(images, labels, images, labels, **whole)
+
+
+def flipping(kind: str):
+    """The kind's function, of labels and number of classes; all classes in one superclass."""
+    module = import_module(f"imcl.noise.{kind}")
+    return lambda labels, classes, rate, rng: module.flip(dataset(labels, classes), rate, rng)
+
+
+FLIPS = {
+    kind: flipping(kind)
+    for kind in ("symmetric", "symmetric_inclusive", "asymmetric", "pair", "instance")
+}
 
 
 def clean(count: int = 1000, classes: int = 10) -> np.ndarray:
@@ -55,8 +74,10 @@ def test_labels_stay_int64_and_within_the_classes(flip):
     assert set(noisy.tolist()) == {0, 1, 2}
 
 
-@pytest.mark.parametrize("flip", FLIPS.values(), ids=FLIPS)
-def test_rate_0_changes_nothing(flip):
+# Not `instance`, whose rates are drawn around the nominal one and cut at 0.
+@pytest.mark.parametrize("kind", sorted(FLIPS.keys() - {"instance"}))
+def test_rate_0_changes_nothing(kind):
+    flip = FLIPS[kind]
     np.testing.assert_array_equal(flip(clean(), 10, 0.0, rng()), clean())
 
 
@@ -71,13 +92,13 @@ def test_rate_0_changes_nothing(flip):
 def test_symmetric_changes_exactly_the_rate(count, rate, changed, classes):
     labels = clean(count, classes)
 
-    assert (symmetric.flip(labels, classes, rate, rng()) != labels).sum() == changed
+    assert (FLIPS["symmetric"](labels, classes, rate, rng()) != labels).sum() == changed
 
 
 def test_symmetric_goes_to_the_other_classes_uniformly():
     labels = clean(20_000)
 
-    noisy = symmetric.flip(labels, 10, 0.5, rng())
+    noisy = FLIPS["symmetric"](labels, 10, 0.5, rng())
 
     pairs = np.zeros((10, 10), int)
     np.add.at(pairs, (labels, noisy), 1)
@@ -89,7 +110,7 @@ def test_symmetric_goes_to_the_other_classes_uniformly():
 def test_symmetric_picks_positions_evenly():
     labels = clean(20_000)
 
-    flipped = symmetric.flip(labels, 10, 0.5, rng()) != labels
+    flipped = FLIPS["symmetric"](labels, 10, 0.5, rng()) != labels
 
     assert stats.chisquare(flipped.reshape(20, 1000).sum(1)).pvalue > 1e-3
 
@@ -101,7 +122,7 @@ def test_symmetric_picks_positions_evenly():
 def test_inclusive_changes_nine_tenths_of_the_rate_on_ten_classes(rate, redrawn):
     labels = clean(10_000)
 
-    changed = (symmetric_inclusive.flip(labels, 10, rate, rng()) != labels).sum()
+    changed = (FLIPS["symmetric_inclusive"](labels, 10, rate, rng()) != labels).sum()
 
     low, high = stats.binom.interval(0.999, redrawn, 0.9)
     assert low <= changed <= high
@@ -112,7 +133,7 @@ def test_inclusive_changes_nine_tenths_of_the_rate_on_ten_classes(rate, redrawn)
 def test_inclusive_goes_to_all_classes_uniformly():
     labels = clean(10_000)
 
-    noisy = symmetric_inclusive.flip(labels, 10, 1.0, rng())
+    noisy = FLIPS["symmetric_inclusive"](labels, 10, 1.0, rng())
 
     pairs = np.zeros((10, 10), int)
     np.add.at(pairs, (labels, noisy), 1)
@@ -147,7 +168,7 @@ def config(kind: str = "symmetric", rate: float = 0.2, seed: int = 0) -> dict:
 
 @pytest.fixture
 def stored(tmp_path) -> Path:
-    inject.inject(config(), clean(), 10, tmp_path / "n20.json")
+    inject.inject(config(), dataset(clean(), 10), tmp_path / "n20.json")
     return tmp_path / "n20.json"
 
 
@@ -155,7 +176,7 @@ def stored(tmp_path) -> Path:
 def test_inject_describes_the_labels_that_it_stores(tmp_path, kind):
     path = tmp_path / "noise" / "n50.json"
 
-    made = inject.inject(config(kind, 0.5), clean(), 10, path)
+    made = inject.inject(config(kind, 0.5), dataset(clean(), 10), path)
     described, noisy = inject.load(path, clean())
 
     file = path.with_suffix(".npy")
@@ -175,8 +196,10 @@ def test_inject_describes_the_labels_that_it_stores(tmp_path, kind):
 
 
 def test_a_nominal_rate_and_a_realised_one_are_kept_apart(tmp_path):
-    exact = inject.inject(config("symmetric", 0.5), clean(), 10, tmp_path / "a.json")
-    inclusive = inject.inject(config("symmetric_inclusive", 0.5), clean(), 10, tmp_path / "b.json")
+    exact = inject.inject(config("symmetric", 0.5), dataset(clean(), 10), tmp_path / "a.json")
+    inclusive = inject.inject(
+        config("symmetric_inclusive", 0.5), dataset(clean(), 10), tmp_path / "b.json"
+    )
 
     assert exact["nominal_rate"] == inclusive["nominal_rate"] == 0.5
     assert exact["realised_rate"] == 0.5
@@ -187,7 +210,7 @@ def test_the_stored_labels_depend_on_the_noise_seed_alone(tmp_path):
     hashes = []
     for i, seed in enumerate([5, 5, 6]):
         np.random.seed(i)  # the global stream has no part in it
-        made = inject.inject(config(seed=seed), clean(), 10, tmp_path / f"{i}.json")
+        made = inject.inject(config(seed=seed), dataset(clean(), 10), tmp_path / f"{i}.json")
         hashes.append(made["sha256"])
 
     assert hashes[0] == hashes[1]
@@ -232,6 +255,65 @@ def test_an_interrupted_drawing_leaves_nothing_to_load(tmp_path, monkeypatch):
 
     monkeypatch.setattr(np, "save", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        inject.inject(config(), clean(), 10, tmp_path / "n20.json")
+        inject.inject(config(), dataset(clean(), 10), tmp_path / "n20.json")
 
     assert list(tmp_path.iterdir()) == []
+
+
+# kinds by class -------------------------------------------------------------------------------
+
+
+def matrix(kind: str, arrays: Arrays, rate: float) -> np.ndarray:
+    noisy = import_module(f"imcl.noise.{kind}").flip(arrays, rate, rng())
+    return inject.transition_matrix(arrays.train_labels, noisy, len(arrays.class_names))
+
+
+def test_pair_goes_to_the_next_class_and_from_the_last_to_the_first():
+    found = matrix("pair", dataset(clean(300, 3), 3), 0.4)
+    np.testing.assert_allclose(found, [[0.6, 0.4, 0], [0, 0.6, 0.4], [0.4, 0, 0.6]])
+
+
+CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship")
+
+
+def test_asymmetric_on_cifar10_by_hand():
+    names = (*CIFAR10_NAMES, "truck")
+    arrays = dataset(clean(), 10, class_names=names, superclasses=())
+    expected = np.eye(10)
+    for a, b in ((9, 1), (2, 0), (4, 7), (3, 5), (5, 3)):
+        expected[a, a], expected[a, b] = 0.6, 0.4
+    # Cats are not flipped back: 40 % of five classes in ten is 20 % of all.
+    np.testing.assert_allclose(matrix("asymmetric", arrays, 0.4), expected)
+
+
+def test_asymmetric_goes_round_inside_the_superclasses():
+    arrays = dataset(clean(500, 5), 5, superclasses=(0, 1, 0, 1, 0))
+    found = matrix("asymmetric", arrays, 1.0)
+    assert found.argmax(1).tolist() == [2, 3, 4, 1, 0]
+    assert found.max(1).tolist() == [1] * 5
+
+
+def test_asymmetric_refuses_a_dataset_that_it_is_not_defined_for():
+    with pytest.raises(ImclError, match="take kind: pair"):
+        matrix("asymmetric", dataset(clean(), 10, superclasses=()), 0.4)
+
+
+def test_instance_noise_has_the_rate_and_spreads_it_over_the_classes():
+    arrays = dataset(clean(20_000), 10)
+    noisy = import_module("imcl.noise.instance").flip(arrays, 0.3, rng())
+    changed = noisy != arrays.train_labels
+    # Rates of mean 0.3 (the cut at 0, three deviations away, adds nothing to speak of).
+    assert changed.mean() == pytest.approx(0.3, abs=0.015)
+    assert len(set(noisy[changed].tolist())) == 10
+
+
+def test_instance_noise_depends_on_the_image():
+    # Black and white images have opposite normalised pixels, so opposite scores.
+    arrays = dataset(np.zeros(4000, np.int64), 6)
+    shade = np.arange(4000) % 2
+    images = np.broadcast_to(255 * shade[:, None, None, None], (4000, 2, 2, 3)).astype(np.uint8)
+    arrays = Arrays(images, arrays.train_labels, images, arrays.train_labels, arrays.class_names)
+    noisy = import_module("imcl.noise.instance").flip(arrays, 0.9, rng())
+    black, white = (np.bincount(noisy[shade == s], minlength=6)[1:] for s in (0, 1))
+    assert black.argmax() == white.argmin()
+    assert white.argmax() == black.argmin()

@@ -163,12 +163,10 @@ def micro(tmp_path, monkeypatch) -> dict:
     study |= {"seeds": [1, 2], "width": 4}
     study["training"] |= {"epochs": 2, "warmup_epochs": 1, "batch_size": 256}
     cell = grid.cells(loaded)[0]
-    made = prepare.prepare("digits", cell.dataset.config, [], cell.dataset.path)
+    prepare.prepare("digits", cell.dataset.config, [], cell.dataset.path)
     _, arrays = prepare.load(cell.dataset.path)
     noisy = next(c for c in grid.cells(loaded) if c.noise)
-    inject.inject(
-        noisy.noise.config, arrays.train_labels, len(made["class_names"]), noisy.noise.path
-    )
+    inject.inject(noisy.noise.config, arrays, noisy.noise.path)
     return loaded
 
 

@@ -9,13 +9,17 @@ from imcl.errors import ImclError
 
 @dataclass(frozen=True)
 class Arrays:
-    """Images uint8 (N, height, width, channels) and labels int64 (N,), for training and test."""
+    """Images uint8 (N, height, width, channels) and labels int64 (N,), for training and test.
+
+    `superclasses` holds the superclass of each class where the dataset has some, else nothing.
+    """
 
     train_images: np.ndarray
     train_labels: np.ndarray
     test_images: np.ndarray
     test_labels: np.ndarray
     class_names: tuple[str, ...]
+    superclasses: tuple[int, ...] = ()
 
     def check(self, name: str) -> None:
         """Raise ImclError where the arrays do not fit each other or the classes."""

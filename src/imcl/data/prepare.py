@@ -1,5 +1,6 @@
 """Turns a source into stored arrays with statistics and hashes, and loads them again."""
 
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -11,7 +12,10 @@ from imcl.data.fetch import check
 from imcl.errors import ImclError
 from imcl.files import atomic, read_json, sha256, write_json
 
-DESCRIPTION = ("name", "n_train", "n_test", "shape", "class_names", "mean", "std", "sha256")
+DESCRIPTION = (
+    *("name", "n_train", "n_test", "shape", "class_names", "superclasses"),
+    *("mean", "std", "sha256"),
+)
 
 
 def prepare(name: str, config: dict, archives: list[Path], path: Path) -> dict:
@@ -47,6 +51,7 @@ def prepare(name: str, config: dict, archives: list[Path], path: Path) -> dict:
         "n_test": len(arrays.test_labels),
         "shape": list(arrays.train_images.shape[1:]),
         "class_names": list(arrays.class_names),
+        "superclasses": list(arrays.superclasses),
         "mean": mean,
         "std": std,
         "archives": {file.name: sha256(file) for file in archives},
@@ -86,7 +91,8 @@ def load(path: Path) -> tuple[dict, Arrays]:
                 f"delete {path.parent} and run `imcl prepare {description['name']}`"
             )
         arrays[array] = np.load(file, allow_pickle=False)
-    return description, Arrays(**arrays, class_names=tuple(description["class_names"]))
+    names = {key: tuple(description[key]) for key in ("class_names", "superclasses")}
+    return description, Arrays(**arrays, **names)
 
 
 def _subset(name: str, arrays: Arrays, size: int, seed: int) -> Arrays:
@@ -104,10 +110,4 @@ def _subset(name: str, arrays: Arrays, size: int, seed: int) -> Arrays:
         np.arange(len(labels)), replace=False, n_samples=size, stratify=labels, random_state=seed
     )
     chosen = np.sort(chosen)
-    return Arrays(
-        arrays.train_images[chosen],
-        labels[chosen],
-        arrays.test_images,
-        arrays.test_labels,
-        arrays.class_names,
-    )
+    return replace(arrays, train_images=arrays.train_images[chosen], train_labels=labels[chosen])

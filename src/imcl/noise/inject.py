@@ -6,19 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
+from imcl.data.arrays import Arrays
 from imcl.errors import ImclError
 from imcl.files import atomic, read_json, sha256, write_json
 
 DESCRIPTION = ("nominal_rate", "realised_rate", "sha256", "clean_sha256")
 
 
-def inject(config: dict, labels: np.ndarray, classes: int, path: Path) -> dict:
+def inject(config: dict, arrays: Arrays, path: Path) -> dict:
     """Draw noisy labels from the clean ones; write them beside `path` and describe them there.
 
     Args:
         config: the noise's entry in params.yaml: kind, rate, noise_seed.
-        labels: int64 (N,), the clean training labels.
-        classes: the number of classes.
+        arrays: the dataset, whose training labels are the clean ones.
         path: where the description goes; the labels go to the same name with .npy.
 
     Returns:
@@ -27,7 +27,8 @@ def inject(config: dict, labels: np.ndarray, classes: int, path: Path) -> dict:
     """
     rng = np.random.default_rng(config["noise_seed"])
     flip = import_module(f"imcl.noise.{config['kind']}").flip
-    noisy = flip(labels, classes, config["rate"], rng)
+    labels, classes = arrays.train_labels, len(arrays.class_names)
+    noisy = flip(arrays, config["rate"], rng)
     file = path.with_suffix(".npy")
     with atomic(file) as temporary, temporary.open("wb") as stream:
         np.save(stream, noisy)

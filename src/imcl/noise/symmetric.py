@@ -2,19 +2,21 @@
 
 import numpy as np
 
+from imcl.data.arrays import Arrays
 
-def flip(labels: np.ndarray, classes: int, rate: float, rng: np.random.Generator) -> np.ndarray:
+
+def flip(arrays: Arrays, rate: float, rng: np.random.Generator) -> np.ndarray:
     """Change a share of the labels; `rate` is the share that really changes.
 
     Args:
-        labels: int64 (N,), clean, in 0..classes-1.
-        classes: the number of classes.
+        arrays: the dataset, whose training labels are the clean ones.
         rate: in 0..1; round(rate * N) labels are drawn without replacement and changed.
         rng: the noise's own random stream.
 
     Returns:
         int64 (N,), the noisy labels.
     """
+    labels, classes = arrays.train_labels, len(arrays.class_names)
     noisy = labels.copy()
     chosen = rng.choice(len(labels), size=round(rate * len(labels)), replace=False)
     shift = rng.integers(1, classes, size=len(chosen))

@@ -2,15 +2,16 @@
 
 import numpy as np
 
+from imcl.data.arrays import Arrays
 
-def flip(labels: np.ndarray, classes: int, rate: float, rng: np.random.Generator) -> np.ndarray:
+
+def flip(arrays: Arrays, rate: float, rng: np.random.Generator) -> np.ndarray:
     """Redraw a share of the labels from all classes.
 
     About rate * (1 - 1 / classes) of them change: at 50 % on 10 classes, 45 %.
 
     Args:
-        labels: int64 (N,), clean, in 0..classes-1.
-        classes: the number of classes.
+        arrays: the dataset, whose training labels are the clean ones.
         rate: in 0..1; round(rate * N) labels are drawn without replacement and redrawn.
         rng: the noise's own random stream.
 
@@ -19,6 +20,7 @@ def flip(labels: np.ndarray, classes: int, rate: float, rng: np.random.Generator
 
     Source: Li et al., "DivideMix" (ICLR 2020), section 4.1; Liu et al., "ELR" (NeurIPS 2020).
     """
+    labels, classes = arrays.train_labels, len(arrays.class_names)
     noisy = labels.copy()
     chosen = rng.choice(len(labels), size=round(rate * len(labels)), replace=False)
     noisy[chosen] = rng.integers(0, classes, size=len(chosen))

@@ -1,4 +1,4 @@
-"""Real CIFAR-10 pictures through the whole line, from an archive on a loopback server."""
+"""Real CIFAR pictures through the whole line, from archives on a loopback server."""
 
 import json
 import os
@@ -44,7 +44,13 @@ STUDY = {
 def mirror(tmp_path_factory):
     """The official archive's name and format, on a real server; its address and checksums."""
     folder = tmp_path_factory.mktemp("mirror")
-    command = [sys.executable, str(SHARED / "tools/make_mirror.py"), str(folder), "cifar10"]
+    command = [
+        sys.executable,
+        str(SHARED / "tools/make_mirror.py"),
+        str(folder),
+        "cifar10",
+        "cifar100",
+    ]
     subprocess.run(command, check=True, capture_output=True)
     handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -93,3 +99,25 @@ def test_the_subset_is_stratified_and_in_order(project):
     places = [i for i in range(2000) if (images[i] == subset[0]).all()]
     assert len(places) == 1
     assert labels[0] == np.load(whole / "train_labels.npy")[places[0]]
+
+
+def test_cifar100_has_its_superclasses(project, mirror):
+    project.run("imcl", "fetch", "cifar100", **mirror)
+    project.run("imcl", "prepare", "cifar100", **mirror)
+    (folder,) = (project.folder / "data").glob("cifar100-*")
+    made = json.loads((folder / "dataset.json").read_text())
+    assert (made["n_train"], made["n_test"], made["shape"]) == (50_000, 10_000, [32, 32, 3])
+    published = json.loads((SHARED / "data/cifar100/index.json").read_text())
+    assert made["class_names"] == published["classes"]
+    assert made["superclasses"] == published["fine_to_coarse"]
+    of = dict(zip(made["class_names"], made["superclasses"], strict=True))
+    assert of["maple_tree"] == of["oak_tree"] != of["apple"] == of["pear"]
+    project.run("imcl", "noise", "cifar100", "asym40")
+    (noise,) = (folder / "noise").glob("asym40-*.json")
+    made = json.loads(noise.read_text())
+    assert made["realised_rate"] == 0.4
+    for source, row in enumerate(made["transition_matrix"]):
+        targets = [c for c, share in enumerate(row) if share and c != source]
+        assert [published["fine_to_coarse"][c] for c in targets] == [
+            published["fine_to_coarse"][source]
+        ]

@@ -1,0 +1,51 @@
+"""Instance-dependent noise: how likely and to what a label flips depends on the image.
+
+Source: Xia et al., "Part-dependent Label Noise" (NeurIPS 2020), algorithm 2. Pixels are normalised
+with the training set's mean and standard deviation: a choice.
+"""
+
+import numpy as np
+from scipy.special import softmax
+from scipy.stats import truncnorm
+
+from imcl.data.arrays import Arrays
+
+SPREAD = 0.1  # standard deviation of the flip rate between images
+BATCH = 10_000
+
+
+def flip(arrays: Arrays, rate: float, rng: np.random.Generator) -> np.ndarray:
+    """Draw each label from its image's own distribution; int64 (N,).
+
+    An image flips with probability q from a normal distribution around `rate` (standard deviation
+    0.1, cut to 0..1). What to is drawn from the softmax, over the other classes, of the image times
+    a random matrix of its class.
+    """
+    labels, classes = arrays.train_labels, len(arrays.class_names)
+    images = arrays.train_images.reshape(len(labels), -1)
+    bounds = (0 - rate) / SPREAD, (1 - rate) / SPREAD
+    q = truncnorm.rvs(*bounds, loc=rate, scale=SPREAD, size=len(labels), random_state=rng)
+    mean, std = _statistics(arrays.train_images)
+    noisy = labels.copy()
+    for source in range(classes):
+        projection = rng.standard_normal((images.shape[1], classes))
+        own = np.flatnonzero(labels == source)
+        for chosen in np.split(own, range(BATCH, len(own), BATCH)):
+            pixels = (images[chosen] - mean) / std
+            scores = pixels @ projection
+            scores[:, source] = -np.inf
+            share = q[chosen, None] * softmax(scores, axis=1)
+            share[:, source] = 1 - q[chosen]
+            # One uniform number an image, against the cumulative distribution.
+            drawn = rng.random((len(chosen), 1))
+            picked = (share.cumsum(1) < drawn).sum(1)
+            noisy[chosen] = picked.clip(max=classes - 1)
+    return noisy
+
+
+def _statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each channel, repeated for each pixel of a flat image."""
+    channels = images.reshape(-1, images.shape[3])
+    repeats = images.shape[1] * images.shape[2]
+    mean, std = channels.mean(0), channels.std(0)
+    return np.tile(mean, repeats), np.tile(np.maximum(std, 1e-6), repeats)
