@@ -7,7 +7,7 @@ import pytest
 
 from imcl import grid, params
 from imcl.errors import ImclError
-from imcl.report import CURVES, METRICS, summary, tables
+from imcl.report import CURVES, METRICS, paper, summary, tables
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -198,3 +198,19 @@ def test_markdown_of_a_table():
     assert lines[0] == "| a   | b     |"
     assert lines[2] == "| 1   | **2** |"
     assert lines[-1] == "A caption."
+
+
+def test_without_tex_one_line_says_what_to_install(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert not paper.can_build()
+    with pytest.raises(
+        ImclError, match="apt-get install texlive-latex-recommended lmodern latexmk"
+    ):
+        paper.write()
+
+
+@pytest.mark.skipif(not paper.can_build(), reason="latexmk is not installed")
+def test_a_fault_in_the_paper_is_named(study):
+    (Path("paper") / "main.tex").write_text("\\documentclass{article}\n\\oops\n")
+    with pytest.raises(ImclError, match="Undefined control sequence"):
+        paper.write()
