@@ -59,7 +59,7 @@ class Dataset:
     @cached_property
     def digest(self) -> str:
         """Of what decides the stored arrays; augmentation does not."""
-        keys = ("source", "train_size", "subset_seed")
+        keys = ("source", "fold", "train_size", "subset_seed")
         stored = {key: self.config[key] for key in keys if key in self.config}
         return digest({**stored, "revisions": _revisions("data")})
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from imcl.data import SOURCES, Archive, cifar10, digits, prepare
+from imcl.data import SOURCES, Archive, cifar10, cifar100, digits, prepare, stl10
 from imcl.data.arrays import Arrays
 from imcl.data.unpickle import unpickle
 from imcl.errors import ImclError
@@ -604,8 +604,6 @@ def cifar100_archive(path: Path, coarse: list[int]) -> Path:
 
 
 def test_cifar100_reads_the_superclass_of_each_class(tmp_path):
-    from imcl.data import cifar100
-
     arrays = cifar100.read([cifar100_archive(tmp_path / "a.tar.gz", [7, 4, 7])])
     assert arrays.superclasses == (4, 7)
     assert arrays.class_names == ("apple", "bear")
@@ -613,8 +611,68 @@ def test_cifar100_reads_the_superclass_of_each_class(tmp_path):
 
 
 def test_a_class_with_two_superclasses_is_refused(tmp_path):
-    from imcl.data import cifar100
-
     path = cifar100_archive(tmp_path / "a.tar.gz", [7, 4, 8])
     with pytest.raises(ImclError, match="two superclasses"):
         cifar100.read([path])
+
+
+# stl10 ------------------------------------------------------------------------------------------
+
+
+def stl10_archive(path: Path, **changes: bytes) -> Path:
+    """Three training images and one test image; in the first, row 2, column 5 is (1, 2, 3)."""
+    planes = np.zeros((3, 3, 96, 96), np.uint8)
+    planes[0, :, 5, 2] = 1, 2, 3  # column first
+    members = {
+        "train_X.bin": planes.tobytes(),
+        "train_y.bin": bytes([10, 1, 2]),
+        "unlabeled_X.bin": b"",
+        "test_X.bin": planes[1:2].tobytes(),
+        "test_y.bin": bytes([3]),
+        "class_names.txt": " ".join(f"c{i}" for i in range(10)).encode(),
+        "fold_indices.txt": b"0 2\n1 2 \n",
+        **changes,
+    }
+    with tarfile.open(path, "w:gz") as archive:
+        for name, blob in members.items():
+            info = tarfile.TarInfo(f"stl10_binary/{name}")
+            info.size = len(blob)
+            archive.addfile(info, io.BytesIO(blob))
+    return path
+
+
+def test_stl10_is_read_column_by_column_with_labels_from_0(tmp_path):
+    arrays = stl10.read([stl10_archive(tmp_path / "a.tar.gz")])
+    assert arrays.train_images.shape == (3, 96, 96, 3)
+    assert arrays.train_images[0, 2, 5].tolist() == [1, 2, 3]
+    assert arrays.train_images.sum() == 6
+    assert arrays.train_labels.tolist() == [9, 0, 1]
+    assert arrays.test_labels.tolist() == [2]
+    assert [fold.tolist() for fold in arrays.folds] == [[0, 2], [1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("member", "content"),
+    [
+        ("train_X.bin", b"12345"),
+        ("fold_indices.txt", b"0 x\n"),
+        ("fold_indices.txt", b"0 3\n"),
+    ],
+)
+def test_a_malformed_stl10_member_is_an_error_that_names_the_archive(tmp_path, member, content):
+    path = stl10_archive(tmp_path / "a.tar.gz", **{member: content})
+    with pytest.raises(ImclError, match=re.escape(str(path))):
+        stl10.read([path])
+
+
+def test_a_fold_is_prepared_and_one_that_is_not_there_refused(tmp_path, monkeypatch):
+    path = stl10_archive(tmp_path / "stl10_binary.tar.gz")
+    checksums = tmp_path / "SHA256SUMS"
+    checksums.write_text(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n")
+    monkeypatch.setenv("IMCL_SHA256SUMS", str(checksums))
+    config = {"source": "stl10", "fold": 1}
+    made = prepare.prepare("part", config, [path], tmp_path / "dataset.json")
+    assert made["n_train"] == 2
+    assert prepare.load(tmp_path / "dataset.json")[1].train_labels.tolist() == [0, 1]
+    with pytest.raises(ImclError, match=r"datasets.part.fold: 2, but its source has 2 folds"):
+        prepare.prepare("part", {**config, "fold": 2}, [path], tmp_path / "other.json")

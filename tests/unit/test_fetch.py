@@ -328,7 +328,7 @@ def test_a_bad_checksum_list_is_named(tmp_path, monkeypatch, content, reason):
     monkeypatch.setenv("IMCL_SHA256SUMS", str(trusted))
 
     with pytest.raises(UsageError, match=rf"IMCL_SHA256SUMS={trusted}: {reason}"):
-        fetch.expected_sha256(archive("http://127.0.0.1:9"))
+        fetch.expected_checksum(archive("http://127.0.0.1:9"))
 
 
 def test_a_bad_checksum_list_is_found_before_anything_is_downloaded(server, tmp_path, monkeypatch):
@@ -376,3 +376,13 @@ def test_two_at_once_both_report_a_wrong_file(server, tmp_path, monkeypatch):
 
     assert [type(result) for result in results] == [ImclError] * 2
     assert names(tmp_path) == []
+
+
+def test_an_md5_stands_in_where_no_sha256_is_published(tmp_path):
+    content = b"an archive"
+    path = tmp_path / "a.bin"
+    path.write_bytes(content)
+    right = hashlib.md5(content).hexdigest()
+    fetch.check(Archive("a.bin", "http://127.0.0.1:9", len(content), None, right), path)
+    with pytest.raises(ImclError, match=f"MD5 is {right}, expected {'0' * 32}"):
+        fetch.check(Archive("a.bin", "http://127.0.0.1:9", len(content), None, "0" * 32), path)

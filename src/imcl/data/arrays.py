@@ -11,7 +11,8 @@ from imcl.errors import ImclError
 class Arrays:
     """Images uint8 (N, height, width, channels) and labels int64 (N,), for training and test.
 
-    `superclasses` holds the superclass of each class where the dataset has some, else nothing.
+    `superclasses` holds the superclass of each class, and `folds` the places of the training
+    images of each official fold, where the dataset has such.
     """
 
     train_images: np.ndarray
@@ -20,6 +21,7 @@ class Arrays:
     test_labels: np.ndarray
     class_names: tuple[str, ...]
     superclasses: tuple[int, ...] = ()
+    folds: tuple[np.ndarray, ...] = ()
 
     def check(self, name: str) -> None:
         """Raise ImclError where the arrays do not fit each other or the classes."""

@@ -1,6 +1,7 @@
 """Downloads an archive: resumes, retries, and believes nothing but its checksum."""
 
 import fcntl
+import hashlib
 import os
 import time
 from collections.abc import Iterator
@@ -13,22 +14,21 @@ import urllib3
 
 from imcl.data import Archive
 from imcl.errors import ImclError, UsageError
-from imcl.files import sha256
 from imcl.progress import Progress
 
 TRIES = 5
 TIMEOUT_S = 30
 
 
-def expected_sha256(archive: Archive) -> str:
-    """The official checksum, or the one in the list that IMCL_SHA256SUMS names.
+def expected_checksum(archive: Archive) -> tuple[str, str]:
+    """Algorithm and checksum: the official ones, or from the list that IMCL_SHA256SUMS names.
 
     Raises:
         UsageError: the list cannot be read or does not name the archive.
     """
     trusted = os.environ.get("IMCL_SHA256SUMS")
     if not trusted:
-        return archive.sha256
+        return ("sha256", archive.sha256) if archive.sha256 else ("md5", archive.md5)
     try:
         lines = Path(trusted).read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -36,18 +36,21 @@ def expected_sha256(archive: Archive) -> str:
     for line in lines:
         checksum, _, name = line.partition(" ")
         if name.strip().lstrip("*") == archive.name:
-            return checksum.lower()
+            return "sha256", checksum.lower()
     raise UsageError(f"IMCL_SHA256SUMS={trusted}: holds no line for {archive.name}")
 
 
 def check(archive: Archive, path: Path) -> None:
     """Raise ImclError unless the file is the archive that it should be."""
-    expected, found = expected_sha256(archive), sha256(path)
+    algorithm, expected = expected_checksum(archive)
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, algorithm).hexdigest()
     if found != expected:
         hint = "it is damaged, or not the official file"
         if os.environ.get("IMCL_MIRROR") and not os.environ.get("IMCL_SHA256SUMS"):
             hint = "if you trust this mirror, name its checksum list with IMCL_SHA256SUMS"
-        raise ImclError(f"{path}: SHA-256 is {found}, expected {expected}; {hint}")
+        name = {"sha256": "SHA-256", "md5": "MD5"}[algorithm]
+        raise ImclError(f"{path}: {name} is {found}, expected {expected}; {hint}")
 
 
 def fetch(archive: Archive, folder: Path) -> Path:
@@ -59,7 +62,7 @@ def fetch(archive: Archive, folder: Path) -> Path:
     Raises:
         ImclError: the server cannot be reached, lacks the file, or serves another one.
     """
-    expected_sha256(archive)  # a wrong list is found before the download, not behind it
+    expected_checksum(archive)  # a wrong list is found before the download, not behind it
     path = folder / archive.name
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"{archive.name}.part"

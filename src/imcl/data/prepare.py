@@ -36,6 +36,8 @@ def prepare(name: str, config: dict, archives: list[Path], path: Path) -> dict:
         check(archive, file)
     arrays = import_module(f"imcl.data.{source}").read(archives)
     arrays.check(name)
+    if "fold" in config:
+        arrays = _fold(name, arrays, config["fold"])
     if "train_size" in config:
         arrays = _subset(name, arrays, config["train_size"], config["subset_seed"])
     hashes = {}
@@ -93,6 +95,22 @@ def load(path: Path) -> tuple[dict, Arrays]:
         arrays[array] = np.load(file, allow_pickle=False)
     names = {key: tuple(description[key]) for key in ("class_names", "superclasses")}
     return description, Arrays(**arrays, **names)
+
+
+def _fold(name: str, arrays: Arrays, fold: int) -> Arrays:
+    """The training images of one official fold."""
+    if fold >= len(arrays.folds):
+        raise ImclError(
+            f"params.yaml: datasets.{name}.fold: {fold}, but its source has "
+            f"{len(arrays.folds) or 'no'} folds"
+        )
+    chosen = arrays.folds[fold]
+    return replace(
+        arrays,
+        train_images=arrays.train_images[chosen],
+        train_labels=arrays.train_labels[chosen],
+        folds=(),
+    )
 
 
 def _subset(name: str, arrays: Arrays, size: int, seed: int) -> Arrays:
