@@ -14,6 +14,9 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
+        # Named one by one, since a missing file between two that are there is not missed otherwise.
+        rules.records.input,
+        STUDY_SUMMARY,
         TABLES,
         FIGURES,
         PAPER,

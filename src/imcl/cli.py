@@ -170,24 +170,26 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _summary(arguments: argparse.Namespace) -> None:
-    from imcl.report import SUMMARY, summary
+    from imcl.report import summary
 
-    made = summary.write(_load(arguments), arguments.partial)
-    print(f"{SUMMARY}: {len(made['cells'])} of {made['planned']} cells of study {made['study']}")
+    loaded = _load(arguments)
+    made = summary.write(loaded, arguments.partial)
+    count = f"{len(made['cells'])} of {made['planned']} cells"
+    print(f"{summary.path(loaded)}: {count} of study {made['study']}")
 
 
 def _tables(arguments: argparse.Namespace) -> None:
-    from imcl.report import tables
+    from imcl.report import summary, tables
 
-    for table in tables.write(_read_summary()):
+    for table in tables.write(summary.read()):
         if arguments.all or table.name.startswith("accuracy"):
             print(tables.markdown(table))
 
 
 def _figures(arguments: argparse.Namespace) -> None:
-    from imcl.report import figures
+    from imcl.report import figures, summary
 
-    for path in figures.write(_read_summary()):
+    for path in figures.write(summary.read()):
         print(path)
 
 
@@ -195,15 +197,6 @@ def _paper(arguments: argparse.Namespace) -> None:
     from imcl.report import paper
 
     print(paper.write())
-
-
-def _read_summary() -> dict:
-    from imcl.files import read_json
-    from imcl.report import SUMMARY
-
-    if not SUMMARY.exists():
-        raise ImclError(f"{SUMMARY}: missing; run `imcl summary` first")
-    return read_json(SUMMARY, ("study", "axes", "cells", "data", "noise", "ways", "training"))
 
 
 def _decimals(values: list[float]) -> str:

@@ -228,7 +228,7 @@ def test_a_report_without_a_summary(imcl, command):
     assert imcl(command) == (
         1,
         "",
-        f"imcl {command}: results/summary.json: missing; run `imcl summary` first\n",
+        f"imcl {command}: results/summary: no summary is there; run `imcl summary` first\n",
     )
 
 
@@ -262,10 +262,10 @@ def test_summary_of_a_damaged_record(imcl, damage):
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
 def test_tables_of_a_damaged_summary(imcl, text):
-    write(Path("results/summary.json"), text)
+    write(Path("results/summary/quick-0123456789ab.json"), text)
     done = imcl("tables")
     assert (done.code, done.out) == (1, "")
-    assert done.err.startswith("imcl tables: results/summary.json: ")
+    assert done.err.startswith("imcl tables: results/summary/quick-0123456789ab.json: ")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}"])

@@ -133,6 +133,27 @@ def test_another_study_and_back(project):
     assert table.read_text() == before
 
 
+def test_a_study_with_a_new_cell_is_trained_summarised_and_left_again(project):
+    project.change(studies__other__methods=["base", "control"])
+    summary = project.folder / "results/summary"
+    arguments = ("--config", "study=other")
+    assert planned(project.snakemake("--dry-run", *arguments)) == {"control": 1}
+    shutil.rmtree(project.folder / ".snakemake")  # nor may this hang on what Snakemake remembers
+    assert project.trained_by(lambda: project.snakemake(*arguments)) == {"control"}
+    assert [path.name.split("-")[0] for path in summary.iterdir()] == ["other"]
+    table = project.folder / "paper/build/tables/accuracy-digits.md"
+    assert "| control" in table.read_text()
+    shutil.rmtree(project.folder / ".snakemake")
+    assert project.trained_by(project.snakemake) == set()
+    assert "| all" in table.read_text()
+
+
+def test_a_deleted_record_is_trained_again(project):
+    (record,) = (project.folder / "results/records").glob("digits-n50-resnet18-base-*.json")
+    record.unlink()
+    assert project.trained_by(project.snakemake) == {"base"}
+
+
 def test_lost_data_is_no_reason_to_train_again(project):
     shutil.rmtree(project.folder / "data")
     assert project.trained_by(project.snakemake) == set()

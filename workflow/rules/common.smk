@@ -29,6 +29,8 @@ ARCHIVES = {
     archive.name: source for source, archives in SOURCES.items() for archive in archives
 }
 
+STUDY_DIGEST = grid.study_digest(list(CELLS.values()))
+STUDY_SUMMARY = SUMMARY / f"{STUDY}-{STUDY_DIGEST}.json"
 TABLES = [BUILD / "tables", BUILD / "numbers.tex", BUILD / "results.tex"]
 FIGURES = [BUILD / "figures"]
 PAPER = [BUILD / "paper.pdf"] if can_build() else []

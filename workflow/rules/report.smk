@@ -5,7 +5,7 @@ rule summary:
     input:
         rules.records.input,
     output:
-        SUMMARY,
+        STUDY_SUMMARY,
         [METRICS / f"{cell.name}.json" for cell in CELLS.values()],
         CURVES,
     log:
@@ -14,8 +14,6 @@ rule summary:
         "../envs/imcl.yaml"
     params:
         study=STUDY,
-        # Another study over the same records is another summary.
-        digest=grid.study_digest(list(CELLS.values())),
     message:
         "summarise study {params.study}"
     shell:
@@ -24,7 +22,7 @@ rule summary:
 
 rule tables:
     input:
-        SUMMARY,
+        STUDY_SUMMARY,
         expand(TEMPLATES / "{name}.tex.j2", name=["table", "numbers", "results"]),
         "src/imcl/report/tables.py",
     output:
@@ -42,7 +40,7 @@ rule tables:
 
 rule figures:
     input:
-        SUMMARY,
+        STUDY_SUMMARY,
         "src/imcl/report/figures.py",
     output:
         directory(FIGURES),

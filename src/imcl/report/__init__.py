@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-SUMMARY = Path("results/summary.json")
+# Holds one file, STUDY-DIGEST.json, of the study that was summarised last. So whatever is made from
+# another study's summary is out of date by name, not by time.
+SUMMARY = Path("results/summary")
 METRICS = Path("results/metrics")
 CURVES = Path("results/curves.csv")
 BUILD = Path("paper/build")

@@ -8,6 +8,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from imcl import grid, stats
 from imcl.errors import ImclError
@@ -21,7 +22,9 @@ RECORD = ("cell", "digest", "config", "dataset", "noise", "code", "environment",
 
 
 def write(params: dict, partial: bool = False) -> dict:
-    """Write summary.json, metrics/ (for `dvc metrics`) and curves.csv (for `dvc plots`).
+    """Write the summary, metrics/ (for `dvc metrics`) and curves.csv (for `dvc plots`).
+
+    The summary of another study is deleted, since tables and figures show one study.
 
     Args:
         params: checked parameters.
@@ -33,14 +36,33 @@ def write(params: dict, partial: bool = False) -> dict:
     cells = grid.cells(params)
     records = _read(cells, partial)
     summary = summarise(params, cells, records)
-    write_json(SUMMARY, summary)
-    METRICS.mkdir(parents=True, exist_ok=True)
-    for old in METRICS.iterdir():  # of another study
-        old.unlink()
+    for folder in (SUMMARY, METRICS):
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.iterdir():
+            old.unlink()
     for row in summary["cells"]:
         write_json(METRICS / f"{row['cell']}.json", _headline(row))
     write_text(CURVES, _curves(records))
+    write_json(path(params), summary)
     return summary
+
+
+def path(params: dict) -> Path:
+    """Where the chosen study's summary goes."""
+    return SUMMARY / f"{params['study']}-{grid.study_digest(grid.cells(params))}.json"
+
+
+def read() -> dict:
+    """The summary that was written last.
+
+    Raises:
+        ImclError: there is none, or it is damaged.
+    """
+    found = sorted(SUMMARY.glob("*.json"))
+    if not found:
+        raise ImclError(f"{SUMMARY}: no summary is there; run `imcl summary` first")
+    needed = ("study", "axes", "cells", "data", "noise", "ways", "training")
+    return read_json(found[-1], needed)
 
 
 def summarise(params: dict, cells: Sequence[grid.Cell], records: dict[str, dict]) -> dict:
