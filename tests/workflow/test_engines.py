@@ -123,16 +123,6 @@ def test_a_clone_with_the_records_retrains_only_what_changed(project, tmp_path):
     assert planned(clone.snakemake("--dry-run")) == {"kernel": 2, "all": 2}
 
 
-def test_another_study_and_back(project):
-    table = project.folder / "paper/build/tables/accuracy-digits.md"
-    before = table.read_text()
-    assert project.trained_by(lambda: project.snakemake("--config", "study=other")) == set()
-    assert "| all" not in table.read_text()
-    assert "| all" in before
-    project.snakemake()
-    assert table.read_text() == before
-
-
 def test_a_study_with_a_new_cell_is_trained_summarised_and_left_again(project):
     project.change(studies__other__methods=["base", "control"])
     summary = project.folder / "results/summary"
