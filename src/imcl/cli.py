@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+from pathlib import Path
 
 import imcl
 from imcl.errors import ImclError, UsageError, unknown
@@ -57,12 +58,15 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--json", action="store_true", help="as a JSON list")
 
     fetch = with_params(command(_fetch, "fetch", "Download a dataset's archives and check them."))
-    fetch.add_argument("dataset", help="a dataset or source, such as cifar10")
+    fetch.add_argument("source", help="a dataset, its source, or `human` for CIFAR-10N's labels")
 
     prepare = with_params(
         command(_prepare, "prepare", "Convert a dataset to arrays with statistics and hash.")
     )
     prepare.add_argument("dataset", help="a dataset of params.yaml")
+
+    data = with_params(command(_data, "data", "List the datasets and what is missing for each."))
+    data.add_argument("--json", action="store_true", help="as a JSON list")
 
     noise = with_params(command(_noise, "noise", "Draw a dataset's noisy labels."))
     noise.add_argument("dataset", help="a dataset of params.yaml")
@@ -111,30 +115,47 @@ def _plan(arguments: argparse.Namespace) -> None:
 
 def _fetch(arguments: argparse.Namespace) -> None:
     from imcl.data import SOURCES
-    from imcl.data.fetch import fetch
+    from imcl.data.fetch import expected_checksum, fetch, require_placed
     from imcl.grid import ARCHIVES
+    from imcl.noise import KINDS
 
-    source = arguments.dataset
-    if source not in SOURCES:
-        source = _dataset(arguments, _load(arguments)).config["source"]
-    if not SOURCES[source]:
-        print(f"{source}: comes with a package; nothing to fetch")
-    for archive in SOURCES[source]:
-        print(f"{fetch(archive, ARCHIVES)}: checksum is right")
+    known = SOURCES | {kind: archives for kind, archives in KINDS.items() if archives}
+    source = arguments.source
+    if source not in known:
+        loaded = _load(arguments)
+        names = {name: entry["source"] for name, entry in loaded["datasets"].items()}
+        if source not in names:
+            raise UsageError(f"{arguments.params}: {unknown('dataset', source, [*names, *known])}")
+        source = names[source]
+    if not known[source]:
+        print(f"{source}: nothing to fetch")
+    require_placed(known[source], ARCHIVES)
+    for archive in known[source]:
+        path = fetch(archive, ARCHIVES)
+        checked = "checksum is right" if expected_checksum(archive) else "no checksum is known"
+        print(f"{path}: {checked}")
 
 
 def _prepare(arguments: argparse.Namespace) -> None:
     from imcl.data.prepare import prepare
 
     dataset = _dataset(arguments, _load(arguments))
-    for archive in dataset.archives:
-        if not archive.exists():
-            raise ImclError(f"{archive}: missing; run `imcl fetch {dataset.name}` first")
+    _require(dataset.archives, dataset.name)
     made = prepare(dataset.name, dataset.config, dataset.archives, dataset.path)
     print(
         f"{dataset.path}: {made['n_train']:,} training and {made['n_test']:,} test images, "
         f"mean {_decimals(made['mean'])}, std {_decimals(made['std'])}"
     )
+
+
+def _data(arguments: argparse.Namespace) -> None:
+    from imcl.data import listing
+
+    rows = listing.rows(_load(arguments))
+    if arguments.json:
+        print(json.dumps(rows, indent=1))
+        return
+    listing.show(rows)
 
 
 def _noise(arguments: argparse.Namespace) -> None:
@@ -151,8 +172,9 @@ def _noise(arguments: argparse.Namespace) -> None:
     if not dataset.path.exists():
         raise ImclError(f"{dataset.path}: missing; run `imcl prepare {dataset.name}` first")
     noise = grid.Noise(arguments.noise, loaded["noise"][arguments.noise], dataset)
+    _require(noise.archives, noise.config["kind"])
     _, arrays = prepare.load(dataset.path)
-    made = inject.inject(noise.config, arrays, noise.path)
+    made = inject.inject(noise.config, arrays, noise.archives, noise.path)
     print(f"{noise.path}: nominal {made['nominal_rate']:.2%}, realised {made['realised_rate']:.2%}")
 
 
@@ -197,6 +219,12 @@ def _paper(arguments: argparse.Namespace) -> None:
     from imcl.report import paper
 
     print(paper.write())
+
+
+def _require(archives: list[Path], source: str) -> None:
+    for archive in archives:
+        if not archive.exists():
+            raise ImclError(f"{archive}: missing; run `imcl fetch {source}` first")
 
 
 def _decimals(values: list[float]) -> str:

@@ -27,6 +27,9 @@ from imcl.progress import Progress
 from imcl.train import fit
 from imcl.ways.collaboration import Collaboration
 
+DATASET = ("name", "n_train", "n_validation", "n_test", "shape", "sha256")
+MATRIX_CLASSES = 100  # a larger transition matrix stays in the noise's own file
+
 
 def run(cell: Cell, device: str = "auto", threads: int = 1) -> dict:
     """Train and evaluate every seed of a cell; write weights, then the record.
@@ -61,7 +64,7 @@ def run(cell: Cell, device: str = "auto", threads: int = 1) -> dict:
         "cell": cell.name,
         "digest": cell.digest,
         "config": cell.config,
-        "dataset": {k: dataset[k] for k in ("name", "n_train", "n_test", "shape", "sha256")},
+        "dataset": {key: dataset[key] for key in DATASET} | {"evaluation": arrays.evaluation},
         "noise": noise,
         "code": _code(),
         "environment": _environment(target, threads),
@@ -91,6 +94,8 @@ def _load(cell: Cell) -> tuple[dict, dict, Arrays, np.ndarray]:
     if cell.noise:
         description, labels = inject.load(cell.noise.path, arrays.train_labels)
         noise = {key: description[key] for key in noise}
+        if len(arrays.class_names) <= MATRIX_CLASSES:
+            noise["transition_matrix"] = description["transition_matrix"]
     return dataset, noise, arrays, labels
 
 
@@ -126,8 +131,9 @@ def _run_seed(
             _stream(seed, "augmentation", device, view) for view in range(collaboration.views)
         ],
     )
-    test_images = torch.from_numpy(arrays.test_images).to(device)
-    test_labels = torch.from_numpy(arrays.test_labels).to(device)
+    split = arrays.evaluation
+    images = torch.from_numpy(getattr(arrays, f"{split}_images")).to(device)
+    truth = torch.from_numpy(getattr(arrays, f"{split}_labels")).to(device)
     history: list[dict] = []
     evaluating = 0.0
 
@@ -139,9 +145,9 @@ def _run_seed(
         note = f"seed {seed}, loss {entry['loss']:.3g} ({terms})"
         epoch = entry["epoch"]
         if epoch % training["evaluate_every"] == 0 or epoch == training["epochs"]:
-            logits = evaluate.predict(model, test_images, mean, std, training["precision"])
-            entry["test"] = _finite(evaluate.metrics(logits, test_labels))
-            note += f", test accuracy {entry['test']['accuracy']:.2%}"
+            logits = evaluate.predict(model, images, mean, std, training["precision"])
+            entry["evaluation"] = _finite(evaluate.metrics(logits, truth))
+            note += f", {split} accuracy {entry['evaluation']['accuracy']:.2%}"
         progress.advance(note=note)
         evaluating += time.perf_counter() - begun
 
@@ -155,16 +161,16 @@ def _run_seed(
         "evaluation_seconds": evaluating,
         "peak_memory_bytes": _peak_memory(device),
     }
-    redundancy = _finite(evaluate.redundancy(model, test_images, mean, std))
+    redundancy = _finite(evaluate.redundancy(model, images, mean, std))
     path = cell.weights(seed)
     with atomic(path) as temporary, temporary.open("wb") as file:
         torch.save({name: tensor.cpu() for name, tensor in model.state_dict().items()}, file)
-    tested = [entry for entry in history if "test" in entry]
-    best = max(tested, key=lambda entry: entry["test"]["accuracy"])
+    evaluated = [entry for entry in history if "evaluation" in entry]
+    best = max(evaluated, key=lambda entry: entry["evaluation"]["accuracy"])
     result = {
         "seed": seed,
-        "final": {**history[-1]["test"], **redundancy},
-        "oracle": {"epoch": best["epoch"], **best["test"]},
+        "final": {**history[-1]["evaluation"], **redundancy},
+        "oracle": {"epoch": best["epoch"], **best["evaluation"]},
         "parameters": sum(p.numel() for p in model.parameters()),
         "weights_sha256": sha256(path),
         "history": history,

@@ -1,5 +1,6 @@
 """Files that are whole or not there: written beside their place, then moved into it."""
 
+import errno
 import hashlib
 import json
 import os
@@ -22,6 +23,17 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def room(place: Path) -> Iterator[None]:
+    """Turn a full disk into an error that names the place."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise ImclError(f"{place}: no space is left on this disk; free some, run again") from None
 
 
 def write_text(path: Path, text: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from imcl.data import SOURCES
 from imcl.errors import UsageError, unknown
+from imcl.noise import KINDS
 from imcl.params import method_ways
 from imcl.ways import WAYS
 
@@ -23,7 +24,7 @@ WEIGHTS = Path("results/weights")
 # Raised by hand when a change to the code is meant to change results: of the component named here
 # ("data", "noise", "train", "evaluate", or a backbone or way by its name), and of all that use it.
 # A component that is not named stands at 1.
-REVISIONS: dict[str, int] = {}
+REVISIONS: dict[str, int] = {"resnet18": 2}
 
 
 def digest(config: object) -> str:
@@ -59,14 +60,17 @@ class Dataset:
     @cached_property
     def digest(self) -> str:
         """Of what decides the stored arrays; augmentation does not."""
-        keys = ("source", "fold", "train_size", "subset_seed")
+        keys = (
+            *("source", "path", "side", "fold"),
+            *("validation_share", "validation_seed", "train_size", "subset_seed"),
+        )
         stored = {key: self.config[key] for key in keys if key in self.config}
         return digest({**stored, "revisions": _revisions("data")})
 
     @property
     def archives(self) -> list[Path]:
         """Where the files of its source lie, in the registry's order."""
-        return [ARCHIVES / archive.name for archive in SOURCES[self.config["source"]]]
+        return [archive.path(ARCHIVES) for archive in SOURCES[self.config["source"]]]
 
     @property
     def folder(self) -> Path:
@@ -90,6 +94,11 @@ class Noise:
     def digest(self) -> str:
         parts = {"dataset": self.dataset.digest, **self.config, "revisions": _revisions("noise")}
         return digest(parts)
+
+    @property
+    def archives(self) -> list[Path]:
+        """Where the files of its kind lie."""
+        return [archive.path(ARCHIVES) for archive in KINDS[self.config["kind"]]]
 
     @property
     def path(self) -> Path:

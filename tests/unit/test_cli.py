@@ -18,6 +18,7 @@ COMMANDS = [
     "plan",
     "fetch",
     "prepare",
+    "data",
     "noise",
     "train",
     "summary",
@@ -108,7 +109,7 @@ def test_plan_with_parameters_elsewhere(imcl, tmp_path, monkeypatch):
 
 def test_a_dataset_from_a_package_needs_no_download(imcl):
     done = imcl("fetch", "digits")
-    assert done == (0, "digits: comes with a package; nothing to fetch\n", "")
+    assert done == (0, "digits: nothing to fetch\n", "")
 
 
 # 2: wrong usage ---------------------------------------------------------------------------------
@@ -202,6 +203,46 @@ def test_prepare_without_the_archive(imcl):
         "imcl prepare: data/archives/cifar-10-python.tar.gz: missing; "
         "run `imcl fetch cifar10` first\n",
     )
+
+
+def test_files_behind_a_login_are_asked_for(imcl, monkeypatch):
+    monkeypatch.delenv("IMCL_MIRROR", raising=False)
+    done = imcl("fetch", "imagenet32")
+    assert done.code == 1
+    for part in (
+        "behind a login",
+        "https://image-net.org/download-images.php",
+        "data/archives/Imagenet32_train.zip, about 3,590 MB (or Imagenet32_train_npz.zip)",
+        "data/archives/Imagenet32_val.zip, about 140 MB (or Imagenet32_val_npz.zip)",
+    ):
+        assert part in done.err
+
+
+def test_the_list_of_datasets_says_what_is_missing(imcl):
+    write(Path("data/archives/cifar-10-python.tar.gz"), "")
+    rows = {row["name"]: row for row in json.loads(imcl("data", "--json").out)}
+    assert {name: row["state"] for name, row in rows.items()} == {
+        "digits": "fetched",
+        "cifar10": "fetched",
+        "cifar100": "missing",
+        "stl10": "missing",
+        "imagenet32": "missing",
+        "cifar10_5k": "fetched",
+    }
+    assert rows["digits"]["missing"] == "`imcl prepare digits`"
+    assert rows["cifar100"]["missing"] == (
+        "`imcl fetch cifar100`: data/archives/cifar-100-python.tar.gz (169 MB)"
+    )
+    assert rows["imagenet32"]["missing"].startswith("place data/archives/Imagenet32_train.zip")
+
+    assert imcl("prepare", "digits").code == 0
+    rows = {row["name"]: row for row in json.loads(imcl("data", "--json").out)}
+    described = json.loads(next(Path("data").glob("digits-*/dataset.json")).read_text())
+    for key in ("n_train", "n_test", "mean", "std", "sha256"):
+        assert rows["digits"][key] == described[key]
+    assert (rows["digits"]["state"], rows["digits"]["missing"]) == ("prepared", "")
+    table = imcl("data").out
+    assert "1,437" in table and "imcl fetch stl10" in table
 
 
 def test_noise_without_data(imcl):

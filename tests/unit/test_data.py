@@ -6,8 +6,12 @@ import io
 import os
 import pickle
 import re
+import subprocess
 import tarfile
+import time
 import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +20,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from imcl.data import SOURCES, Archive, cifar10, cifar100, digits, prepare, stl10
-from imcl.data.arrays import Arrays
+from imcl.data.arrays import Arrays, statistics, store
 from imcl.data.unpickle import unpickle
 from imcl.errors import ImclError
 
@@ -24,7 +28,8 @@ CLASSES = ["airplane", "automobile", "bird", "cat", "deer"]
 CLASSES += ["dog", "frog", "horse", "ship", "truck"]
 NAMES = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch", "batches.meta"]
 DIGITS = {"source": "digits", "padding": 1, "flip": False}
-ARRAY_FILES = ["test_images.npy", "test_labels.npy", "train_images.npy", "train_labels.npy"]
+ARRAY_FILES = ["test_images.npy", "test_labels.npy", "train_images.npy"]
+ARRAY_FILES += ["train_indices.npy", "train_labels.npy"]
 
 
 # a tiny archive in the official format ----------------------------------------------------------
@@ -81,6 +86,13 @@ def archive(tmp_path) -> Path:
     return tar(tmp_path / "cifar-10-python.tar.gz", batches())
 
 
+def read(module, path: Path, **config) -> Arrays:
+    """What the module's reader makes of one archive, in a scratch folder beside it."""
+    scratch = path.parent / "scratch"
+    scratch.mkdir(exist_ok=True)
+    return module.read(config, [path], scratch)
+
+
 # reading CIFAR-10 -------------------------------------------------------------------------------
 
 
@@ -93,7 +105,7 @@ def test_the_planes_become_channels(tmp_path, write):
     rows[1, 3071] = 200  # blue, bottom right
     members = {**batches(write), "data_batch_1": write(rows, [3, 6])}
 
-    arrays = cifar10.read([tar(tmp_path / "a.tar.gz", members)])
+    arrays = read(cifar10, tar(tmp_path / "a.tar.gz", members))
 
     images = arrays.train_images
     assert (images.shape, images.dtype) == ((10, 32, 32, 3), np.uint8)
@@ -108,7 +120,7 @@ def test_the_planes_become_channels(tmp_path, write):
 def test_the_official_order_is_kept_whatever_the_order_in_the_archive(tmp_path):
     members = dict(reversed(batches().items()))
 
-    arrays = cifar10.read([tar(tmp_path / "a.tar.gz", members)])
+    arrays = read(cifar10, tar(tmp_path / "a.tar.gz", members))
 
     assert arrays.train_images[:, 0, 0, 0].tolist() == [0, 1, 10, 11, 20, 21, 30, 31, 40, 41]
     assert arrays.train_labels.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
@@ -122,7 +134,7 @@ def test_the_official_order_is_kept_whatever_the_order_in_the_archive(tmp_path):
 def test_other_members_are_not_opened(tmp_path):
     members = {"readme.html": b"<html>", "evil": b"cos\nsystem\n.", **batches()}
 
-    assert len(cifar10.read([tar(tmp_path / "a.tar.gz", members)]).train_labels) == 10
+    assert len(read(cifar10, tar(tmp_path / "a.tar.gz", members)).train_labels) == 10
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -132,7 +144,43 @@ def test_a_missing_member_is_named(tmp_path, name):
     path = tar(tmp_path / "a.tar.gz", members)
 
     with pytest.raises(ImclError, match=rf"^{path}: holds no cifar-10-batches-py/{name}$"):
-        cifar10.read([path])
+        read(cifar10, path)
+
+
+def hostile(kind: str, name: str, outside: Path) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+    if kind == "absolute":
+        member.name = str(outside / name)
+    elif kind == "upwards":
+        member.name = f"../{outside.name}/{name}"
+    else:
+        member.type = {"symlink": tarfile.SYMTYPE, "hardlink": tarfile.LNKTYPE}[kind]
+        member.linkname = str(outside / "secret")
+    return member
+
+
+@pytest.mark.parametrize("kind", ["absolute", "upwards", "symlink", "hardlink"])
+def test_a_member_that_points_outside_is_not_followed(tmp_path, kind):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    members = batches()
+    content = members.pop("data_batch_1")
+    (outside / "secret").write_bytes(content)
+    path = tmp_path / "a.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for name, blob in members.items():
+            member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            member.size = len(blob)
+            archive.addfile(member, io.BytesIO(blob))
+        evil = hostile(kind, "data_batch_1", outside)
+        evil.size = len(content) if evil.isfile() else 0
+        archive.addfile(evil, io.BytesIO(content) if evil.isfile() else None)
+
+    with pytest.raises(ImclError, match=r"holds no cifar-10-batches-py/data_batch_1$"):
+        read(cifar10, path)
+
+    assert names(outside) == ["secret"]
+    assert names(tmp_path) == ["a.tar.gz", "outside", "scratch"]
 
 
 @pytest.mark.parametrize("share", [0, 0.02, 0.3, 0.6, 0.9, 0.99])
@@ -143,7 +191,7 @@ def test_a_truncated_archive_is_an_error_that_names_it(tmp_path, share):
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
 
     with pytest.raises(ImclError, match=re.escape(str(path))):
-        cifar10.read([path])
+        read(cifar10, path)
 
 
 def test_a_stream_that_is_damaged_between_the_members_is_an_error_that_names_it(tmp_path):
@@ -154,7 +202,7 @@ def test_a_stream_that_is_damaged_between_the_members_is_an_error_that_names_it(
     path.write_bytes(start + b"\xff" * 100)  # a block of a type that does not exist
 
     with pytest.raises(ImclError, match=re.escape(str(path))):
-        cifar10.read([path])
+        read(cifar10, path)
 
 
 @pytest.mark.parametrize("content", [None, "", "<html>"])
@@ -164,7 +212,7 @@ def test_an_archive_that_is_none_is_an_error(tmp_path, content):
         path.write_text(content)
 
     with pytest.raises(ImclError, match=rf"^{path}: not a readable tar.gz archive"):
-        cifar10.read([path])
+        read(cifar10, path)
 
 
 WRONG_DATA = {
@@ -182,7 +230,7 @@ def test_data_of_a_wrong_shape_is_an_error_that_names_the_archive(tmp_path, name
     path = tar(tmp_path / "a.tar.gz", {**batches(), **wrong})
 
     with pytest.raises(ImclError, match=re.escape(str(path))):
-        cifar10.read([path])
+        read(cifar10, path)
 
 
 WRONG_MEMBERS = {
@@ -199,7 +247,7 @@ def test_a_member_of_another_kind_is_an_error_that_names_the_archive(tmp_path, n
     path = tar(tmp_path / "a.tar.gz", members)
 
     with pytest.raises(ImclError, match=re.escape(str(path))):
-        cifar10.read([path])
+        read(cifar10, path)
 
 
 # pickles ----------------------------------------------------------------------------------------
@@ -254,7 +302,7 @@ def test_a_pickle_in_an_archive_runs_nothing(tmp_path):
     path = tar(tmp_path / "a.tar.gz", {**batches(), "data_batch_4": evil})
 
     with pytest.raises(ImclError, match="refused"):
-        cifar10.read([path])
+        read(cifar10, path)
 
     assert not (tmp_path / "touched").exists()
 
@@ -288,6 +336,36 @@ def test_unpickle_refuses_another_encoding():
 @pytest.mark.parametrize("content", [b"", b"<html>", python3_pickle(np.zeros((2, 9)), [0])[:-60]])
 def test_a_damaged_pickle_is_an_error(content):
     with pytest.raises(ImclError, match="damaged pickle"):
+        unpickle(io.BytesIO(content))
+
+
+LARGE = np.random.default_rng(0).integers(0, 256, (1100, 3072)).astype(np.uint8)  # over 1 MiB
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 3, 4])
+def test_unpickle_reads_large_arrays(protocol):
+    found = unpickle(io.BytesIO(pickle.dumps({"data": LARGE, "labels": [1]}, protocol=protocol)))
+
+    np.testing.assert_array_equal(found["data"], LARGE, strict=True)
+    assert found["labels"] == [1]
+
+
+def test_unpickle_reads_large_arrays_of_python2():
+    content = python2_pickle(LARGE[:2], [5, 6])
+    rows = content.index(b"T" + LARGE[:2].size.to_bytes(4, "little"))
+    content = content[:rows] + b"T" + LARGE.size.to_bytes(4, "little") + LARGE.tobytes() + b"tb"
+    content = content.replace(b"(K\x01K\x02M", b"(K\x01M" + len(LARGE).to_bytes(2, "little") + b"M")
+
+    found = unpickle(io.BytesIO(content + b"U\x06labels](K\x05eu."))
+
+    np.testing.assert_array_equal(found["data"], LARGE, strict=True)
+
+
+@pytest.mark.parametrize("kind", [object, "U5", "V8", "M8[s]"])
+def test_unpickle_refuses_arrays_of_anything_but_numbers(kind):
+    content = pickle.dumps({"data": np.zeros(2, kind)}, protocol=2)
+
+    with pytest.raises(ImclError, match="refused"):
         unpickle(io.BytesIO(content))
 
 
@@ -330,7 +408,7 @@ def test_arrays_that_do_not_fit_are_refused(arrays, reason):
 
 
 def test_digits_are_the_1797_of_scikit_learn_split_once_and_for_all():
-    first, second = digits.read([]), digits.read([])
+    first, second = digits.read({}, [], Path()), digits.read({}, [], Path())
 
     assert first.train_images.shape == (1437, 8, 8, 1)
     assert first.test_images.shape == (360, 8, 8, 1)
@@ -350,7 +428,7 @@ def test_digits_are_the_1797_of_scikit_learn_split_once_and_for_all():
 
 
 def test_digits_have_all_classes_in_both_splits_in_proportion():
-    arrays = digits.read([])
+    arrays = digits.read({}, [], Path())
 
     train, test = np.bincount(arrays.train_labels), np.bincount(arrays.test_labels)
 
@@ -384,7 +462,7 @@ def test_statistics_are_those_of_numpy(channels):
     images = rng.integers(0, 256, (50, 6, 7, channels)).astype(np.uint8)
     images[..., 0] //= 3  # so that the channels differ
 
-    mean, std = prepare.statistics(images)
+    mean, std = statistics(images)
 
     pixels = images.astype(np.float64) / 255
     np.testing.assert_allclose(mean, pixels.mean((0, 1, 2)), rtol=1e-12)
@@ -400,7 +478,9 @@ def test_prepare_describes_what_load_returns(official, tmp_path):
 
     assert described == made
     assert names(path.parent) == ["dataset.json", *ARRAY_FILES]
-    assert made["sha256"] == {f[:-4]: file_hash(path.parent / f) for f in ARRAY_FILES}
+    assert made["arrays"] == {f[:-4]: file_hash(path.parent / f) for f in ARRAY_FILES}
+    listed = "".join(f"{file_hash(path.parent / f)}  {f}\n" for f in ARRAY_FILES)
+    assert made["sha256"] == hashlib.sha256(listed.encode()).hexdigest()  # as sha256sum writes it
     assert made["archives"] == {official.name: file_hash(official)}
     assert (made["name"], made["config"]) == ("mine", config)
     assert (made["n_train"], made["n_test"], made["shape"]) == (10, 2, [32, 32, 3])
@@ -444,7 +524,7 @@ def test_load_finds_a_changed_array(official, tmp_path, name, damage):
 
 def test_an_archive_is_checked_before_it_is_opened(official, tmp_path, monkeypatch):
     opened = []
-    monkeypatch.setattr(cifar10, "read", opened.append)
+    monkeypatch.setattr(cifar10, "read", lambda *_: opened.append(1))
     evil = pickle.dumps(calls(tmp_path / "touched")["os.system"], protocol=2)
     tar(official, {**batches(), "data_batch_1": evil})
 
@@ -457,7 +537,7 @@ def test_an_archive_is_checked_before_it_is_opened(official, tmp_path, monkeypat
 
 def test_arrays_that_do_not_fit_are_not_stored(tmp_path, monkeypatch):
     bad = replace(small(), train_labels=np.array([0, 1, 9, 0, 1, 2]))
-    monkeypatch.setattr(digits, "read", lambda archives: bad)
+    monkeypatch.setattr(digits, "read", lambda *_: bad)
 
     with pytest.raises(ImclError, match=r"mine: train labels 0..9 for 3 classes"):
         prepare.prepare("mine", DIGITS, [], tmp_path / "dataset.json")
@@ -473,7 +553,7 @@ def unequal(monkeypatch) -> Arrays:
     """60, 30 and 10 pictures of three classes, mixed; each is grey in the shade of its number."""
     labels = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [60, 30, 10]))
     arrays = replace(small(100), train_labels=labels)
-    monkeypatch.setattr(digits, "read", lambda archives: arrays)
+    monkeypatch.setattr(digits, "read", lambda *_: arrays)
     return arrays
 
 
@@ -518,67 +598,182 @@ def test_statistics_are_those_of_the_subset(unequal, tmp_path):
     np.testing.assert_allclose(described["mean"], [shades.mean()] * 3, rtol=1e-12)
 
 
-@pytest.mark.parametrize(("size", "reason"), [(101, "101 is more than the 100"), (2, "2")])
+@pytest.mark.parametrize(("size", "reason"), [(101, "101 images are more than the 100"), (2, "2")])
 def test_a_subset_that_cannot_be_is_refused(unequal, tmp_path, size, reason):
     with pytest.raises(ImclError, match=rf"^params.yaml: datasets.part.train_size: .*{reason}"):
         subset(tmp_path / "out", size, seed=0)
 
-    assert not (tmp_path / "out").exists()
+    assert names(tmp_path / "out") == []
 
 
 # interruption -----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def interrupted_at_the_third_array(monkeypatch):
-    """Lets prepare() end in the middle of its third array."""
-    save, saved = np.save, []
+def interrupt(monkeypatch, function: str, config: dict, path: Path) -> None:
+    """Let prepare() end at its call of a function."""
 
-    def interrupted(file, array):
-        saved.append(file)
-        if len(saved) == 3:
-            file.write(b"half")
-            raise KeyboardInterrupt
-        save(file, array)
+    def interrupted(*_):
+        raise KeyboardInterrupt
 
-    def run(config: dict, path: Path) -> None:
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(np, "save", interrupted)
-            prepare.prepare("part", config, [], path)
-
-    return run
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(prepare, function, interrupted)
+        prepare.prepare("part", config, [], path)
 
 
-def test_an_interrupted_preparation_leaves_no_description(tmp_path, interrupted_at_the_third_array):
-    interrupted_at_the_third_array(DIGITS, tmp_path / "dataset.json")
+@pytest.mark.parametrize("function", ["statistics", "sha256"])
+def test_an_interrupted_preparation_leaves_nothing(tmp_path, monkeypatch, function):
+    interrupt(monkeypatch, function, DIGITS, tmp_path / "dataset.json")
 
-    assert names(tmp_path) == ["train_images.npy", "train_labels.npy"]
+    assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("function", ["statistics", "sha256", "write_json"])
 def test_an_interrupted_repetition_leaves_the_earlier_dataset_good(
-    unequal, tmp_path, interrupted_at_the_third_array
+    unequal, tmp_path, monkeypatch, function
 ):
-    path = tmp_path / "dataset.json"
-    before = subset(tmp_path, 50, seed=0)
+    before = np.array(subset(tmp_path, 50, seed=0).train_images)
+    config = {**DIGITS, "train_size": 50, "subset_seed": 0}
 
-    interrupted_at_the_third_array({**DIGITS, "train_size": 50, "subset_seed": 0}, path)
+    interrupt(monkeypatch, function, config, tmp_path / "dataset.json")
 
-    _, after = prepare.load(path)
-    np.testing.assert_array_equal(after.train_images, before.train_images)
+    _, after = prepare.load(tmp_path / "dataset.json")
+    np.testing.assert_array_equal(after.train_images, before)
     assert names(tmp_path) == ["dataset.json", *ARRAY_FILES]
 
 
 def test_an_interrupted_change_is_never_loaded_as_the_earlier_dataset(
-    unequal, tmp_path, interrupted_at_the_third_array
+    unequal, tmp_path, monkeypatch
 ):
-    """The description is of the earlier arrays, some of which are gone: load() must say so."""
-    path = tmp_path / "dataset.json"
+    """The description is of the earlier arrays, which are gone: load() must say so."""
     subset(tmp_path, 50, seed=0)
+    config = {**DIGITS, "train_size": 50, "subset_seed": 1}
 
-    interrupted_at_the_third_array({**DIGITS, "train_size": 50, "subset_seed": 1}, path)
+    interrupt(monkeypatch, "write_json", config, tmp_path / "dataset.json")
 
     with pytest.raises(ImclError, match="changed since it was prepared"):
-        prepare.load(path)
+        prepare.load(tmp_path / "dataset.json")
+
+
+def test_what_a_killed_process_left_is_cleared_away(unequal, tmp_path):
+    (tmp_path / ".scratch").mkdir()
+    (tmp_path / ".scratch/train_images.npy").write_bytes(b"half")
+
+    subset(tmp_path, 50, seed=0)
+
+    assert names(tmp_path) == ["dataset.json", *ARRAY_FILES]
+
+
+def test_two_processes_do_not_prepare_the_same_dataset_at_once(unequal, tmp_path, monkeypatch):
+    """Each stays in its reader for a while; without the lock both would be there together."""
+    inside, most = [], []
+
+    def slow(*_):
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.3)
+        inside.pop()
+        return unequal
+
+    monkeypatch.setattr(digits, "read", slow)
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(lambda _: subset(tmp_path, 50, seed=0), range(2)))
+
+    assert most == [1, 1]
+    np.testing.assert_array_equal(made[0].train_images, made[1].train_images)
+    assert names(tmp_path) == ["dataset.json", *ARRAY_FILES]
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(folder)]
+    if subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("mounting a small tmpfs needs rights that this user lacks")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_named_and_costs_nothing(unequal, small_disk, monkeypatch):
+    path = small_disk / "mine" / "dataset.json"
+    config = {**DIGITS, "train_size": 50, "subset_seed": 0}
+    prepare.prepare("part", config, [], path)
+    large = replace(unequal, train_images=np.zeros((100, 64, 64, 3), np.uint8))
+    large = replace(large, test_images=np.zeros((3, 64, 64, 3), np.uint8))
+    monkeypatch.setattr(digits, "read", lambda *_: large)
+
+    with pytest.raises(ImclError, match=rf"^{path.parent}: no space is left on this disk"):
+        prepare.prepare("part", {**config, "train_size": 99}, [], path)
+
+    assert prepare.load(path)[0]["n_train"] == 50
+    assert names(path.parent) == ["dataset.json", *ARRAY_FILES]
+
+
+# held-out images --------------------------------------------------------------------------------
+
+
+def held_out(folder: Path, **config) -> Arrays:
+    config = {**DIGITS, "validation_share": 0.2, "validation_seed": 3, **config}
+    made = prepare.prepare("part", config, [], folder / "dataset.json")
+    assert made["n_validation"] == 20
+    return prepare.load(folder / "dataset.json")[1]
+
+
+def test_a_validation_share_is_stratified_and_shares_nothing_with_training(unequal, tmp_path):
+    arrays = held_out(tmp_path)
+
+    assert np.bincount(arrays.validation_labels).tolist() == [12, 6, 2]
+    assert np.bincount(arrays.train_labels).tolist() == [48, 24, 8]
+    shades = [images[:, 0, 0, 0].tolist() for images in (arrays.train_images,)]
+    validation = arrays.validation_images[:, 0, 0, 0].tolist()
+    assert sorted(shades[0] + validation) == list(range(100))
+    assert arrays.validation_labels.tolist() == unequal.train_labels[validation].tolist()
+    assert arrays.train_indices.tolist() == shades[0]
+    assert arrays.evaluation == "validation"
+
+
+def test_a_subset_of_what_is_left_leaves_the_validation_share_as_it_is(unequal, tmp_path):
+    whole = held_out(tmp_path / "a")
+    part = held_out(tmp_path / "b", train_size=30, subset_seed=0)
+
+    np.testing.assert_array_equal(whole.validation_images, part.validation_images)
+    assert len(part.train_labels) == 30
+    assert set(part.train_indices) < set(whole.train_indices)
+    other = held_out(tmp_path / "c", validation_seed=4)
+    assert (other.validation_images != whole.validation_images).any()
+
+
+def test_without_a_share_the_test_images_are_evaluated(unequal, tmp_path):
+    assert subset(tmp_path, 50, seed=0).evaluation == "test"
+
+
+# storing ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int64"])
+def test_blocks_are_stored_as_numpy_stores_the_whole(tmp_path, dtype):
+    whole = np.arange(60).reshape(10, 2, 3).astype(dtype)
+
+    made = store(tmp_path / "a.npy", (whole[i : i + 3] for i in range(0, 10, 3)))
+
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), whole, strict=True)
+    np.testing.assert_array_equal(made, whole, strict=True)
+    np.save(tmp_path / "b.npy", whole)
+    assert file_hash(tmp_path / "a.npy") == file_hash(tmp_path / "b.npy")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [],
+        [np.zeros((2, 3), np.uint8), np.zeros((2, 4), np.uint8)],
+        [np.zeros((2, 3), np.uint8), np.zeros((2, 3))],
+    ],
+)
+def test_blocks_that_do_not_fit_are_refused(tmp_path, parts):
+    with pytest.raises(ImclError):
+        store(tmp_path / "a.npy", parts)
 
 
 # cifar100 ---------------------------------------------------------------------------------------
@@ -604,7 +799,7 @@ def cifar100_archive(path: Path, coarse: list[int]) -> Path:
 
 
 def test_cifar100_reads_the_superclass_of_each_class(tmp_path):
-    arrays = cifar100.read([cifar100_archive(tmp_path / "a.tar.gz", [7, 4, 7])])
+    arrays = read(cifar100, cifar100_archive(tmp_path / "a.tar.gz", [7, 4, 7]))
     assert arrays.superclasses == (4, 7)
     assert arrays.class_names == ("apple", "bear")
     assert arrays.train_labels.tolist() == [1, 0, 1]
@@ -613,7 +808,7 @@ def test_cifar100_reads_the_superclass_of_each_class(tmp_path):
 def test_a_class_with_two_superclasses_is_refused(tmp_path):
     path = cifar100_archive(tmp_path / "a.tar.gz", [7, 4, 8])
     with pytest.raises(ImclError, match="two superclasses"):
-        cifar100.read([path])
+        read(cifar100, path)
 
 
 # stl10 ------------------------------------------------------------------------------------------
@@ -642,7 +837,7 @@ def stl10_archive(path: Path, **changes: bytes) -> Path:
 
 
 def test_stl10_is_read_column_by_column_with_labels_from_0(tmp_path):
-    arrays = stl10.read([stl10_archive(tmp_path / "a.tar.gz")])
+    arrays = read(stl10, stl10_archive(tmp_path / "a.tar.gz"))
     assert arrays.train_images.shape == (3, 96, 96, 3)
     assert arrays.train_images[0, 2, 5].tolist() == [1, 2, 3]
     assert arrays.train_images.sum() == 6
@@ -662,7 +857,7 @@ def test_stl10_is_read_column_by_column_with_labels_from_0(tmp_path):
 def test_a_malformed_stl10_member_is_an_error_that_names_the_archive(tmp_path, member, content):
     path = stl10_archive(tmp_path / "a.tar.gz", **{member: content})
     with pytest.raises(ImclError, match=re.escape(str(path))):
-        stl10.read([path])
+        read(stl10, path)
 
 
 def test_a_fold_is_prepared_and_one_that_is_not_there_refused(tmp_path, monkeypatch):

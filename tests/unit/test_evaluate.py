@@ -19,6 +19,14 @@ def test_metrics_by_hand():
     assert found["ece"] == pytest.approx(0.0, abs=1e-7)  # 3 of 4 right at confidence 3/4
 
 
+def test_the_area_under_the_roc_curve_by_hand():
+    """Of the pairs of a first-class and a second-class sample, 3 of 4 are in the right order."""
+    logits = torch.tensor([[0.0, -1.0], [0.0, 2.0], [0.0, 1.0], [0.0, 3.0]])
+    labels = torch.tensor([0, 0, 1, 1])
+    assert metrics(logits, labels)["roc_auc"] == 0.75
+    assert "roc_auc" not in metrics(torch.zeros(4, 3), labels)
+
+
 def test_calibration_error_by_hand():
     # Two bins of five: 0.55 and 0.6 fall into (0.4, 0.6], 0.9 and 1 into (0.8, 1].
     probabilities = torch.tensor([[0.55, 0.45], [0.6, 0.4], [0.9, 0.1], [1.0, 0.0]]).double()

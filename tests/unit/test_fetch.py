@@ -5,6 +5,7 @@ import hashlib
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
@@ -315,9 +316,52 @@ def test_the_official_content_is_refused_where_the_list_says_another(server, tmp
 BAD_LISTS = {
     "absent": (None, "cannot be read"),
     "binary": (b"\xff\xfe\x00", "cannot be read"),
-    "empty": (b"", f"holds no line for {NAME}"),
-    "of others": (b"0" * 64 + b"  other.zip\n", f"holds no line for {NAME}"),
 }
+
+
+@pytest.mark.parametrize("content", ["", "0" * 64 + "  other.zip\n"])
+def test_what_a_list_does_not_name_keeps_its_official_checksum(tmp_path, monkeypatch, content):
+    (tmp_path / "SHA256SUMS").write_text(content)
+    monkeypatch.setenv("IMCL_SHA256SUMS", str(tmp_path / "SHA256SUMS"))
+
+    entry = archive("http://127.0.0.1:9")
+    assert fetch.expected_checksum(entry) == ("sha256", entry.sha256)
+    assert fetch.expected_checksum(replace(entry, sha256=None, md5="m")) == ("md5", "m")
+    assert fetch.expected_checksum(replace(entry, sha256=None)) is None
+
+
+# files behind a login ---------------------------------------------------------------------------
+
+
+def locked(folder: Path, form: str) -> Archive:
+    return Archive(
+        f"{form}.zip", "https://example.org/login", 9_000_000, None, None, True, f"{form}_npz.zip"
+    )
+
+
+def test_files_behind_a_login_are_listed_with_page_and_size(tmp_path, monkeypatch):
+    monkeypatch.delenv("IMCL_MIRROR", raising=False)
+    entries = [locked(tmp_path, "train"), locked(tmp_path, "val")]
+
+    with pytest.raises(ImclError, match=r"https://example.org/login") as caught:
+        fetch.require_placed(entries, tmp_path)
+    for name in ("train", "val"):
+        expected = f"{tmp_path}/{name}.zip, about 9 MB (or {name}_npz.zip)"
+        assert expected in str(caught.value)
+
+    (tmp_path / "train_npz.zip").write_bytes(b"placed")
+    (tmp_path / "val.zip").write_bytes(b"placed")
+    fetch.require_placed(entries, tmp_path)
+    assert fetch.fetch(entries[0], tmp_path) == tmp_path / "train_npz.zip"
+    assert fetch.fetch(entries[1], tmp_path) == tmp_path / "val.zip"
+
+
+def test_a_mirror_may_serve_what_lies_behind_a_login(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("IMCL_MIRROR", server.url)
+    entry = replace(locked(tmp_path, "x"), name=NAME)
+
+    fetch.require_placed([entry], tmp_path)
+    assert fetch.fetch(entry, tmp_path).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize(("content", "reason"), BAD_LISTS.values(), ids=BAD_LISTS)

@@ -73,6 +73,12 @@ PARAMS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def no_revisions(monkeypatch) -> None:
+    """As before the first revision of any component."""
+    monkeypatch.setattr(grid, "REVISIONS", {})
+
+
 def changed(*changes: tuple[str, object]) -> dict:
     """The parameters with other values at these dotted paths."""
     copy = deepcopy(PARAMS)

@@ -43,6 +43,25 @@ def test_channels_and_sides_of_the_stages(module, expected):
     assert [(stage.shape[1], stage.shape[2]) for stage in features] == expected
 
 
+@pytest.mark.parametrize(("inputs", "side"), [(4, 96), (8, 16), (8, 8)])
+def test_the_gradient_of_a_strided_block_is_that_in_double_precision(inputs, side):
+    """In the order of memory that training uses; see the comment in BasicBlock."""
+    torch.manual_seed(0)
+    block = resnet18.BasicBlock(inputs, 2 * inputs, 2)
+    images = torch.randn(64, inputs, side, side)
+    gradients = []
+    for dtype, order in (
+        (torch.float64, torch.contiguous_format),
+        (torch.float32, torch.channels_last),
+    ):
+        moved = block.to(dtype).to(memory_format=order)
+        moved.zero_grad()
+        moved(images.to(dtype).contiguous(memory_format=order)).square().mean().backward()
+        gradients.append([p.grad.double().clone() for p in moved.parameters()])
+    for exact, found in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, exact, rtol=1e-2, atol=1e-3 * exact.abs().max().item())
+
+
 def test_resnet18_computes_what_torchvisions_does_but_for_the_stem():
     # Same layers in the same order: torchvision's blocks, given our weights, agree.
     from torchvision.models import resnet18 as theirs

@@ -1,6 +1,8 @@
 """Label noise: realised rates, where the flipped labels go, and the stored labels."""
 
 import hashlib
+import pickle
+import zipfile
 from importlib import import_module
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from scipy import stats
 
 from imcl.data.arrays import Arrays
 from imcl.errors import ImclError
-from imcl.noise import KINDS, inject
+from imcl.noise import KINDS, human, inject
 
 
 def dataset(labels: np.ndarray, classes: int, **changes) -> Arrays:
@@ -41,7 +43,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 def test_every_kind_is_tested():
-    assert sorted(KINDS) == sorted(FLIPS)
+    assert sorted(KINDS) == sorted([*FLIPS, "human"])
 
 
 # both kinds -------------------------------------------------------------------------------------
@@ -168,15 +170,15 @@ def config(kind: str = "symmetric", rate: float = 0.2, seed: int = 0) -> dict:
 
 @pytest.fixture
 def stored(tmp_path) -> Path:
-    inject.inject(config(), dataset(clean(), 10), tmp_path / "n20.json")
+    inject.inject(config(), dataset(clean(), 10), [], tmp_path / "n20.json")
     return tmp_path / "n20.json"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FLIPS)
 def test_inject_describes_the_labels_that_it_stores(tmp_path, kind):
     path = tmp_path / "noise" / "n50.json"
 
-    made = inject.inject(config(kind, 0.5), dataset(clean(), 10), path)
+    made = inject.inject(config(kind, 0.5), dataset(clean(), 10), [], path)
     described, noisy = inject.load(path, clean())
 
     file = path.with_suffix(".npy")
@@ -196,9 +198,9 @@ def test_inject_describes_the_labels_that_it_stores(tmp_path, kind):
 
 
 def test_a_nominal_rate_and_a_realised_one_are_kept_apart(tmp_path):
-    exact = inject.inject(config("symmetric", 0.5), dataset(clean(), 10), tmp_path / "a.json")
+    exact = inject.inject(config("symmetric", 0.5), dataset(clean(), 10), [], tmp_path / "a.json")
     inclusive = inject.inject(
-        config("symmetric_inclusive", 0.5), dataset(clean(), 10), tmp_path / "b.json"
+        config("symmetric_inclusive", 0.5), dataset(clean(), 10), [], tmp_path / "b.json"
     )
 
     assert exact["nominal_rate"] == inclusive["nominal_rate"] == 0.5
@@ -210,7 +212,7 @@ def test_the_stored_labels_depend_on_the_noise_seed_alone(tmp_path):
     hashes = []
     for i, seed in enumerate([5, 5, 6]):
         np.random.seed(i)  # the global stream has no part in it
-        made = inject.inject(config(seed=seed), dataset(clean(), 10), tmp_path / f"{i}.json")
+        made = inject.inject(config(seed=seed), dataset(clean(), 10), [], tmp_path / f"{i}.json")
         hashes.append(made["sha256"])
 
     assert hashes[0] == hashes[1]
@@ -255,7 +257,7 @@ def test_an_interrupted_drawing_leaves_nothing_to_load(tmp_path, monkeypatch):
 
     monkeypatch.setattr(np, "save", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        inject.inject(config(), dataset(clean(), 10), tmp_path / "n20.json")
+        inject.inject(config(), dataset(clean(), 10), [], tmp_path / "n20.json")
 
     assert list(tmp_path.iterdir()) == []
 
@@ -317,3 +319,88 @@ def test_instance_noise_depends_on_the_image():
     black, white = (np.bincount(noisy[shade == s], minlength=6)[1:] for s in (0, 1))
     assert black.argmax() == white.argmin()
     assert white.argmax() == black.argmin()
+
+
+# labels that people gave ------------------------------------------------------------------------
+
+
+def human_file(path: Path, **changes) -> Path:
+    """CIFAR-10N's file for 20 images: each set of labels has its own number of wrong ones."""
+    labels = {"clean_label": clean(20)}
+    for wrong, key in enumerate(human.KEYS.values(), 1):
+        labels[key] = clean(20)
+        labels[key][:wrong] = (labels[key][:wrong] + 1) % 10
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("archive/data.pkl", pickle.dumps(labels | changes, protocol=2))
+        file.writestr("archive/version", "3")
+    return path
+
+
+def cifar10(places: np.ndarray) -> Arrays:
+    return dataset(clean(20)[places], 10, train_indices=places)
+
+
+@pytest.mark.parametrize(("wrong", "name"), enumerate(human.RATES, 1))
+def test_each_set_of_human_labels_is_read_for_the_images_that_are_used(tmp_path, wrong, name):
+    path = human_file(tmp_path / "h.pt")
+
+    whole = human.read(cifar10(np.arange(20)), name, [path])
+    part = human.read(cifar10(np.array([0, 7, 19])), name, [path])
+
+    assert whole.dtype == np.int64
+    assert (whole != clean(20)).nonzero()[0].tolist() == list(range(wrong))
+    assert part.tolist() == whole[[0, 7, 19]].tolist()
+
+
+def test_human_labels_are_for_cifar10_in_its_order(tmp_path):
+    path = human_file(tmp_path / "h.pt")
+    shuffled = dataset(clean(20)[::-1].copy(), 10, train_indices=np.arange(20))
+    with pytest.raises(ImclError, match=rf"^{path}: its clean labels are not"):
+        human.read(shuffled, "aggre", [path])
+    longer = dataset(clean(30), 10, train_indices=np.arange(30))
+    with pytest.raises(ImclError, match=rf"^{path}: its clean labels are not"):
+        human.read(longer, "aggre", [path])
+
+
+def test_human_labels_out_of_range_are_refused(tmp_path):
+    path = human_file(tmp_path / "h.pt", worse_label=np.full(20, 10))
+    with pytest.raises(ImclError, match=str(path)):
+        human.read(cifar10(np.arange(20)), "worse", [path])
+
+
+class Evil:
+    def __reduce__(self):
+        return (open, ("touched", "w"))
+
+
+@pytest.mark.parametrize("content", ["html", "pickle", "no labels"])
+def test_a_wrong_file_of_human_labels_is_refused(tmp_path, monkeypatch, content):
+    monkeypatch.chdir(tmp_path)
+    path = human_file(tmp_path / "h.pt", worse_label=Evil())
+    if content == "html":
+        path.write_text("<html>")
+    elif content == "no labels":
+        path = human_file(tmp_path / "h.pt", worse_label=None)
+    with pytest.raises(ImclError, match=str(path)):
+        human.read(cifar10(np.arange(20)), "worse", [path])
+    assert not (tmp_path / "touched").exists()
+
+
+def test_injecting_human_labels_checks_their_file(tmp_path):
+    path = human_file(tmp_path / "CIFAR-10_human.pt")
+    config = {"kind": "human", "labels": "worse"}
+    with pytest.raises(ImclError, match=rf"^{path}: SHA-256 is"):
+        inject.inject(config, cifar10(np.arange(20)), [path], tmp_path / "worse.json")
+    assert not (tmp_path / "worse.json").exists()
+
+
+def test_injected_human_labels_have_their_published_and_their_realised_rate(tmp_path, monkeypatch):
+    path = human_file(tmp_path / "CIFAR-10_human.pt")
+    (tmp_path / "SHA256SUMS").write_text(
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
+    )
+    monkeypatch.setenv("IMCL_SHA256SUMS", str(tmp_path / "SHA256SUMS"))
+    config = {"kind": "human", "labels": "worse"}
+    made = inject.inject(config, cifar10(np.arange(20)), [path], tmp_path / "worse.json")
+    assert made["nominal_rate"] == 0.4021
+    assert made["realised_rate"] == 5 / 20

@@ -351,6 +351,45 @@ def test_a_subset_has_a_size_and_a_seed(key):
     assert fault.endswith("; give both or neither")
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("validation_share", 0.2), ("validation_seed", 0), ("validation_share", 1)]
+)
+def test_a_validation_share_has_a_size_below_1_and_a_seed(key, value):
+    change(f"datasets.digits.{key}", value)
+    assert any("give both or neither" in fault for fault in faults())
+    change("datasets.digits.validation_seed", 0)
+    change("datasets.digits.validation_share", 0.2)
+    params.load()
+    change("datasets.digits.validation_share", 1)
+    assert "it must be less than 1" in faults()[0]
+
+
+FOLDER = {"source": "folder", "path": "mine", "side": 32, "padding": 4, "flip": True}
+HUMAN = {"kind": "human", "labels": "worse"}
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "expected"),
+    [
+        ("datasets.mine", {**FOLDER, "sid": 3}, ["datasets.mine.sid: unknown key 'sid'"]),
+        ("datasets.mine", {"source": "folder"}, ["missing: path, side, padding, flip"]),
+        ("datasets.digits.side", 32, ["datasets.digits.side: unknown key 'side'"]),
+        ("noise.mine", {**HUMAN, "rate": 0.4}, ["noise.mine.rate: unknown key 'rate'"]),
+        ("noise.mine", {"kind": "human"}, ["noise.mine: missing: labels"]),
+        ("noise.mine", {**HUMAN, "labels": "wors"}, ["did you mean 'worse'?"]),
+        ("noise.n20.labels", "worse", ["noise.n20.labels: unknown key 'labels'"]),
+    ],
+)
+def test_an_entry_has_the_keys_of_its_kind(where, value, expected):
+    change("datasets.good", FOLDER)
+    change("noise.good", HUMAN)
+    params.load()
+    change(where, value)
+    found = faults()
+    assert len(found) == len(expected)
+    assert all(part in fault for part, fault in zip(expected, found, strict=True))
+
+
 # several faults ---------------------------------------------------------------------------------
 
 

@@ -6,14 +6,17 @@ from pathlib import Path
 import pytest
 
 from imcl import grid, params
+from imcl.data.prepare import DESCRIPTION
 from imcl.errors import ImclError
-from imcl.report import CURVES, METRICS, paper, summary, tables
+from imcl.report import CURVES, METRICS, figures, paper, summary, tables
 
 ROOT = Path(__file__).resolve().parents[2]
 
 # Accuracy by seed. kernel: +1, +2, +3 points, t = 3.46, p = 0.074; output: +10, +11, +10 points,
 # t = 31, p = 0.001, and the best.
 ACCURACY = {"base": [0.80, 0.82, 0.84], "kernel": [0.81, 0.84, 0.87], "output": [0.90, 0.93, 0.94]}
+
+COUNTS = {"n_train": 5, "n_validation": 0, "n_test": 4}
 
 
 @pytest.fixture
@@ -39,7 +42,7 @@ def record(cell: grid.Cell, accuracies: list[float], **changes) -> dict:
         "cell": cell.name,
         "digest": cell.digest,
         "config": cell.config,
-        "dataset": {"name": "digits", "n_train": 5, "n_test": 4, "sha256": {"train_labels": "ab"}},
+        "dataset": {**COUNTS, "name": "digits", "sha256": "ab", "evaluation": "test"},
         "noise": {"nominal_rate": 0.0, "realised_rate": 0.0, "sha256": None},
         "code": {"version": "1", "commit": "c" * 40, "modified": False},
         "environment": {"device_name": "a machine", "torch": "2"},
@@ -49,7 +52,7 @@ def record(cell: grid.Cell, accuracies: list[float], **changes) -> dict:
                 "final": {"accuracy": value, **final},
                 "oracle": {"epoch": 1, "accuracy": value + 0.01},
                 "parameters": 1234,
-                "history": [{"epoch": 1, "train_accuracy": 0.5, "test": {"accuracy": value}}],
+                "history": [{"epoch": 1, "train_accuracy": 0.5, "evaluation": {"accuracy": value}}],
             }
             for seed, value in enumerate(accuracies, 1)
         ],
@@ -143,10 +146,43 @@ def test_a_record_changed_by_hand_is_refused(study, change):
 
 
 def test_records_of_different_data_are_not_mixed(study):
-    other = {"dataset": {"name": "digits", "sha256": {"train_labels": "cd"}}}
+    other = {"dataset": {"name": "digits", "sha256": "cd"}}
     write_records(study, output=other)
-    with pytest.raises(ImclError, match="were trained on different data"):
+    with pytest.raises(ImclError, match="are of different data"):
         summary.write(study)
+
+
+def test_records_of_other_data_than_is_there_are_refused(study):
+    write_records(study)
+    (dataset,) = {cell.dataset.path for cell in grid.cells(study)}
+    described = {**dict.fromkeys(DESCRIPTION), "sha256": "ab"}
+    dataset.parent.mkdir(parents=True)
+    dataset.write_text(json.dumps(described))
+    summary.write(study)
+    dataset.write_text(json.dumps({**described, "sha256": "cd"}))
+    with pytest.raises(ImclError, match=rf"and {dataset} are of different data \(dataset digits\)"):
+        summary.write(study)
+
+
+def test_a_matrix_and_an_area_are_shown_where_they_were_measured(study):
+    study["studies"]["quick"]["noise"] = ["clean", "n20"]
+    matrix = [[0.75, 0.25], [0.0, 1.0]]
+    made = write_records(study)
+    for cell in made:
+        record = json.loads(cell.record.read_text())
+        if cell.noise:
+            record["noise"] |= {"realised_rate": 0.125, "sha256": "ef", "nominal_rate": 0.1}
+            record["noise"]["transition_matrix"] = matrix
+        for run in record["runs"]:
+            run["final"]["roc_auc"] = 0.875
+        cell.record.write_text(json.dumps(record))
+    made = summary.write(study)
+    tables.write(made)
+    text = Path("paper/build/results.tex").read_text()
+    assert "transition-digits.pdf" in text
+    assert "87.5 ± 0.0" in Path("paper/build/tables/calibration-digits.md").read_text()
+    assert "12.50 %" in Path("paper/build/tables/data.md").read_text()
+    assert Path("paper/build/figures/transition-digits.png") in figures.write(made)
 
 
 def test_records_of_different_code_are_all_named(study):

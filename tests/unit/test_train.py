@@ -166,7 +166,7 @@ def micro(tmp_path, monkeypatch) -> dict:
     prepare.prepare("digits", cell.dataset.config, [], cell.dataset.path)
     _, arrays = prepare.load(cell.dataset.path)
     noisy = next(c for c in grid.cells(loaded) if c.noise)
-    inject.inject(noisy.noise.config, arrays, noisy.noise.path)
+    inject.inject(noisy.noise.config, arrays, [], noisy.noise.path)
     return loaded
 
 
@@ -204,8 +204,8 @@ def test_a_record_holds_what_a_reader_needs(micro):
         *("channel_correlation", "kernel_cosine"),
     }
     assert [entry["epoch"] for entry in run["history"]] == [1, 2]
-    assert run["oracle"]["accuracy"] == max(e["test"]["accuracy"] for e in run["history"])
-    assert run["final"]["accuracy"] == run["history"][-1]["test"]["accuracy"]
+    assert run["oracle"]["accuracy"] == max(e["evaluation"]["accuracy"] for e in run["history"])
+    assert run["final"]["accuracy"] == run["history"][-1]["evaluation"]["accuracy"]
     assert record["environment"]["device"] == "cpu"
     assert record["cost"][0]["peak_memory_bytes"] > 2**20
 
@@ -283,7 +283,7 @@ def test_evaluation_at_intervals_always_includes_the_last_epoch(micro):
     micro["studies"]["quick"]["training"] |= {"epochs": 3, "evaluate_every": 2}
     record = experiment.run(find(micro, "digits-clean-resnet18-base"), "cpu")
     history = record["runs"][0]["history"]
-    assert [entry["epoch"] for entry in history if "test" in entry] == [2, 3]
+    assert [entry["epoch"] for entry in history if "evaluation" in entry] == [2, 3]
 
 
 def test_fit_lowers_the_loss_under_bf16(micro):

@@ -8,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 from imcl import grid, params
 from imcl.data import SOURCES
 from imcl.errors import UsageError, unknown
+from imcl.noise import KINDS
 from imcl.report import BUILD, CURVES, METRICS, SUMMARY, TEMPLATES
 from imcl.report.paper import HINT, can_build
 
@@ -26,7 +27,9 @@ CELLS = {cell.key: cell for cell in grid.cells(PARAMS)}
 DATASETS = {cell.dataset.folder.name: cell.dataset for cell in CELLS.values()}
 NOISES = {str(cell.noise.path): cell.noise for cell in CELLS.values() if cell.noise}
 ARCHIVES = {
-    archive.name: source for source, archives in SOURCES.items() for archive in archives
+    archive.name: source
+    for source, archives in (SOURCES | KINDS).items()
+    for archive in archives
 }
 
 STUDY_DIGEST = grid.study_digest(list(CELLS.values()))

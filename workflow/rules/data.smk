@@ -39,6 +39,12 @@ rule prepare:
 rule noise:
     input:
         grid.DATA / "{dataset}" / "dataset.json",
+        # Labels that people gave come in an archive, whose time says nothing either.
+        lambda wildcards: ancient(
+            NOISES[
+                str(grid.DATA / wildcards.dataset / "noise" / f"{wildcards.noise}.json")
+            ].archives
+        ),
     output:
         grid.DATA / "{dataset}" / "noise" / "{noise}.json",
         grid.DATA / "{dataset}" / "noise" / "{noise}.npy",

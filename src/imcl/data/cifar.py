@@ -1,54 +1,53 @@
-"""What the two CIFAR archives share (Krizhevsky 2009): pickled batches in a tar.gz."""
+"""What CIFAR's pickled batches have in common (Krizhevsky 2009); ImageNet32 follows them."""
 
-import tarfile
-import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from imcl.data.arrays import blocks
 from imcl.data.unpickle import unpickle
 from imcl.errors import ImclError
 
+SIDE = 32
 
-def members(archive: Path, folder: str, wanted: dict[str, tuple[str, ...]]) -> dict[str, dict]:
-    """The members of the archive by name, each a dict with at least the keys wanted of it.
 
-    They are read by name from the stream; nothing is unpacked to disk.
+def batch(file: Path, archive: Path, *keys: str) -> dict:
+    """A batch as a dict with at least the keys.
 
     Raises:
-        ImclError: the archive is damaged, or lacks a member or key.
+        ImclError: it is damaged or lacks one; the message names the archive.
     """
-    found = {}
     try:
-        with tarfile.open(archive, "r:gz") as tar:
-            for member in tar:
-                name = member.name.removeprefix(f"{folder}/")
-                if name in wanted and member.isfile():
-                    found[name] = unpickle(tar.extractfile(member))
+        with file.open("rb") as stream:
+            found = unpickle(stream)
     except ImclError as error:
-        raise ImclError(f"{archive}: {error}") from None
-    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
-        raise ImclError(f"{archive}: not a readable tar.gz archive: {error}") from None
-    missing = [f"{folder}/{name}" for name in wanted if name not in found]
-    if missing:
-        raise ImclError(f"{archive}: holds no {', '.join(missing)}")
-    for name, keys in wanted.items():
-        for key in keys:
-            if key not in found[name]:
-                raise ImclError(f"{archive}: {folder}/{name} holds no {key}")
+        raise ImclError(f"{archive}: {file.name}: {error}") from None
+    for key in keys:
+        if key not in found:
+            raise ImclError(f"{archive}: {file.name} holds no {key}")
     return found
 
 
-def images(archive: Path, batches: list[dict]) -> np.ndarray:
-    """Rows of R, G and B planes as images uint8 (N, 32, 32, 3)."""
-    for batch in batches:
-        data = np.asarray(batch["data"])
-        if data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3072:
-            raise ImclError(f"{archive}: data is {data.dtype} {data.shape}, not uint8 (N, 3072)")
-    rows = np.concatenate([batch["data"] for batch in batches])
-    return np.ascontiguousarray(rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+def images(archive: Path, data: object) -> Iterator[np.ndarray]:
+    """Rows of R, G and B planes as images uint8 (n, 32, 32, 3), a few at a time."""
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2:
+        raise ImclError(f"{archive}: data is {_kind(data)}, not uint8 (N, {3 * SIDE**2})")
+    if data.shape[1] != 3 * SIDE**2:
+        raise ImclError(f"{archive}: data is {_kind(data)}, not uint8 (N, {3 * SIDE**2})")
+    for rows in blocks(data):
+        yield rows.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
 
 
-def labels(batches: list[dict], key: str) -> np.ndarray:
-    """The labels of batches, int64 (N,)."""
-    return np.concatenate([batch[key] for batch in batches]).astype(np.int64)
+def labels(archive: Path, values: object) -> np.ndarray:
+    """A batch's labels, int64 (N,)."""
+    found = np.asarray(values)
+    if found.ndim != 1 or found.dtype.kind not in "iu":
+        raise ImclError(f"{archive}: labels are {_kind(found)}, not whole numbers (N,)")
+    return found.astype(np.int64)
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {value.shape}"
+    return type(value).__name__

@@ -1,24 +1,38 @@
 """CIFAR-10 (Krizhevsky 2009) from its official Python archive."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from imcl.data import cifar
-from imcl.data.arrays import Arrays
+from imcl.data.arrays import Arrays, store
+from imcl.data.tar import extract
 
 TRAIN = [f"data_batch_{i}" for i in range(1, 6)]
+TEST = ["test_batch"]
+META = "batches.meta"
 
 
-def read(archives: list[Path]) -> Arrays:
+def read(config: dict, archives: list[Path], scratch: Path) -> Arrays:
     """Train 50,000 and test 10,000 images, 32 x 32, in the official order."""
     (archive,) = archives
-    batch = ("data", "labels")
-    wanted = dict.fromkeys([*TRAIN, "test_batch"], batch) | {"batches.meta": ("label_names",)}
-    found = cifar.members(archive, "cifar-10-batches-py", wanted)
-    train, test = [found[name] for name in TRAIN], [found["test_batch"]]
+    files = extract(archive, "cifar-10-batches-py", [*TRAIN, *TEST, META], scratch)
+    labels: dict[str, list[np.ndarray]] = {"train": [], "test": []}
+
+    def images(split: str, names: list[str]) -> Iterator[np.ndarray]:
+        for name in names:
+            batch = cifar.batch(files[name], archive, "data", "labels")
+            labels[split].append(cifar.labels(archive, batch["labels"]))
+            yield from cifar.images(archive, batch["data"])
+
+    train = store(scratch / "train_images.npy", images("train", TRAIN))
+    test = store(scratch / "test_images.npy", images("test", TEST))
+    meta = cifar.batch(files[META], archive, "label_names")
     return Arrays(
-        cifar.images(archive, train),
-        cifar.labels(train, "labels"),
-        cifar.images(archive, test),
-        cifar.labels(test, "labels"),
-        tuple(found["batches.meta"]["label_names"]),
+        train,
+        np.concatenate(labels["train"]),
+        test,
+        np.concatenate(labels["test"]),
+        tuple(meta["label_names"]),
     )

@@ -5,34 +5,45 @@ from pathlib import Path
 import numpy as np
 
 from imcl.data import cifar
-from imcl.data.arrays import Arrays
+from imcl.data.arrays import Arrays, store
+from imcl.data.tar import extract
 from imcl.errors import ImclError
 
 
-def read(archives: list[Path]) -> Arrays:
+def read(config: dict, archives: list[Path], scratch: Path) -> Arrays:
     """Train 50,000 and test 10,000 images, 32 x 32, in the official order.
 
     The superclass of a class is read off the coarse labels, which must agree on it.
     """
     (archive,) = archives
-    batch = ("data", "fine_labels", "coarse_labels")
-    wanted = {"train": batch, "test": batch, "meta": ("fine_label_names",)}
-    found = cifar.members(archive, "cifar-100-python", wanted)
-    train, test = [found["train"]], [found["test"]]
-    names = tuple(found["meta"]["fine_label_names"])
-    fine, coarse = cifar.labels(train, "fine_labels"), cifar.labels(train, "coarse_labels")
+    files = extract(archive, "cifar-100-python", ["train", "test", "meta"], scratch)
+    fine, coarse, images = {}, {}, {}
+    for split in ("train", "test"):
+        batch = cifar.batch(files[split], archive, "data", "fine_labels", "coarse_labels")
+        fine[split] = cifar.labels(archive, batch["fine_labels"])
+        coarse[split] = cifar.labels(archive, batch["coarse_labels"])
+        pictures = cifar.images(archive, batch.pop("data"))
+        images[split] = store(scratch / f"{split}_images.npy", pictures)
+    names = tuple(cifar.batch(files["meta"], archive, "fine_label_names")["fine_label_names"])
+    return Arrays(
+        images["train"],
+        fine["train"],
+        images["test"],
+        fine["test"],
+        names,
+        _superclasses(archive, fine["train"], coarse["train"], len(names)),
+    )
+
+
+def _superclasses(
+    archive: Path, fine: np.ndarray, coarse: np.ndarray, classes: int
+) -> tuple[int, ...]:
     if fine.shape != coarse.shape:
         raise ImclError(f"{archive}: {len(fine)} fine and {len(coarse)} coarse labels")
-    superclasses = dict(zip(fine.tolist(), coarse.tolist(), strict=True))
-    if any(superclasses[f] != c for f, c in zip(fine.tolist(), coarse.tolist(), strict=True)):
+    pairs = set(zip(fine.tolist(), coarse.tolist(), strict=True))
+    found = dict(pairs)
+    if len(pairs) != len(found):
         raise ImclError(f"{archive}: a class with two superclasses")
-    if set(superclasses) != set(range(len(names))):
-        raise ImclError(f"{archive}: {len(superclasses)} classes occur of {len(names)} names")
-    return Arrays(
-        cifar.images(archive, train),
-        fine,
-        cifar.images(archive, test),
-        cifar.labels(test, "fine_labels"),
-        names,
-        tuple(superclasses[f] for f in np.arange(len(names)).tolist()),
-    )
+    if set(found) != set(range(classes)):
+        raise ImclError(f"{archive}: {len(found)} classes occur of {classes} names")
+    return tuple(found[c] for c in range(classes))

@@ -11,7 +11,7 @@ from imcl.data.arrays import Arrays
 TEST_SHARE = 0.2  # the set has no official split; this one is stratified, with a fixed seed
 
 
-def read(archives: list[Path]) -> Arrays:
+def read(config: dict, archives: list[Path], scratch: Path) -> Arrays:
     """The digits, grey values 0..16 spread over 0..255; 1,437 for training and 360 for test."""
     digits = load_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None]

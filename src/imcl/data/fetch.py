@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -14,21 +14,27 @@ import urllib3
 
 from imcl.data import Archive
 from imcl.errors import ImclError, UsageError
+from imcl.files import room
 from imcl.progress import Progress
 
 TRIES = 5
 TIMEOUT_S = 30
 
 
-def expected_checksum(archive: Archive) -> tuple[str, str]:
-    """Algorithm and checksum: the official ones, or from the list that IMCL_SHA256SUMS names.
+def expected_checksum(archive: Archive) -> tuple[str, str] | None:
+    """Algorithm and checksum: from the list that IMCL_SHA256SUMS names, or the official ones.
+
+    None where the list does not name the archive and no official checksum is published.
 
     Raises:
-        UsageError: the list cannot be read or does not name the archive.
+        UsageError: the list cannot be read.
     """
     trusted = os.environ.get("IMCL_SHA256SUMS")
+    official = ("sha256", archive.sha256) if archive.sha256 else ("md5", archive.md5)
+    if not official[1]:
+        official = None
     if not trusted:
-        return ("sha256", archive.sha256) if archive.sha256 else ("md5", archive.md5)
+        return official
     try:
         lines = Path(trusted).read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -37,12 +43,15 @@ def expected_checksum(archive: Archive) -> tuple[str, str]:
         checksum, _, name = line.partition(" ")
         if name.strip().lstrip("*") == archive.name:
             return "sha256", checksum.lower()
-    raise UsageError(f"IMCL_SHA256SUMS={trusted}: holds no line for {archive.name}")
+    return official
 
 
 def check(archive: Archive, path: Path) -> None:
-    """Raise ImclError unless the file is the archive that it should be."""
-    algorithm, expected = expected_checksum(archive)
+    """Raise ImclError unless the file is the archive that it should be, as far as is known."""
+    checksum = expected_checksum(archive)
+    if checksum is None:
+        return
+    algorithm, expected = checksum
     with path.open("rb") as file:
         found = hashlib.file_digest(file, algorithm).hexdigest()
     if found != expected:
@@ -51,6 +60,23 @@ def check(archive: Archive, path: Path) -> None:
             hint = "if you trust this mirror, name its checksum list with IMCL_SHA256SUMS"
         name = {"sha256": "SHA-256", "md5": "MD5"}[algorithm]
         raise ImclError(f"{path}: {name} is {found}, expected {expected}; {hint}")
+
+
+def require_placed(archives: Iterable[Archive], folder: Path) -> None:
+    """Raise ImclError, with what to do, if files behind a login are not there yet.
+
+    A mirror named by IMCL_MIRROR may serve them too.
+    """
+    missing = [a for a in archives if a.behind_login and not a.path(folder).exists()]
+    if missing and not os.environ.get("IMCL_MIRROR"):
+        listed = "".join(
+            f"\n  {folder / a.name}, about {a.size / 1e6:,.0f} MB (or {a.other_form})"
+            for a in missing
+        )
+        raise ImclError(
+            f"these files lie behind a login; get them at {missing[0].url} and place them as"
+            f"{listed}"
+        )
 
 
 def fetch(archive: Archive, folder: Path) -> Path:
@@ -63,15 +89,17 @@ def fetch(archive: Archive, folder: Path) -> Path:
         ImclError: the server cannot be reached, lacks the file, or serves another one.
     """
     expected_checksum(archive)  # a wrong list is found before the download, not behind it
-    path = folder / archive.name
+    path = archive.path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"{archive.name}.part"
     with _locked(part) as file:
         if path.exists():
             part.unlink()
-            check(archive, path)
+            if path.name == archive.name:
+                check(archive, path)
             return path
-        _download(archive, file)
+        with room(part):
+            _download(archive, file)
         try:
             check(archive, part)
         except ImclError as error:

@@ -1,12 +1,11 @@
 """STL-10 (Coates et al., AISTATS 2011) from its official binary archive."""
 
-import tarfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
-from imcl.data.arrays import Arrays
+from imcl.data.arrays import Arrays, blocks, store
+from imcl.data.tar import extract
 from imcl.errors import ImclError
 
 FOLDER = "stl10_binary"
@@ -17,38 +16,24 @@ MEMBERS = (
 )
 
 
-def read(archives: list[Path]) -> Arrays:
+def read(config: dict, archives: list[Path], scratch: Path) -> Arrays:
     """Train 5,000 and test 8,000 images, 96 x 96, with ten folds; labels 1..10 become 0..9.
 
-    The members are read by name from the stream; the unlabelled images are passed over.
+    The unlabelled images are passed over.
     """
     (archive,) = archives
-    found = {}
+    files = extract(archive, FOLDER, MEMBERS, scratch)
     try:
-        with tarfile.open(archive, "r:gz") as tar:
-            for member in tar:
-                name = member.name.removeprefix(f"{FOLDER}/")
-                if name in MEMBERS and member.isfile():
-                    found[name] = tar.extractfile(member).read()
-                if len(found) == len(MEMBERS):
-                    break
-    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
-        raise ImclError(f"{archive}: not a readable tar.gz archive: {error}") from None
-    missing = [f"{FOLDER}/{name}" for name in MEMBERS if name not in found]
-    if missing:
-        raise ImclError(f"{archive}: holds no {', '.join(missing)}")
-    try:
-        names = tuple(found["class_names.txt"].decode().split())
         folds = [
             np.array(line.split(), dtype=np.int64)
-            for line in found["fold_indices.txt"].decode().splitlines()
+            for line in files["fold_indices.txt"].read_text().splitlines()
         ]
         arrays = Arrays(
-            _images(found["train_X.bin"]),
-            _labels(found["train_y.bin"]),
-            _images(found["test_X.bin"]),
-            _labels(found["test_y.bin"]),
-            names,
+            _images(files["train_X.bin"], scratch / "train_images.npy"),
+            _labels(files["train_y.bin"]),
+            _images(files["test_X.bin"], scratch / "test_images.npy"),
+            _labels(files["test_y.bin"]),
+            tuple(files["class_names.txt"].read_text().split()),
             folds=tuple(folds),
         )
     except ValueError as error:  # a length, a number or a letter that does not fit
@@ -58,11 +43,11 @@ def read(archives: list[Path]) -> Arrays:
     return arrays
 
 
-def _images(planes: bytes) -> np.ndarray:
+def _images(planes: Path, path: Path) -> np.ndarray:
     """Planes R, G, B of each image, column by column, as uint8 (N, 96, 96, 3)."""
-    columns = np.frombuffer(planes, np.uint8).reshape(-1, 3, SIDE, SIDE)
-    return np.ascontiguousarray(columns.transpose(0, 3, 2, 1))
+    columns = np.memmap(planes, np.uint8, "r").reshape(-1, 3, SIDE, SIDE)
+    return store(path, (block.transpose(0, 3, 2, 1) for block in blocks(columns)))
 
 
-def _labels(numbers: bytes) -> np.ndarray:
-    return np.frombuffer(numbers, np.uint8).astype(np.int64) - 1
+def _labels(numbers: Path) -> np.ndarray:
+    return np.fromfile(numbers, np.uint8).astype(np.int64) - 1

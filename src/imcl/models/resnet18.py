@@ -18,15 +18,20 @@ class BasicBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(outputs)
         self.conv2 = conv3x3(outputs, outputs)
         self.bn2 = nn.BatchNorm2d(outputs)
+        self.stride = stride
         self.shortcut = nn.Sequential()
         if stride != 1 or inputs != outputs:
             self.shortcut = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
+                nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs)
             )
 
     def forward(self, x: Tensor) -> Tensor:
         out = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(out)) + self.shortcut(x))
+        # A 1 x 1 convolution sees every stride-th pixel alone, so they are taken first. With the
+        # stride inside it, oneDNN's gradient of few channels in channels_last order is wrong and
+        # writes past its memory (github.com/uxlfoundation/oneDNN/issues/6035).
+        sampled = x[..., :: self.stride, :: self.stride]
+        return F.relu(self.bn2(self.conv2(out)) + self.shortcut(sampled))
 
 
 def build(classes: int, channels: int = 3, width: int = 64) -> Backbone:

@@ -7,34 +7,43 @@ from pathlib import Path
 import numpy as np
 
 from imcl.data.arrays import Arrays
+from imcl.data.fetch import check
 from imcl.errors import ImclError
 from imcl.files import atomic, read_json, sha256, write_json
+from imcl.noise import KINDS
 
-DESCRIPTION = ("nominal_rate", "realised_rate", "sha256", "clean_sha256")
+DESCRIPTION = ("nominal_rate", "realised_rate", "transition_matrix", "sha256", "clean_sha256")
 
 
-def inject(config: dict, arrays: Arrays, path: Path) -> dict:
-    """Draw noisy labels from the clean ones; write them beside `path` and describe them there.
+def inject(config: dict, arrays: Arrays, archives: list[Path], path: Path) -> dict:
+    """Draw noisy labels from the clean ones, or read those that people gave.
 
     Args:
-        config: the noise's entry in params.yaml: kind, rate, noise_seed.
-        arrays: the dataset, whose training labels are the clean ones.
+        config: the noise's entry in params.yaml: kind, and rate and noise_seed or labels.
+        arrays: the prepared dataset, whose training labels are the clean ones.
+        archives: the files of the kind, in the registry's order; each is checked first.
         path: where the description goes; the labels go to the same name with .npy.
 
     Returns:
         The description: nominal and realised rate (the share of labels that differ from the
         clean ones), transition matrix (row: true class, column: label, rows sum to 1) and SHA-256.
     """
-    rng = np.random.default_rng(config["noise_seed"])
-    flip = import_module(f"imcl.noise.{config['kind']}").flip
     labels, classes = arrays.train_labels, len(arrays.class_names)
-    noisy = flip(arrays, config["rate"], rng)
+    for archive, file in zip(KINDS[config["kind"]], archives, strict=True):
+        check(archive, file)
+    kind = import_module(f"imcl.noise.{config['kind']}")
+    if archives:
+        nominal = kind.RATES[config["labels"]]
+        noisy = kind.read(arrays, config["labels"], archives)
+    else:
+        nominal = config["rate"]
+        noisy = kind.flip(arrays, nominal, np.random.default_rng(config["noise_seed"]))
     file = path.with_suffix(".npy")
     with atomic(file) as temporary, temporary.open("wb") as stream:
         np.save(stream, noisy)
     description = {
         "config": config,
-        "nominal_rate": config["rate"],
+        "nominal_rate": nominal,
         "realised_rate": float(np.mean(noisy != labels)),
         "transition_matrix": transition_matrix(labels, noisy, classes).tolist(),
         "sha256": sha256(file),

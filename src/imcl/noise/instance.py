@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import softmax
 from scipy.stats import truncnorm
 
-from imcl.data.arrays import Arrays
+from imcl.data.arrays import Arrays, statistics
 
 SPREAD = 0.1  # standard deviation of the flip rate between images
 BATCH = 10_000
@@ -45,7 +45,6 @@ def flip(arrays: Arrays, rate: float, rng: np.random.Generator) -> np.ndarray:
 
 def _statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each channel, repeated for each pixel of a flat image."""
-    channels = images.reshape(-1, images.shape[3])
+    mean, std = (255 * np.array(values) for values in statistics(images))
     repeats = images.shape[1] * images.shape[2]
-    mean, std = channels.mean(0), channels.std(0)
     return np.tile(mean, repeats), np.tile(np.maximum(std, 1e-6), repeats)

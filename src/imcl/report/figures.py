@@ -7,6 +7,7 @@ import matplotlib
 matplotlib.use("Agg")  # before pyplot: there is no screen in a pipeline
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -59,7 +60,7 @@ def _save(figure: Figure, name: str) -> Path:
 
 
 def error_per_method(summary: dict, dataset: str) -> Figure:
-    """Test error of every method with its interval, a panel for each backbone and noise."""
+    """Error of every method with its interval, a panel for each backbone and noise."""
     methods = summary["axes"]["methods"]
     figure, panels = _panels(summary, rows_per_inch=0.16 * len(methods))
     for axes, noise, backbone in panels:
@@ -79,29 +80,29 @@ def error_per_method(summary: dict, dataset: str) -> Figure:
         axes.set_yticks(range(len(methods)), methods)
         axes.set_ylim(len(methods) - 0.5, -0.5)
         axes.set_xlim(max(axes.get_xlim()[0], 0), min(axes.get_xlim()[1], 100))
-        axes.set_xlabel("test error (%)")
+        axes.set_xlabel(f"{summary['data'][dataset]['evaluation']} error (%)")
     return figure
 
 
 def learning_curves(summary: dict, dataset: str) -> Figure:
-    """Test accuracy by epoch, mean over seeds, a panel for each backbone and noise."""
+    """Accuracy by epoch, mean over seeds, a panel for each backbone and noise."""
     figure, panels = _panels(summary)
     for axes, noise, backbone in panels:
         for index, method in enumerate(_shown(summary)):
             row = _find(summary, dataset, noise, backbone, method)
             if row is None:
                 continue
-            points = [p for p in row["history"] if "test_accuracy" in p]
+            points = [p for p in row["history"] if "accuracy" in p]
             axes.plot(
                 [p["epoch"] for p in points],
-                [100 * p["test_accuracy"] for p in points],
+                [100 * p["accuracy"] for p in points],
                 color=COLOURS[index],
                 label=method,
                 linewidth=1,
             )
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch")
-        axes.set_ylabel("test accuracy (%)")
+        axes.set_ylabel(f"{summary['data'][dataset]['evaluation']} accuracy (%)")
     _legend(figure, panels[0][0])
     return figure
 
@@ -141,8 +142,36 @@ def accuracy_against_noise(summary: dict, dataset: str) -> Figure | None:
         axes.set_xlabel("realised noise rate (%)")
     lowest, highest = grid[0, 0].get_ylim()
     grid[0, 0].set_ylim(max(lowest, 0), min(highest, 101))
-    grid[0, 0].set_ylabel("test accuracy (%)")
+    grid[0, 0].set_ylabel(f"{summary['data'][dataset]['evaluation']} accuracy (%)")
     _legend(figure, grid[0, 0])
+    return figure
+
+
+def transition_matrices(summary: dict, dataset: str) -> Figure | None:
+    """What became of each class's labels, a panel for each noise; None without noise."""
+    noises = {
+        name: summary["noise"][f"{dataset} {name}"]
+        for name in summary["axes"]["noise"]
+        if "transition_matrix" in summary["noise"].get(f"{dataset} {name}", {})
+    }
+    if not noises:
+        return None
+    size = PANEL_INCHES[1]
+    figure, grid = plt.subplots(
+        1, len(noises), squeeze=False, figsize=(size * len(noises) + 0.8, size + 0.3)
+    )
+    for axes, (name, noise) in zip(grid[0], noises.items(), strict=True):
+        matrix = 100 * np.array(noise["transition_matrix"])
+        picture = axes.imshow(matrix, vmin=0, vmax=100, cmap="Blues")
+        if len(matrix) <= 10:
+            for (true, label), share in np.ndenumerate(matrix):
+                shade = "white" if share > 50 else "black"
+                axes.text(label, true, f"{share:.0f}", ha="center", va="center", c=shade, size=5)
+        axes.set_title(f"{name}: {100 * noise['realised_rate']:.1f} % wrong", fontsize=8)
+        axes.set_xlabel("label")
+        axes.grid(False)
+    grid[0, 0].set_ylabel("true class")
+    figure.colorbar(picture, ax=grid[0, -1], label="share of the class (%)")
     return figure
 
 
@@ -150,6 +179,7 @@ FIGURES = {
     "error": error_per_method,
     "curves": learning_curves,
     "noise": accuracy_against_noise,
+    "transition": transition_matrices,
 }
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from imcl import grid, stats
+from imcl.data.prepare import DESCRIPTION
 from imcl.errors import ImclError
 from imcl.files import read_json, write_json, write_text
 from imcl.params import method_ways
@@ -104,6 +105,10 @@ def _read(cells: Sequence[grid.Cell], partial: bool) -> dict[str, dict]:
         )
     records: dict[str, dict] = {}
     hashes: dict[tuple, tuple] = {}
+    for dataset in {cell.dataset.name: cell.dataset for cell in cells}.values():
+        if dataset.path.exists():  # or the records came without their data
+            prepared = read_json(dataset.path, DESCRIPTION)["sha256"]
+            hashes["dataset", dataset.name] = dataset.path, prepared
     for cell in cells:
         if cell.name in missing:
             continue
@@ -115,7 +120,7 @@ def _read(cells: Sequence[grid.Cell], partial: bool) -> dict[str, dict]:
             first, seen = hashes.setdefault(what, (cell.record, value))
             if seen != value:
                 raise ImclError(
-                    f"{cell.record} and {first} were trained on different data "
+                    f"{cell.record} and {first} are of different data "
                     f"({' '.join(what)}); delete the one that is out of date"
                 )
         records[cell.name] = record
@@ -190,13 +195,13 @@ def _way_options(cells: Sequence[grid.Cell], way: str) -> dict:
 
 
 def _mean_history(runs: list[dict]) -> list[dict]:
-    """Epoch by epoch, means over the seeds; test accuracy where it was measured."""
+    """Epoch by epoch, means over the seeds; accuracy where it was evaluated."""
     history = []
     for entries in zip(*(run["history"] for run in runs), strict=True):
         point = {"epoch": entries[0]["epoch"]}
         point["train_accuracy"] = sum(e["train_accuracy"] for e in entries) / len(entries)
-        if "test" in entries[0]:
-            point["test_accuracy"] = sum(e["test"]["accuracy"] for e in entries) / len(entries)
+        if "evaluation" in entries[0]:
+            point["accuracy"] = sum(e["evaluation"]["accuracy"] for e in entries) / len(entries)
         history.append(point)
     return history
 
@@ -214,12 +219,12 @@ def _curves(records: dict[str, dict]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
-        ["dataset", "noise", "backbone", "method", "epoch", "train_accuracy", "test_accuracy"]
+        ["dataset", "noise", "backbone", "method", "epoch", "train_accuracy", "accuracy"]
     )
     for record in records.values():
         config = record["config"]
         names = [config["dataset"]["name"], config["noise"]["name"], config["backbone"]["name"]]
         for point in _mean_history(record["runs"]):
-            if "test_accuracy" in point:
+            if "accuracy" in point:
                 writer.writerow([*names, config["method"], *point.values()])
     return text.getvalue()

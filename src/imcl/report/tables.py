@@ -40,12 +40,15 @@ def write(summary: dict) -> list[Table]:
         if old.stem not in names:
             old.unlink()
     latex = environment()
+    with_matrix = {k.split(" ")[0] for k, n in summary["noise"].items() if "transition_matrix" in n}
     for table in tables:
         template = latex.get_template("table.tex.j2")
         write_text(folder / f"{table.name}.tex", template.render(table=table))
         write_text(folder / f"{table.name}.md", markdown(table))
     for name in ("numbers", "results"):
-        text = latex.get_template(f"{name}.tex.j2").render(summary=summary, tables=tables)
+        text = latex.get_template(f"{name}.tex.j2").render(
+            summary=summary, tables=tables, with_matrix=with_matrix
+        )
         write_text(BUILD / f"{name}.tex", text)
     return tables
 
@@ -193,10 +196,15 @@ def _accuracy(summary: dict, dataset: str) -> Table:
         return Entry(number(row["estimates"]["accuracy"], 100), is_best and significant)
 
     caption = (
-        "test accuracy (%) at the last epoch. Bold: the best method, where it differs from base "
-        "(paired by seed, Holm-corrected p < 0.05, three seeds or more)."
+        f"{_split(summary, dataset)} accuracy (%) at the last epoch. Bold: the best method, where "
+        "it differs from base (paired by seed, Holm-corrected p < 0.05, three seeds or more)."
     )
     return _by_method(summary, dataset, "accuracy", caption, [("", show)])
+
+
+def _split(summary: dict, dataset: str) -> str:
+    """Which images the networks were evaluated on: validation where some are held out."""
+    return summary["data"][dataset]["evaluation"]
 
 
 def _mean(row: dict) -> float:
@@ -216,8 +224,9 @@ def _difference(summary: dict, dataset: str, reference: str) -> Table:
         return None if p is None else Entry("< 0.001" if p < 0.001 else f"{p:.3f}")
 
     caption = (
-        f"difference to {reference} in points of test accuracy, paired by seed; p from the paired "
-        "t-test, Holm-corrected over the table. Bold: p < 0.05, with three seeds or more."
+        f"difference to {reference} in points of {_split(summary, dataset)} accuracy, paired by "
+        "seed; p from the paired t-test, Holm-corrected over the table. Bold: p < 0.05, "
+        "with three seeds or more."
     )
     if reference == "control":
         caption += " Only methods that see as many augmentations of each image as control does."
@@ -227,8 +236,9 @@ def _difference(summary: dict, dataset: str, reference: str) -> Table:
 
 def _oracle(summary: dict, dataset: str) -> Table:
     caption = (
-        "oracle test accuracy (%), at the epoch that the test set itself would choose. No method "
-        "can be used this way; it shows what the last epoch lost."
+        f"oracle {_split(summary, dataset)} accuracy (%), at the epoch that the evaluated images "
+        "themselves would choose. No method can be used this way; it shows what the last epoch "
+        "lost."
     )
     columns = [("", _metric("oracle_accuracy", 100))]
     return _by_method(summary, dataset, "oracle", caption, columns)
@@ -237,13 +247,17 @@ def _oracle(summary: dict, dataset: str) -> Table:
 def _calibration(summary: dict, dataset: str) -> Table:
     caption = "negative log-likelihood (nats) and expected calibration error (15 bins, %)."
     columns = [("NLL", _metric("nll", 1, 2)), ("ECE", _metric("ece", 100))]
+    mine = [row for row in summary["cells"] if row["dataset"] == dataset]
+    if all("roc_auc" in row["estimates"] for row in mine):
+        caption = caption[:-1] + ", area under the ROC curve (%)."
+        columns.append(("AUC", _metric("roc_auc", 100)))
     return _by_method(summary, dataset, "calibration", caption, columns)
 
 
 def _redundancy(summary: dict, dataset: str) -> Table:
     caption = (
-        "redundancy: mean squared off-diagonal correlation between channels (on the test images) "
-        "and cosine between kernels, both × 1000."
+        "redundancy: mean squared off-diagonal correlation between channels (on the evaluated "
+        "images) and cosine between kernels, both × 1000."
     )
     columns = [
         ("channels", _metric("channel_correlation", 1000)),
@@ -277,11 +291,13 @@ def _cost(summary: dict, dataset: str) -> Table:
 
 
 def _data(summary: dict) -> Table:
-    header = ["dataset", "noise", "training", "test", "nominal rate", "realised rate", "SHA-256"]
+    header = ["dataset", "noise", "training", "validation", "test"]
+    header += ["nominal rate", "realised rate", "SHA-256"]
     lines = []
     for name, data in summary["data"].items():
-        sizes = [Entry(f"{data['n_train']:,}"), Entry(f"{data['n_test']:,}")]
-        clean = data["sha256"]["train_labels"][:12]
+        counts = [data[key] for key in ("n_train", "n_validation", "n_test")]
+        sizes = [Entry(f"{count:,}" if count else MISSING) for count in counts]
+        clean = data["sha256"][:12]
         lines.append(
             [Entry(name), Entry("clean"), *sizes, Entry(MISSING), Entry(MISSING), Entry(clean)]
         )
@@ -292,7 +308,9 @@ def _data(summary: dict) -> Table:
                 shares = [Entry(f"{100 * rate:.2f} %") for rate in rates]
                 digest = Entry(noise["sha256"][:12])
                 lines.append([Entry(name), Entry(label), *sizes, *shares, digest])
-    caption = "Data and labels: images, nominal and realised noise, hash of the training labels."
+    caption = (
+        "Data and labels: images, nominal and realised noise, hash of the data or noisy labels."
+    )
     return Table("data", caption, header, [lines])
 
 

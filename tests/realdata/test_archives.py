@@ -1,4 +1,4 @@
-"""Real CIFAR pictures through the whole line, from archives on a loopback server."""
+"""Real pictures of the four datasets through the whole line, from archives on a loopback server."""
 
 import json
 import os
@@ -29,29 +29,26 @@ STUDY = {
     "backbones": ["resnet18"],
     "methods": ["base"],
     "seeds": [1],
-    "width": 16,
-    "training": {
-        "epochs": 6,
-        "batch_size": 64,
-        "warmup_epochs": 2,
-        "precision": "bf16",
-        "evaluate_every": 6,
-    },
+    "width": 8,
+    "training": {"epochs": 6, "batch_size": 64, "warmup_epochs": 2, "evaluate_every": 6},
+}
+
+OTHERS = {
+    **STUDY,
+    "datasets": ["cifar100_part", "stl10_fold", "imagenet32_part"],
+    "width": 4,
+    "training": {"epochs": 1, "batch_size": 64, "warmup_epochs": 0},
 }
 
 
 @pytest.fixture(scope="module")
 def mirror(tmp_path_factory):
-    """The official archive's name and format, on a real server; its address and checksums."""
+    """The official archives' names and formats, on a real server; its address and checksums."""
     folder = tmp_path_factory.mktemp("mirror")
-    command = [
-        sys.executable,
-        str(SHARED / "tools/make_mirror.py"),
-        str(folder),
-        "cifar10",
-        "cifar100",
-    ]
+    command = [sys.executable, str(SHARED / "tools/make_mirror.py"), str(folder)]
     subprocess.run(command, check=True, capture_output=True)
+    human = SHARED / "data/cifar10n/CIFAR-10_human.pt"  # not in the list: its checksum is official
+    (folder / human.name).symlink_to(human)
     handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -101,8 +98,57 @@ def test_the_subset_is_stratified_and_in_order(project):
     assert labels[0] == np.load(whole / "train_labels.npy")[places[0]]
 
 
+def test_human_labels_have_their_published_rates(project, mirror):
+    project.run("imcl", "fetch", "human", **mirror)
+    (folder,) = (project.folder / "data").glob("cifar10-*")
+    found = {}
+    for name in ("aggre", "random1", "random2", "random3", "worse"):
+        project.run("imcl", "noise", "cifar10", name, **mirror)
+        (noise,) = (folder / "noise").glob(f"{name}-*.json")
+        found[name] = round(100 * json.loads(noise.read_text())["realised_rate"], 2)
+    assert list(found.values()) == [9.01, 17.23, 18.12, 17.64, 40.21]
+
+
+def test_the_other_three_train_through_the_pipeline(project, mirror):
+    """Of cifar100 and imagenet32 a part is trained on; imagenet32 is a sample as a whole."""
+    datasets = project.params()["datasets"]
+    for name in ("cifar100", "imagenet32"):
+        whole = {**datasets[name], "train_size": 2000, "subset_seed": 0}
+        project.change(**{f"datasets__{name}_part": whole})
+    project.change(datasets__stl10_fold={**datasets["stl10"], "fold": 3}, studies__real=OTHERS)
+    project.snakemake("records", **mirror)
+    found = {
+        path.stem.split("-")[0]: json.loads(path.read_text())
+        for path in (project.folder / "results/records").glob("*.json")
+    }
+    for name, (n_train, n_test, shape) in {
+        "cifar100_part": (2000, 10_000, [32, 32, 3]),
+        "stl10_fold": (1000, 8000, [96, 96, 3]),
+        "imagenet32_part": (2000, 5000, [32, 32, 3]),
+    }.items():
+        made = found[name]["dataset"]
+        assert (made["n_train"], made["n_test"], made["shape"]) == (n_train, n_test, shape)
+        assert 0 < found[name]["runs"][0]["final"]["accuracy"] < 1
+
+
+def test_the_list_of_datasets_says_what_is_there(project, mirror):
+    listed = {row["name"]: row for row in json.loads(project.run("imcl", "data", "--json"))}
+    assert listed["cifar10"]["state"] == "prepared"
+    assert (listed["cifar10"]["n_train"], listed["cifar10"]["n_test"]) == (50_000, 10_000)
+    (folder,) = (project.folder / "data").glob("cifar10-*")
+    assert (
+        listed["cifar10"]["sha256"] == json.loads((folder / "dataset.json").read_text())["sha256"]
+    )
+    assert listed["stl10"] == {
+        "name": "stl10",
+        "source": "stl10",
+        "state": "fetched",
+        **dict.fromkeys(["n_train", "n_test", "mean", "std", "sha256"]),
+        "missing": "`imcl prepare stl10`",
+    }
+
+
 def test_cifar100_has_its_superclasses(project, mirror):
-    project.run("imcl", "fetch", "cifar100", **mirror)
     project.run("imcl", "prepare", "cifar100", **mirror)
     (folder,) = (project.folder / "data").glob("cifar100-*")
     made = json.loads((folder / "dataset.json").read_text())

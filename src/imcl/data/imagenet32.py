@@ -1,0 +1,90 @@
+"""ImageNet32 (Chrabaszcz et al., arXiv 1707.08819) from its official files, zip or npz.
+
+Class i is the data's label i + 1, which is not the order that torchvision gives ImageNet's classes.
+"""
+
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from imcl.data import SOURCES, cifar
+from imcl.data.arrays import Arrays, store
+from imcl.data.fetch import expected_checksum
+from imcl.errors import ImclError
+
+CLASSES = 1000
+TRAIN = [f"train_data_batch_{i}" for i in range(1, 11)]
+TEST = ["val_data"]
+COUNTS = {"train": 1_281_167, "test": 50_000}
+
+
+def read(config: dict, archives: list[Path], scratch: Path) -> Arrays:
+    """Train 1,281,167 and test 50,000 images, 32 x 32; labels 1..1000 become 0..999.
+
+    Where no checksum is known, the numbers of images are what tells the official files.
+
+    Raises:
+        ImclError: a file is damaged, lacks a batch, or holds another number of images.
+    """
+    images, labels = {}, {}
+    for split, names, archive, entry in zip(
+        COUNTS, (TRAIN, TEST), archives, SOURCES["imagenet32"], strict=True
+    ):
+        found: list[np.ndarray] = []
+        pictures = _images(archive, names, scratch, found)
+        images[split] = store(scratch / f"{split}_images.npy", pictures)
+        labels[split] = np.concatenate(found) - 1
+        if expected_checksum(entry) is None and len(labels[split]) != COUNTS[split]:
+            raise ImclError(
+                f"{archive}: {len(labels[split]):,} images, but ImageNet32 has "
+                f"{COUNTS[split]:,}; if this is meant, name a checksum list with IMCL_SHA256SUMS"
+            )
+    return Arrays(
+        images["train"],
+        labels["train"],
+        images["test"],
+        labels["test"],
+        tuple(str(label) for label in range(1, CLASSES + 1)),
+    )
+
+
+def _images(
+    archive: Path, names: list[str], scratch: Path, labels: list[np.ndarray]
+) -> Iterator[np.ndarray]:
+    """The pictures of all batches; their labels are appended to `labels`."""
+    try:
+        with zipfile.ZipFile(archive) as file:
+            members = {Path(name).name: name for name in file.namelist()}
+            for name in names:
+                batch = _batch(archive, file, members, name, scratch)
+                labels.append(cifar.labels(archive, batch["labels"]))
+                yield from cifar.images(archive, batch.pop("data"))
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise ImclError(f"{archive}: not a readable zip archive: {error}") from None
+
+
+def _batch(
+    archive: Path, file: zipfile.ZipFile, members: dict[str, str], name: str, scratch: Path
+) -> dict:
+    """One batch, pickled or as npz, taken out to a file of our naming first."""
+    for form in (name, f"{name}.npz"):
+        if form in members:
+            break
+    else:
+        raise ImclError(f"{archive}: holds no {name}, neither pickled nor as npz")
+    path = scratch / form
+    with file.open(members[form]) as packed, path.open("wb") as unpacked:
+        shutil.copyfileobj(packed, unpacked, 1 << 20)
+    try:
+        if form == name:
+            return cifar.batch(path, archive, "data", "labels")
+        with np.load(path, allow_pickle=False) as arrays:
+            return {key: arrays[key] for key in ("data", "labels")}
+    except (ValueError, KeyError) as error:
+        raise ImclError(f"{archive}: {form}: {error}") from None
+    finally:
+        path.unlink()

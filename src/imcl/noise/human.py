@@ -1,0 +1,68 @@
+"""CIFAR-10N: labels that people gave CIFAR-10's training images.
+
+Source: Wei et al., "Learning with Noisy Labels Revisited" (ICLR 2022). Licence: CC BY-NC 4.0.
+"""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from imcl.data.arrays import Arrays
+from imcl.data.unpickle import unpickle
+from imcl.errors import ImclError
+
+# As its authors give them; `read` tells what they are in the images used.
+RATES = {
+    "aggre": 0.0903,
+    "random1": 0.1723,
+    "random2": 0.1812,
+    "random3": 0.1764,
+    "worse": 0.4021,
+}
+KEYS = {
+    "aggre": "aggre_label",
+    "random1": "random_label1",
+    "random2": "random_label2",
+    "random3": "random_label3",
+    "worse": "worse_label",
+}
+
+
+def read(arrays: Arrays, labels: str, archives: list[Path]) -> np.ndarray:
+    """The labels that people gave the training images; int64 (N,).
+
+    Args:
+        arrays: CIFAR-10 or a part of it; `train_indices` say which of its images.
+        labels: which of the five sets of labels.
+        archives: the file that torch.save wrote, a zip archive with a pickle in it.
+
+    Raises:
+        ImclError: the file is damaged, or the images are not CIFAR-10's in the official order.
+    """
+    (archive,) = archives
+    try:
+        with zipfile.ZipFile(archive) as file:
+            (name,) = [n for n in file.namelist() if n.rpartition("/")[2] == "data.pkl"]
+            with file.open(name) as stream:
+                found = unpickle(stream)
+        clean, noisy = (
+            np.asarray(found[key]).astype(np.int64) for key in ("clean_label", KEYS[labels])
+        )
+    except ImclError as error:
+        raise ImclError(f"{archive}: {error}") from None
+    except (zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
+        raise ImclError(f"{archive}: not CIFAR-10N's file: {error}") from None
+    places = arrays.train_indices
+    if (
+        clean.shape != noisy.shape
+        or places.max() >= len(clean)
+        or not np.array_equal(clean[places], arrays.train_labels)
+        or noisy.min() < 0
+        or noisy.max() >= len(arrays.class_names)
+    ):
+        raise ImclError(
+            f"{archive}: its clean labels are not those of the training images; human noise is "
+            "for CIFAR-10 in its official order"
+        )
+    return noisy[places]
