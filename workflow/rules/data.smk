@@ -42,7 +42,9 @@ rule noise:
         # Labels that people gave come in an archive, whose time says nothing either.
         lambda wildcards: ancient(
             NOISES[
-                str(grid.DATA / wildcards.dataset / "noise" / f"{wildcards.noise}.json")
+                str(
+                    grid.DATA / wildcards.dataset / "noise" / f"{wildcards.noise}.json"
+                )
             ].archives
         ),
     output:
