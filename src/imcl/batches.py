@@ -81,8 +81,12 @@ class Batches:
     def __len__(self) -> int:
         return len(self.labels) // self.batch_size
 
-    def epoch(self) -> Iterator[tuple[list[Tensor], Tensor]]:
-        """Yield (views, labels): `views` float32 batches (B, C, H, W) and int64 labels (B,)."""
+    def epoch(self) -> Iterator[tuple[list[Tensor], Tensor, Tensor]]:
+        """Yield (views, labels, indices) of each batch.
+
+        `views` are float32 batches (B, C, H, W), labels int64 (B,), indices int64 (B,): the images'
+        places in the training set.
+        """
         count, device = len(self.labels), self.images.device
         order = torch.randperm(count, generator=self.shuffling, device=device)
         draws = [self._draw(generator, count) for generator in self.augmentation]
@@ -94,10 +98,17 @@ class Batches:
                 crop_and_flip(images, offsets[place], flipped[place], self.padding)
                 for offsets, flipped in draws
             ]
-            yield [normalise(crop, self.mean, self.std) for crop in crops], self.labels[chosen]
+            views = [normalise(crop, self.mean, self.std) for crop in crops]
+            yield views, self.labels[chosen], chosen
+
+    def augmented(self, indices: Tensor, generator: torch.Generator) -> Tensor:
+        """Further images, float32 (B, C, H, W), by their places; augmented by another stream."""
+        offsets, flipped = self._draw(generator, len(indices))
+        crops = crop_and_flip(self.images[indices], offsets, flipped, self.padding)
+        return normalise(crops, self.mean, self.std)
 
     def _draw(self, generator: torch.Generator, count: int) -> tuple[Tensor, Tensor]:
-        """Offsets (N, 2) and flips (N,) of one view for a whole epoch."""
+        """Offsets (N, 2) and flips (N,) for as many images."""
         drawn = {"generator": generator, "device": self.images.device}
         offsets = torch.randint(2 * self.padding + 1, (count, 2), **drawn)
         return offsets, torch.rand(count, **drawn) < (0.5 if self.flip else 0.0)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 import imcl
 from imcl import evaluate
@@ -23,6 +24,7 @@ from imcl.files import atomic, sha256, write_json
 from imcl.grid import Cell
 from imcl.models.backbone import Backbone
 from imcl.noise import inject
+from imcl.peers.peer import Context, Peer
 from imcl.progress import Progress
 from imcl.train import fit
 from imcl.ways.collaboration import Collaboration
@@ -55,7 +57,9 @@ def run(cell: Cell, device: str = "auto", threads: int = 1) -> dict:
     with Progress(cell.name, epochs * len(cell.config["seeds"]), unit="epochs") as progress:
         for seed in cell.config["seeds"]:
             try:
-                result, spent = _run_seed(cell, seed, dataset, arrays, labels, target, progress)
+                result, spent = _run_seed(
+                    cell, seed, dataset, arrays, labels, noise["nominal_rate"], target, progress
+                )
             except ImclError as error:
                 raise ImclError(f"{cell.name}, seed {seed}: {error}") from error
             runs.append(result)
@@ -105,17 +109,12 @@ def _run_seed(
     dataset: dict,
     arrays: Arrays,
     labels: np.ndarray,
+    noise_rate: float,
     device: torch.device,
     progress: Progress,
 ) -> tuple[dict, dict]:
     config, training = cell.config, cell.config["training"]
     model = _initialised(cell, seed, dataset).to(device, memory_format=torch.channels_last)
-    collaboration = Collaboration(
-        model,
-        config["ways"],
-        views=config["views"],
-        generator=_stream(seed, "ways", device),
-    )
     mean = torch.tensor(dataset["mean"], device=device)
     std = torch.tensor(dataset["std"], device=device).clamp(min=1e-6)
     batches = Batches(
@@ -128,8 +127,15 @@ def _run_seed(
         batch_size=training["batch_size"],
         shuffling=_stream(seed, "shuffling", device),
         augmentation=[
-            _stream(seed, "augmentation", device, view) for view in range(collaboration.views)
+            _stream(seed, "augmentation", device, view) for view in range(config["views"])
         ],
+    )
+    collaboration = Collaboration(
+        model,
+        config["ways"],
+        views=config["views"],
+        generator=_stream(seed, "ways", device),
+        peer=_peer(cell, seed, dataset, noise_rate, model, batches),
     )
     split = arrays.evaluation
     images = torch.from_numpy(getattr(arrays, f"{split}_images")).to(device)
@@ -171,11 +177,16 @@ def _run_seed(
         "seed": seed,
         "final": {**history[-1]["evaluation"], **redundancy},
         "oracle": {"epoch": best["epoch"], **best["evaluation"]},
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": _count(model),
+        "training_parameters": _count(collaboration.trained),
         "weights_sha256": sha256(path),
         "history": history,
     }
     return result, cost
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _finite(measured: dict[str, float]) -> dict[str, float]:
@@ -195,7 +206,30 @@ def _initialised(cell: Cell, seed: int, dataset: dict) -> Backbone:
         return build(cell, dataset["shape"], len(dataset["class_names"]))
 
 
-STREAMS = ("shuffling", "augmentation", "ways")
+def _peer(
+    cell: Cell, seed: int, dataset: dict, noise_rate: float, model: Backbone, batches: Batches
+) -> Peer | None:
+    """The cell's peer with what it trains beside the network, initialised by a seed of its own."""
+    if cell.peer is None:
+        return None
+    shape, classes = dataset["shape"], len(dataset["class_names"])
+    device = batches.images.device
+    context = Context(
+        another=lambda: build(cell, shape, classes),
+        batches=batches,
+        classes=classes,
+        noise_rate=noise_rate,
+        epochs=cell.config["training"]["epochs"],
+        generator=_stream(seed, "peer", device),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_stream(seed, "networks", torch.device("cpu")).initial_seed())
+        module = import_module(f"imcl.peers.{cell.peer}")
+        peer = module.build(model, cell.config["peer"], context)
+    return peer.to(device, memory_format=torch.channels_last)
+
+
+STREAMS = ("shuffling", "augmentation", "ways", "peer", "networks")
 
 
 def _stream(seed: int, purpose: str, device: torch.device, view: int = 0) -> torch.Generator:

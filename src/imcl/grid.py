@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from imcl import methods
 from imcl.data import SOURCES
 from imcl.errors import UsageError, unknown
 from imcl.noise import KINDS
-from imcl.params import method_ways
 from imcl.ways import WAYS
 
 DATA = Path("data")
@@ -125,6 +125,11 @@ class Cell:
         return digest(self.config)
 
     @property
+    def peer(self) -> str | None:
+        """The method of `imcl.peers` that the cell trains with, if any."""
+        return self.config.get("peer", {}).get("name")
+
+    @property
     def key(self) -> str:
         """The name of the cell's files: its name and digest."""
         return f"{self.name}-{self.digest}"
@@ -189,7 +194,7 @@ def _cell(params, plan, training, dataset, noise_name, backbone, method) -> Cell
     noise = None
     if noise_name != "clean":
         noise = Noise(noise_name, params["noise"][noise_name], dataset)
-    used = method_ways(method)
+    peer, used = methods.parse(method)
     config = {
         "dataset": {"name": dataset.name, **dataset.config},
         "noise": {"name": noise_name, **(noise.config if noise else {})},
@@ -197,16 +202,23 @@ def _cell(params, plan, training, dataset, noise_name, backbone, method) -> Cell
         "method": method,
         "views": _views(params, method, used),
         "ways": {way: _used_options(way, params["ways"][way]) for way in used},
+        **({"peer": {"name": peer, **params["peers"][peer]}} if peer else {}),
         "training": training,
         "seeds": sorted(plan["seeds"]),
         "revisions": _revisions(
-            "data", *(["noise"] if noise else []), "train", "evaluate", backbone, *used
+            "data",
+            *(["noise"] if noise else []),
+            "train",
+            "evaluate",
+            backbone,
+            *used,
+            *([peer] if peer else []),
         ),
     }
     return Cell(dataset, noise, backbone, method, config)
 
 
-def _views(params: dict, method: str, used: list[str]) -> int:
+def _views(params: dict, method: str, used: tuple[str, ...]) -> int:
     """How many augmentations of each image a method sees at once."""
     if method == "control":
         return params["ways"]["output"]["parts"]

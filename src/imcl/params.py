@@ -8,13 +8,12 @@ and value, all of them at once.
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from itertools import combinations
 from pathlib import Path
 
 import jsonschema
 import yaml
 
-from imcl import data, models, noise, ways
+from imcl import data, methods, models, noise
 from imcl.errors import UsageError, unknown
 
 SCHEMA = Path("workflow/schemas/params.schema.yaml")
@@ -43,25 +42,6 @@ def load(path: Path | str = "params.yaml", study: str | None = None) -> dict:
         lines = [f"{path}: {_dotted(where)}{message}" for where, message in faults]
         raise UsageError("\n".join(lines))
     return params
-
-
-def method_names() -> list[str]:
-    """All methods: `base`, every combination of the ways joined by `+`, `all`, and `control`.
-
-    `control` is base trained on as many augmentations of each image as `output` compares: what the
-    `augment` variants gain from seeing more, without any way.
-    """
-    names = ["base", "control"]
-    for size in range(1, len(ways.WAYS)):
-        names += ["+".join(c) for c in combinations(ways.WAYS, size)]
-    return [*names, "all"]
-
-
-def method_ways(method: str) -> list[str]:
-    """The ways that a method uses, in the registry's order."""
-    if method in ("base", "control"):
-        return []
-    return list(ways.WAYS) if method == "all" else method.split("+")
 
 
 class _Loader(yaml.SafeLoader):
@@ -219,13 +199,16 @@ def _name_faults(params: object) -> Iterator[tuple[tuple, str]]:
         "datasets": ("dataset", list(section["datasets"])),
         "noise": ("noise", ["clean", *section["noise"]]),
         "backbones": ("backbone", list(models.BACKBONES)),
-        "methods": ("method", method_names()),
     }
     for study, entry in section["studies"].items():
         for key, (what, names) in known.items():
             chosen = entry.get(key)
             for index, name in enumerate(chosen if isinstance(chosen, list) else []):
                 yield from _unknown(("studies", study, key, index), name, what, names)
+        chosen = entry.get("methods")
+        for index, name in enumerate(chosen if isinstance(chosen, list) else []):
+            if isinstance(name, str) and (fault := methods.fault(name)):
+                yield ("studies", study, "methods", index), fault
         yield from _warmup_fault(params.get("training"), study, entry.get("training", {}))
 
 

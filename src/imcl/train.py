@@ -25,7 +25,7 @@ def fit(
     """Train the collaboration's model.
 
     Args:
-        collaboration: the model and its loss.
+        collaboration: the model, what trains beside it, and the loss.
         batches: the training data.
         training: as in params.yaml.
         after_epoch: called with the epoch's history: epoch (from 1), learning_rate (of its last
@@ -35,18 +35,19 @@ def fit(
     Raises:
         ImclError: the loss is not finite; nothing is returned.
     """
-    model, device = collaboration.model, batches.images.device
-    optimizer = SGD(model, training["momentum"], training["weight_decay"])
+    device = batches.images.device
+    optimizer = SGD(collaboration.trained, training["momentum"], training["weight_decay"])
     autocast = training["precision"] == "bf16"
     for epoch in range(training["epochs"]):
-        model.train()
+        collaboration.trained.train()
         progress = epoch / training["epochs"]
         losses: list[Tensor] = []
         correct = torch.zeros((), dtype=torch.int64, device=device)
-        for index, (views, labels) in enumerate(batches.epoch()):
+        for index, (views, labels, indices) in enumerate(batches.epoch()):
             rate = learning_rate(epoch * len(batches) + index, len(batches), training)
             with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-                step = collaboration(views if len(views) > 1 else views[0], labels, progress)
+                images = views if len(views) > 1 else views[0]
+                step = collaboration(images, labels, progress, indices)
             step.loss.backward()
             optimizer.step(rate)
             losses.append(torch.stack([step.loss.detach(), *step.terms.values()]))

@@ -340,7 +340,7 @@ def cifar10(places: np.ndarray) -> Arrays:
     return dataset(clean(20)[places], 10, train_indices=places)
 
 
-@pytest.mark.parametrize(("wrong", "name"), enumerate(human.RATES, 1))
+@pytest.mark.parametrize(("wrong", "name"), list(enumerate(human.RATES, 1)))
 def test_each_set_of_human_labels_is_read_for_the_images_that_are_used(tmp_path, wrong, name):
     path = human_file(tmp_path / "h.pt")
 

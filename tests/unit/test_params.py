@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from imcl import params, ways
+from imcl import methods, params, ways
 from imcl.errors import UsageError
+from imcl.peers import PEERS
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = yaml.safe_load((ROOT / params.SCHEMA).read_text(encoding="utf-8"))
@@ -62,7 +63,8 @@ def test_its_ways_are_the_defaults_of_the_library():
 
 
 def test_its_paper_study_has_every_method():
-    assert params.load()["studies"]["paper"]["methods"] == params.method_names()
+    named = params.load()["studies"]["paper"]["methods"]
+    assert sorted(named) == sorted([*methods.combined(), "control"])
 
 
 @pytest.mark.parametrize("way", ways.WAYS)
@@ -87,10 +89,9 @@ def test_the_schema_knows_the_ways_and_wants_every_training_entry():
 # methods ----------------------------------------------------------------------------------------
 
 
-def test_there_are_sixteen_methods_and_a_control():
-    assert params.method_names() == [
+def test_there_are_sixteen_combinations_of_the_ways():
+    assert methods.combined() == [
         "base",
-        "control",
         "output",
         "intermediate",
         "representation",
@@ -109,18 +110,57 @@ def test_there_are_sixteen_methods_and_a_control():
     ]
 
 
+ALL = ("output", "intermediate", "representation", "kernel")
+
+
 @pytest.mark.parametrize(
-    ("method", "used"),
+    ("method", "peer", "used"),
     [
-        ("base", []),
-        ("control", []),
-        ("kernel", ["kernel"]),
-        ("output+kernel", ["output", "kernel"]),
-        ("all", ["output", "intermediate", "representation", "kernel"]),
+        ("base", None, ()),
+        ("control", None, ()),
+        ("kernel", None, ("kernel",)),
+        ("output+kernel", None, ("output", "kernel")),
+        ("all", None, ALL),
+        ("multihead", "multihead", ()),
+        ("multihead+kernel", "multihead", ("kernel",)),
+        ("elr+output+kernel", "elr", ("output", "kernel")),
+        ("gce+all", "gce", ALL),
     ],
 )
-def test_the_ways_of_a_method(method, used):
-    assert params.method_ways(method) == used
+def test_a_method_taken_apart(method, peer, used):
+    assert methods.fault(method) is None
+    assert methods.parse(method) == (peer, used)
+
+
+@pytest.mark.parametrize(
+    ("method", "reason"),
+    [
+        ("dml+kernel", "dml+kernel: kernel cannot be added to dml, which trains two networks"),
+        (
+            "coteaching+all",
+            "coteaching+all: output cannot be added to coteaching, which trains two",
+        ),
+        ("rdrop+output", "rdrop+output: output cannot be added to rdrop, whose two dropout passes"),
+        ("rdrop+all", "rdrop+all: output cannot be added to rdrop"),
+        ("kernel+multihead", "unknown method"),
+        ("multihead+dml", "unknown method"),
+        ("multihead+kernel+output", "unknown method"),
+        ("multihead+base", "unknown method"),
+        ("multihead+", "unknown method"),
+    ],
+)
+def test_a_method_that_makes_no_sense_is_refused_with_the_reason(method, reason):
+    change("studies.quick.methods", ["base", method])
+    [fault] = faults()
+    assert fault.startswith(f"params.yaml: studies.quick.methods[1]: {reason}")
+
+
+def test_every_peer_has_its_options_and_its_schema():
+    schema = SCHEMA["properties"]["peers"]
+    assert set(schema["properties"]) == set(schema["required"]) == set(PEERS)
+    assert set(params.load()["peers"]) == set(PEERS)
+    for options in schema["properties"].values():
+        assert set(options["properties"]) == set(options["required"])
 
 
 # names ------------------------------------------------------------------------------------------
@@ -401,7 +441,7 @@ def test_all_faulty_values_are_listed():
         "params.yaml: noise.n20.rate: 2 is out of range; it must be at most 1",
         "params.yaml: studies.quick.seeds: 1 stands twice",
         "params.yaml: zzz: unknown key 'zzz'; "
-        "known: study, studies, datasets, noise, ways, training",
+        "known: study, studies, datasets, noise, ways, peers, training",
     ]
 
 

@@ -12,8 +12,8 @@ import imcl
 from imcl.errors import ImclError, UsageError
 from imcl.models import resnet18, vgg16
 from imcl.ways import DEFAULTS, WAYS, intermediate, kernel, output, representation
-from imcl.ways.collaboration import ramp_up
 from imcl.ways.parts import Parts
+from imcl.ways.ramp import ramp_up
 
 LN3 = math.log(3)
 

@@ -10,14 +10,15 @@ class Backbone(nn.Module):
 
     Args:
         stages: modules in order; each gives the features F_s of its stage.
-        channels: of the last stage.
+        channels: of each stage.
         classes: outputs of the classifier.
     """
 
-    def __init__(self, stages: list[nn.Module], channels: int, classes: int):
+    def __init__(self, stages: list[nn.Module], channels: list[int], classes: int):
         super().__init__()
         self.stages = nn.ModuleList(stages)
-        self.classifier = nn.Linear(channels, classes)
+        self.channels = channels
+        self.classifier = nn.Linear(channels[-1], classes)
         # He et al. 2015, fan-out, as torchvision does for both families: a choice.
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

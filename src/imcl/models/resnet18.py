@@ -43,7 +43,7 @@ def build(classes: int, channels: int = 3, width: int = 64) -> Backbone:
         width: channels of the first stage; 64 is the published network (11,173,962 parameters
             for 10 classes and 3 channels).
     """
-    stages, inputs = [], width
+    stages, inputs, widths = [], width, []
     for stage in range(4):
         outputs = width * 2**stage
         stride = 1 if stage == 0 else 2
@@ -51,6 +51,7 @@ def build(classes: int, channels: int = 3, width: int = 64) -> Backbone:
             nn.Sequential(BasicBlock(inputs, outputs, stride), BasicBlock(outputs, outputs, 1))
         )
         inputs = outputs
+        widths.append(outputs)
     stem = nn.Sequential(conv3x3(channels, width), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
     stages[0] = nn.Sequential(*stem, *stages[0])
-    return Backbone(stages, inputs, classes)
+    return Backbone(stages, widths, classes)

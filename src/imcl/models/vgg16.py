@@ -41,4 +41,4 @@ def build(classes: int, channels: int = 3, width: int = 64) -> Backbone:
             ]
             inputs = outputs
         stages.append(nn.Sequential(*layers))
-    return Backbone(stages, inputs, classes)
+    return Backbone(stages, [width * multiple for multiple in MULTIPLES], classes)

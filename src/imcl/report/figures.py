@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from imcl import methods
 from imcl.files import atomic
-from imcl.params import method_ways
 from imcl.report import BUILD
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
@@ -61,10 +61,10 @@ def _save(figure: Figure, name: str) -> Path:
 
 def error_per_method(summary: dict, dataset: str) -> Figure:
     """Error of every method with its interval, a panel for each backbone and noise."""
-    methods = summary["axes"]["methods"]
-    figure, panels = _panels(summary, rows_per_inch=0.16 * len(methods))
+    names = summary["axes"]["methods"]
+    figure, panels = _panels(summary, rows_per_inch=0.16 * len(names))
     for axes, noise, backbone in panels:
-        for place, method in enumerate(methods):
+        for place, method in enumerate(names):
             row = _find(summary, dataset, noise, backbone, method)
             if row is None:
                 continue
@@ -77,8 +77,8 @@ def error_per_method(summary: dict, dataset: str) -> Figure:
             axes.plot(seeds, [place] * len(seeds), "|", color=colour, alpha=0.6)
             if method == "base":
                 axes.axvline(error, color=colour, linewidth=0.7, linestyle=":")
-        axes.set_yticks(range(len(methods)), methods)
-        axes.set_ylim(len(methods) - 0.5, -0.5)
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_xlim(max(axes.get_xlim()[0], 0), min(axes.get_xlim()[1], 100))
         axes.set_xlabel(f"{summary['data'][dataset]['evaluation']} error (%)")
     return figure
@@ -218,7 +218,8 @@ def _find(summary: dict, dataset: str, noise: str, backbone: str, method: str) -
 
 def _shown(summary: dict) -> list[str]:
     """The methods that a line each is drawn for: no more than there are colours."""
-    methods = summary["axes"]["methods"]
-    if len(methods) <= len(COLOURS):
-        return methods
-    return [m for m in methods if m == "all" or len(method_ways(m)) <= 1]
+    shown = summary["axes"]["methods"]
+    if len(shown) <= len(COLOURS):
+        return shown
+    simple = [m for m in shown if m == "all" or len(methods.parse(m).ways) <= 1]
+    return simple[: len(COLOURS)]

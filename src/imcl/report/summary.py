@@ -10,11 +10,10 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from imcl import grid, stats
+from imcl import grid, methods, stats
 from imcl.data.prepare import DESCRIPTION
 from imcl.errors import ImclError
 from imcl.files import read_json, write_json, write_text
-from imcl.params import method_ways
 from imcl.report import CURVES, METRICS, SUMMARY
 
 SIGNIFICANCE = 0.05
@@ -71,7 +70,7 @@ def summarise(params: dict, cells: Sequence[grid.Cell], records: dict[str, dict]
     rows = [_row(cell, records[cell.name]) for cell in cells if cell.name in records]
     _compare(rows, "base")
     _compare([row for row in rows if row["views"] > 1], "control")
-    used = {way for cell in cells for way in method_ways(cell.method)}
+    used = {way for cell in cells for way in methods.parse(cell.method).ways}
     plan = params["studies"][params["study"]]
     return {
         "study": params["study"],
@@ -81,6 +80,7 @@ def summarise(params: dict, cells: Sequence[grid.Cell], records: dict[str, dict]
         "width": plan["width"],
         "training": cells[0].config["training"],
         "ways": {way: _way_options(cells, way) for way in params["ways"] if way in used},
+        "peers": {c.peer: params["peers"][c.peer] for c in cells if c.peer},
         "code": _distinct(record["code"] for record in records.values()),
         "environment": _distinct(record["environment"] for record in records.values()),
         "data": {r["dataset"]["name"]: r["dataset"] for r in records.values()},
@@ -148,6 +148,7 @@ def _row(cell: grid.Cell, record: dict) -> dict:
         "method": cell.method,
         "realised_rate": record["noise"]["realised_rate"],
         "parameters": runs[0]["parameters"],
+        "training_parameters": runs[0]["training_parameters"],
         "views": cell.config["views"],
         "training_seconds": sum(c["training_seconds"] for c in record["cost"]) / len(runs),
         "peak_memory_bytes": record["cost"][0]["peak_memory_bytes"],

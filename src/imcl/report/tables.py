@@ -281,11 +281,12 @@ def _cost(summary: dict, dataset: str) -> Table:
         return show
 
     caption = (
-        "cost of training: parameters, and relative to base the time without evaluation and the "
-        "peak memory of the process, as they came out beside whatever else the machine did. "
+        "cost of training: parameters that train, and relative to base the time without "
+        "evaluation and the peak memory of the process, as they came out beside whatever else the "
+        "machine did. "
         "Methods with an augment variant pass each image through the network several times."
     )
-    parameters = ("parameters", lambda row: Entry(f"{row['parameters']:,}"))
+    parameters = ("parameters", lambda row: Entry(f"{row['training_parameters']:,}"))
     columns = [("time", ratio("training_seconds")), ("memory", ratio("peak_memory_bytes"))]
     return _by_method(summary, dataset, "cost", caption, columns, parameters, intervals=False)
 
@@ -317,7 +318,7 @@ def _data(summary: dict) -> Table:
 def _settings(summary: dict) -> Table:
     groups = [[[Entry("backbone"), Entry("width"), Entry(str(summary["width"]))]]]
     groups.append([_setting("training", *item) for item in summary["training"].items()])
-    for way, options in summary["ways"].items():
+    for way, options in [*summary["ways"].items(), *summary["peers"].items()]:
         groups.append([_setting(way, *item) for item in options.items()])
     caption = "Every setting of the study. All of them are choices of this reproduction."
     return Table("settings", caption, ["part", "setting", "value"], groups)

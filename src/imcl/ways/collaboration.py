@@ -1,6 +1,5 @@
 """Attaches the ways to a network: logits and loss for any training loop."""
 
-import math
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import NamedTuple
@@ -10,8 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imcl.errors import UsageError, unknown
+from imcl.peers.peer import Seen
 from imcl.ways import DEFAULTS, WAYS, output
 from imcl.ways.parts import Parts
+from imcl.ways.ramp import ramp_up
 
 # What params.yaml's schema says of the same options.
 VALID = {
@@ -29,24 +30,13 @@ class Step(NamedTuple):
     Attributes:
         logits: (B, classes) of the first view, mean over the parts of the output layer; detached.
         loss: the scalar to minimise.
-        terms: each loss term before its weight, detached scalars; `cross_entropy` is the first.
+        terms: the loss's terms, detached scalars: first `cross_entropy` or a peer's, then each
+            way's before its weight.
     """
 
     logits: Tensor
     loss: Tensor
     terms: dict[str, Tensor]
-
-
-def ramp_up(progress: float, share: float) -> float:
-    """w = exp(-5 (1 - t / r)^2) up to t = r, then 1: Laine and Aila, "Temporal Ensembling" (2017).
-
-    Args:
-        progress: t, the share of training that is done, in 0..1.
-        share: r, the share of training over which the weight grows; 0 for none.
-    """
-    if progress >= share:
-        return 1.0
-    return math.exp(-5 * (1 - progress / share) ** 2)
 
 
 class Collaboration:
@@ -65,6 +55,8 @@ class Collaboration:
             order. For torchvision's ResNets: ["layer1", "layer2", "layer3", "layer4"].
         classifier: name of the submodule that maps the last stage's average (B, D) to logits.
         generator: random stream of the ways' masks and splits, on the model's device.
+        peer: a method of `imcl.peers` in the place of plain cross-entropy, for the backbones here;
+            its parameters train with the model's.
 
     Raises:
         UsageError: an unknown way, option, variant or submodule, or a model without what a way
@@ -80,8 +72,11 @@ class Collaboration:
         stages: Sequence[str] | None = None,
         classifier: str = "classifier",
         generator: torch.Generator | None = None,
+        peer: nn.Module | None = None,
     ):
-        self.model = model
+        self.model, self.peer = model, peer
+        # One module for the optimizer, and for train() before each epoch.
+        self.trained = model if peer is None else nn.ModuleList([model, peer])
         self.ways = {way: _complete(way, options) for way, options in ways.items()}
         self.generator = generator
         self._losses = {way: import_module(f"imcl.ways.{way}").loss for way in self.ways}
@@ -99,7 +94,11 @@ class Collaboration:
         self._checked = stages is None
 
     def __call__(
-        self, images: Tensor | Sequence[Tensor], labels: Tensor, progress: float = 1.0
+        self,
+        images: Tensor | Sequence[Tensor],
+        labels: Tensor,
+        progress: float = 1.0,
+        indices: Tensor | None = None,
     ) -> Step:
         """One pass through the network.
 
@@ -108,6 +107,7 @@ class Collaboration:
                 augmentations of the same images.
             labels: int64 (B,).
             progress: the share of training that is done, in 0..1, for the ramp-up.
+            indices: int64 (B,), the images' places in the training set, where a peer wants them.
 
         Raises:
             UsageError: other than `views` batches were given, or batches of other sizes than
@@ -122,10 +122,20 @@ class Collaboration:
             )
         if any(len(batch) != len(labels) for batch in batches):
             raise UsageError(f"{len(labels)} labels for batches of {[len(b) for b in batches]}")
-        features = self._features(torch.cat(batches) if len(batches) > 1 else batches[0])
+        images = torch.cat(batches) if len(batches) > 1 else batches[0]
+        beside = None
+        if self.peer is None:
+            features = self._features(images)
+        else:
+            features, beside = self.peer.run(self.model, images, labels, indices)
         with torch.autocast(features[-1].device.type, enabled=False):
             parts = self._parts([_at_least_float32(stage) for stage in features])
-            return self._step(parts, labels, progress)
+            if self.peer is None:
+                terms = {"cross_entropy": _cross_entropy(parts.logits, labels)}
+            else:
+                seen = Seen(parts.logits, parts.features, labels, indices, progress, beside)
+                terms = self.peer.loss(seen)
+            return self._step(parts, terms, len(labels), progress)
 
     def _features(self, images: Tensor) -> list[Tensor]:
         if self._stages is None:
@@ -190,23 +200,29 @@ class Collaboration:
             logits = output.part_logits(
                 self.ways["output"], last, self._classify, self.views, self.generator
             )
+        elif self.peer is not None:
+            logits = self.peer.part_logits(last, self._classify)
         else:
             logits = self._classify(last.mean((2, 3)))[None]
         kernels = [_at_least_float32(weight) for weight in self._kernels()]
         return Parts(logits, features, kernels, self.views)
 
-    def _step(self, parts: Parts, labels: Tensor, progress: float) -> Step:
-        samples = parts.logits.shape[:2].numel()
-        targets = labels.repeat(samples // len(labels))
-        loss = F.cross_entropy(parts.logits.flatten(0, 1), targets)
-        terms = {"cross_entropy": loss.detach()}
+    def _step(self, parts: Parts, terms: dict[str, Tensor], count: int, progress: float) -> Step:
+        loss = sum(terms.values())
+        terms = {name: term.detach() for name, term in terms.items()}
         for way, options in self.ways.items():
             term = self._losses[way](options, parts)
             loss = loss + ramp_up(progress, options["ramp_up"]) * options["weight"] * term
             terms[way] = term.detach()
         views = self.ways.get("output", {}).get("variant") == "augment"
         logits = parts.logits[0] if views else parts.logits.mean(0)
-        return Step(logits[: len(labels)].detach(), loss, terms)
+        return Step(logits[:count].detach(), loss, terms)
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean over parts, views and images; logits (K, V * B, classes), labels (B,)."""
+    flat = logits.flatten(0, 1)
+    return F.cross_entropy(flat, labels.repeat(len(flat) // len(labels)))
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:
