@@ -50,7 +50,7 @@ def run(cell: Cell, device: str = "auto", threads: int = 1) -> dict:
     torch.set_num_threads(threads)
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False  # float32 means float32
-    target = _device(device)
+    target = choose_device(device)
     dataset, noise, arrays, labels = _load(cell)
     runs, cost = [], []
     epochs = cell.config["training"]["epochs"]
@@ -70,8 +70,8 @@ def run(cell: Cell, device: str = "auto", threads: int = 1) -> dict:
         "config": cell.config,
         "dataset": {key: dataset[key] for key in DATASET} | {"evaluation": arrays.evaluation},
         "noise": noise,
-        "code": _code(),
-        "environment": _environment(target, threads),
+        "code": code(),
+        "environment": environment(target, threads),
         "runs": runs,
         "cost": cost,
     }
@@ -79,10 +79,40 @@ def run(cell: Cell, device: str = "auto", threads: int = 1) -> dict:
     return record
 
 
-def build(cell: Cell, shape: list[int], classes: int) -> Backbone:
-    """The cell's network, untrained, for images of `shape` (height, width, channels)."""
-    module = import_module(f"imcl.models.{cell.backbone}")
-    return module.build(classes, shape[2], cell.config["backbone"]["width"])
+def build(config: dict, shape: list[int], classes: int) -> Backbone:
+    """The network of a cell's configuration, untrained, for images (height, width, channels)."""
+    backbone = config["backbone"]
+    module = import_module(f"imcl.models.{backbone['name']}")
+    return module.build(classes, shape[2], backbone["width"])
+
+
+def assemble(
+    config: dict,
+    seed: int,
+    shape: list[int],
+    classes: int,
+    batches: Batches,
+    noise_rate: float = 0.0,
+) -> Collaboration:
+    """The network of a cell's configuration with its ways and peer, on the batches' device.
+
+    The network is as the seed makes it, the same for every method, so that seeds pair.
+    """
+    device = batches.images.device
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = build(config, shape, classes)
+    model = model.to(device, memory_format=torch.channels_last)
+    peer = None
+    if "peer" in config:
+        peer = _peer(config, seed, shape, classes, noise_rate, model, batches)
+    return Collaboration(
+        model,
+        config["ways"],
+        views=config["views"],
+        generator=_stream(seed, "ways", device),
+        peer=peer,
+    )
 
 
 def _load(cell: Cell) -> tuple[dict, dict, Arrays, np.ndarray]:
@@ -114,7 +144,6 @@ def _run_seed(
     progress: Progress,
 ) -> tuple[dict, dict]:
     config, training = cell.config, cell.config["training"]
-    model = _initialised(cell, seed, dataset).to(device, memory_format=torch.channels_last)
     mean = torch.tensor(dataset["mean"], device=device)
     std = torch.tensor(dataset["std"], device=device).clamp(min=1e-6)
     batches = Batches(
@@ -130,13 +159,9 @@ def _run_seed(
             _stream(seed, "augmentation", device, view) for view in range(config["views"])
         ],
     )
-    collaboration = Collaboration(
-        model,
-        config["ways"],
-        views=config["views"],
-        generator=_stream(seed, "ways", device),
-        peer=_peer(cell, seed, dataset, noise_rate, model, batches),
-    )
+    shape, classes = dataset["shape"], len(dataset["class_names"])
+    collaboration = assemble(config, seed, shape, classes, batches, noise_rate)
+    model = collaboration.model
     split = arrays.evaluation
     images = torch.from_numpy(getattr(arrays, f"{split}_images")).to(device)
     truth = torch.from_numpy(getattr(arrays, f"{split}_labels")).to(device)
@@ -199,33 +224,29 @@ def _finite(measured: dict[str, float]) -> dict[str, float]:
     return measured
 
 
-def _initialised(cell: Cell, seed: int, dataset: dict) -> Backbone:
-    """The network as the seed makes it: the same for every method, so that seeds pair."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build(cell, dataset["shape"], len(dataset["class_names"]))
-
-
 def _peer(
-    cell: Cell, seed: int, dataset: dict, noise_rate: float, model: Backbone, batches: Batches
-) -> Peer | None:
-    """The cell's peer with what it trains beside the network, initialised by a seed of its own."""
-    if cell.peer is None:
-        return None
-    shape, classes = dataset["shape"], len(dataset["class_names"])
+    config: dict,
+    seed: int,
+    shape: list[int],
+    classes: int,
+    noise_rate: float,
+    model: Backbone,
+    batches: Batches,
+) -> Peer:
+    """The peer with what it trains beside the network, initialised by a seed of its own."""
     device = batches.images.device
     context = Context(
-        another=lambda: build(cell, shape, classes),
+        another=lambda: build(config, shape, classes),
         batches=batches,
         classes=classes,
         noise_rate=noise_rate,
-        epochs=cell.config["training"]["epochs"],
+        epochs=config["training"]["epochs"],
         generator=_stream(seed, "peer", device),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_stream(seed, "networks", torch.device("cpu")).initial_seed())
-        module = import_module(f"imcl.peers.{cell.peer}")
-        peer = module.build(model, cell.config["peer"], context)
+        module = import_module(f"imcl.peers.{config['peer']['name']}")
+        peer = module.build(model, config["peer"], context)
     return peer.to(device, memory_format=torch.channels_last)
 
 
@@ -239,7 +260,7 @@ def _stream(seed: int, purpose: str, device: torch.device, view: int = 0) -> tor
     return torch.Generator(device).manual_seed(int(state[0] >> 1))
 
 
-def _device(name: str) -> torch.device:
+def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
@@ -254,7 +275,7 @@ def _peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _environment(device: torch.device, threads: int) -> dict:
+def environment(device: torch.device, threads: int) -> dict:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     libraries = ("torch", "numpy", "scikit-learn")
     return {
@@ -276,7 +297,7 @@ def _processor() -> str:
     return f"{model}, {os.cpu_count()} cores"
 
 
-def _code() -> dict:
+def code() -> dict:
     """The version of the code, and its commit where it is a git checkout."""
 
     def git(*arguments: str) -> str | None:

@@ -52,6 +52,7 @@ def record(cell: grid.Cell, accuracies: list[float], **changes) -> dict:
                 "final": {"accuracy": value, **final},
                 "oracle": {"epoch": 1, "accuracy": value + 0.01},
                 "parameters": 1234,
+                "training_parameters": 2345,
                 "history": [{"epoch": 1, "train_accuracy": 0.5, "evaluation": {"accuracy": value}}],
             }
             for seed, value in enumerate(accuracies, 1)

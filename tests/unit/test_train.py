@@ -68,7 +68,7 @@ def test_an_epoch_visits_each_image_once_with_its_label():
     x = torch.arange(40).byte()[:, None, None, None].expand(40, 2, 2, 1).contiguous()
     seen = [
         (int(view[0, 0, 0].round()), int(label))
-        for views, labels in batches(x, torch.arange(40) * 10).epoch()
+        for views, labels, _ in batches(x, torch.arange(40) * 10).epoch()
         for view, label in zip(views[0], labels, strict=True)
     ]
     assert sorted(seen) == [(i, 10 * i) for i in range(40)]
@@ -89,7 +89,7 @@ def test_offsets_are_uniform_and_half_is_mirrored():
         batch_size=4000,
         augmentation=[generator(2), generator(3)],
     )
-    ((views, _),) = data.epoch()
+    ((views, _, _),) = data.epoch()
     places = [view.reshape(4000, 36).argmax(1) for view in views]
     rows = torch.bincount(places[0] // 6, minlength=6)
     assert chisquare(rows[1:6]).pvalue > 1e-3  # 3 + 2 - offset, offset in 0..4
@@ -102,7 +102,7 @@ def test_offsets_are_uniform_and_half_is_mirrored():
 
 def test_a_batch_larger_than_the_data_holds_all_of_it():
     data = batches(images(5), torch.zeros(5).long(), batch_size=64)
-    assert [len(labels) for _, labels in data.epoch()] == [5]
+    assert [len(labels) for _, labels, _ in data.epoch()] == [5]
 
 
 # optimizer and schedule -------------------------------------------------------------------------
@@ -216,7 +216,7 @@ def test_stored_weights_give_the_recorded_accuracy(micro):
     cell = find(micro, "digits-clean-resnet18-base")
     record = experiment.run(cell, "cpu")
     made, arrays = prepare.load(cell.dataset.path)
-    model = experiment.build(cell, made["shape"], 10)
+    model = experiment.build(cell.config, made["shape"], 10)
     model.load_state_dict(torch.load(cell.weights(2), weights_only=True))
     model.to(memory_format=torch.channels_last)
     logits = predict(
@@ -236,7 +236,7 @@ def test_seeds_pair_across_methods(micro, monkeypatch):
 
     def look(collaboration, data, training, after_epoch):
         weights = torch.cat([p.detach().flatten() for p in collaboration.model.parameters()])
-        seen = [(views[0], labels) for _ in range(2) for views, labels in data.epoch()]
+        seen = [(views[0], labels) for _ in range(2) for views, labels, _ in data.epoch()]
         first_views, labels = (torch.cat(tensors) for tensors in zip(*seen, strict=True))
         starts.setdefault(look.method, []).append((weights, first_views, labels))
         raise ImclError("seen enough")

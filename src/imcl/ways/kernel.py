@@ -6,10 +6,11 @@ orthogonality of Bansal et al., "Can We Gain More from Orthogonality Regularizat
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from imcl.ways.parts import Parts
+
+LEAST_NORM = 1e-12  # of a filter of zeros, which counts as unlike every other
 
 
 def loss(options: dict, parts: Parts) -> Tensor:
@@ -34,7 +35,29 @@ def orthogonal(kernel: Tensor) -> Tensor:
     It is O (O - 1) times `cosine`, so it wants a much smaller weight.
     """
     # In channels-last memory this order of the elements is a view; the result is the same.
-    rows = F.normalize(kernel.permute(0, 2, 3, 1).flatten(1), dim=1)
-    gram = rows @ rows.T
-    # The diagonal is 1 by construction; subtracting it as it is spares a filter of zeros the blame.
-    return (gram - torch.diag(gram.diagonal())).square().sum()
+    return _OffDiagonal.apply(kernel.permute(0, 2, 3, 1).flatten(1))
+
+
+class _OffDiagonal(torch.autograd.Function):
+    """Sum over i != j of the squared cosines of rows (O, D).
+
+    By hand, because autograd would keep a normalised copy of every kernel and multiply three times
+    where two do.
+    """
+
+    @staticmethod
+    def forward(context, rows: Tensor) -> Tensor:
+        norms = rows.norm(dim=1, keepdim=True).clamp(min=LEAST_NORM)
+        unit = rows / norms
+        gram = (unit @ unit.T).fill_diagonal_(0)
+        context.save_for_backward(rows, norms, gram)
+        return gram.square().sum()
+
+    @staticmethod
+    def backward(context, gradient: Tensor) -> Tensor:
+        rows, norms, gram = context.saved_tensors
+        unit = rows / norms
+        towards = gram @ unit
+        # What points along a row changes its length alone, and the length does not count.
+        towards -= unit * (unit * towards).sum(1, keepdim=True)
+        return towards.mul_(4 * gradient / norms)

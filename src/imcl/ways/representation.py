@@ -14,6 +14,7 @@ from imcl.ways.parts import Parts
 # A channel whose mean square is below this counts as idle: dividing by less would blow its
 # gradient up.
 LEAST_SQUARE = 1e-8
+ROUNDING = 1e-5  # of a mean square, in float32 sums over a batch's positions
 
 
 def loss(options: dict, parts: Parts) -> Tensor:
@@ -33,19 +34,27 @@ def redundancy(stage: Tensor, centred: bool) -> Tensor:
         A scalar in 0..1. A channel that is constant (or zero) counts as unlike every other.
     """
     positions = stage.permute(0, 2, 3, 1).flatten(0, 2)  # a view, in channels-last memory
+    products = positions.T @ positions / len(positions)
     if centred:
-        positions = positions - positions.mean(0)
-    return mean_squared_off_diagonal(positions.T @ positions / len(positions))
+        # From the products, since a centred copy would double what the stage takes in memory.
+        average = positions.mean(0)
+        products = products - torch.outer(average, average)
+        # What is left of a large mean is rounding: such a channel counts as idle too.
+        least = (ROUNDING * average.square()).clamp(min=LEAST_SQUARE).detach()
+        return mean_squared_off_diagonal(products, least)
+    return mean_squared_off_diagonal(products)
 
 
-def mean_squared_off_diagonal(products: Tensor) -> Tensor:
+def mean_squared_off_diagonal(products: Tensor, least: Tensor | None = None) -> Tensor:
     """Mean over i != j of P_ij^2 / (P_ii P_jj).
 
     Args:
         products: P, (C, C), the mean products of C >= 2 channels (their covariances, if centred).
+        least: (C,), below which a channel's P_ii counts as no more; LEAST_SQUARE if not given.
     """
     count = len(products)
-    scale = products.diagonal().clamp(min=LEAST_SQUARE).rsqrt()
+    least = torch.full_like(products[0], LEAST_SQUARE) if least is None else least
+    scale = products.diagonal().maximum(least).rsqrt()
     cosines = products * scale[:, None] * scale
     off_diagonal = cosines - torch.diag(cosines.diagonal())
     return off_diagonal.square().sum() / (count * (count - 1))
