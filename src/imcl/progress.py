@@ -1,5 +1,6 @@
-"""Progress for people: a bar on a terminal, a plain line now and then elsewhere."""
+"""Progress for people, on standard error: a bar on a terminal, else a line now and then."""
 
+import sys
 import time
 
 from rich.console import Console, Group
@@ -24,7 +25,7 @@ class Progress:
     def __init__(self, title: str, total: int | None, unit: str, done: int = 0):
         self.title, self.total, self.unit, self.done = title, total, unit, done
         self._start, self._begun, self._lines = time.monotonic(), done, 0
-        console = Console()
+        console = Console(stderr=True)
         self._bar = None
         if console.is_terminal:
             counts = (
@@ -60,9 +61,9 @@ class Progress:
             self._note.plain = note
         elif self.total and self.done * LINES // self.total > self._lines:
             self._lines = self.done * LINES // self.total
-            print(f"{self.title}: {self.done:,} of {self.total:,} {self.unit}", end="")
-            print(f", {self._time_left():.0f} s left" if self.done < self.total else "", end="")
-            print(f", {note}" if note else "", flush=True)
+            line = f"{self.title}: {self.done:,} of {self.total:,} {self.unit}"
+            line += f", {self._time_left():.0f} s left" if self.done < self.total else ""
+            print(line + (f", {note}" if note else ""), file=sys.stderr, flush=True)
 
     def _time_left(self) -> float:
         pace = (time.monotonic() - self._start) / max(self.done - self._begun, 1)

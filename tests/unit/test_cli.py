@@ -21,6 +21,7 @@ COMMANDS = [
     "data",
     "noise",
     "train",
+    "bench",
     "summary",
     "tables",
     "figures",

@@ -50,7 +50,7 @@ def faults(study: str | None = None) -> list[str]:
 def test_the_committed_file_loads():
     loaded = params.load(ROOT / "params.yaml")
     assert loaded["study"] == "quick"
-    assert list(loaded["studies"]) == ["quick", "cpu", "paper"]
+    assert list(loaded["studies"]) == ["quick", "cpu", "every", "paper"]
 
 
 def test_a_study_can_be_chosen():
@@ -234,7 +234,7 @@ def test_an_unknown_key(where, key, meant):
             "training.precision: unknown value 'bf61'; did you mean 'bf16'?",
         ),
         ("study", "quik", "study: unknown study 'quik'; did you mean 'quick'?"),
-        ("study", "zzz", "study: unknown study 'zzz'; known: quick, cpu, paper"),
+        ("study", "zzz", "study: unknown study 'zzz'; known: quick, cpu, every, paper"),
     ],
 )
 def test_an_unknown_name(where, value, message):
@@ -247,7 +247,7 @@ def test_an_unknown_name(where, value, message):
 def test_a_chosen_study_that_does_not_exist(name):
     [fault] = faults(study=name)
     assert fault.startswith(f"params.yaml: study: unknown study '{name}'; ")
-    assert "'paper'?" in fault or "known: quick, cpu, paper" in fault
+    assert "'paper'?" in fault or "known: quick, cpu, every, paper" in fault
 
 
 def test_the_name_clean_is_taken():

@@ -62,7 +62,7 @@ def seen(logits, beside=None, features=None, **changes) -> Seen:
     count = logits.shape[1]
     last = torch.zeros(count, 2, 1, 1) if features is None else features
     fields = {"labels": torch.zeros(count, dtype=torch.int64), "indices": torch.arange(count)}
-    return Seen(logits, [last], **{**fields, "progress": 1.0, "beside": beside, **changes})
+    return Seen(logits, last, **{**fields, "progress": 1.0, "beside": beside, **changes})
 
 
 def step(name: str | None, model, module=resnet18, ways=(), **changes):
@@ -253,7 +253,7 @@ def test_cskds_second_pass_leaves_the_statistics_of_batchnorm():
         alone_.load_state_dict(model.state_dict())
         alone_.train().features(images)
         once = {k: v.clone() for k, v in alone_.state_dict().items()}
-        _, teacher = peer.run(model, images, LABELS, torch.arange(8))
+        _, teacher = peer.run(model, images, LABELS, torch.arange(8), lambda stage: stage)
     for key, value in model.state_dict().items():
         torch.testing.assert_close(value, once[key], rtol=0, atol=0)
     assert not teacher.requires_grad
@@ -354,8 +354,8 @@ def test_multiheads_gradients_are_divided_at_both_splits(module):
         classifier.load_state_dict(model.classifier.state_dict())
     images = torch.randn(8, 3, 8, 8)
 
-    features, further = peer.run(model, images, LABELS, torch.arange(8))
-    heads = [model.classifier(features[-1].mean((2, 3))), *further]
+    last, further = peer.run(model, images, LABELS, torch.arange(8), lambda stage: stage)
+    heads = [model.classifier(last.mean((2, 3))), *further]
     sum(F.cross_entropy(z, LABELS) for z in heads).backward()
     found = [[p.grad.clone() for p in stage.parameters()] for stage in model.stages]
     model.zero_grad()

@@ -3,6 +3,7 @@
 import math
 from itertools import combinations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,7 +13,7 @@ import imcl
 from imcl.errors import ImclError, UsageError
 from imcl.models import resnet18, vgg16
 from imcl.ways import DEFAULTS, WAYS, intermediate, kernel, output, representation
-from imcl.ways.parts import Parts
+from imcl.ways.parts import Parts, Statistics, tap
 from imcl.ways.ramp import ramp_up
 
 LN3 = math.log(3)
@@ -21,6 +22,18 @@ LN3 = math.log(3)
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+EVERYTHING = frozenset(Statistics._fields)
+
+
+def look(stage: torch.Tensor) -> Statistics:
+    return tap(stage, EVERYTHING)[1]
+
+
+def redundancy(stage: torch.Tensor, centred: bool) -> torch.Tensor:
+    seen = look(stage)
+    return representation.redundancy(seen.products, seen.pooled.mean(0) if centred else None)
 
 
 # output -----------------------------------------------------------------------------------------
@@ -107,18 +120,48 @@ def test_spatial_refuses_a_map_with_too_few_positions():
         output.part_logits(options, torch.ones(2, 6, 1, 1), classifier(), 1, None)
 
 
+# what the ways look at --------------------------------------------------------------------------
+
+
+def test_the_statistics_of_a_map_are_those_of_numpy():
+    stage = random(4, 3, 2, 5)
+    passed, seen = tap(stage, EVERYTHING)
+    values = stage.numpy()
+    positions = values.transpose(0, 2, 3, 1).reshape(-1, 3)
+    assert (passed == stage).all()
+    np.testing.assert_allclose(seen.pooled, values.mean((2, 3)))
+    np.testing.assert_allclose(seen.products, positions.T @ positions / 40)
+    np.testing.assert_allclose(seen.energy, (values**2).mean(1))
+
+
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("wanted", [EVERYTHING, *({field} for field in Statistics._fields)])
+def test_the_gradients_of_map_and_statistics_add_up(wanted, order):
+    def both(stage):
+        passed, seen = tap(stage.contiguous(memory_format=order), frozenset(wanted))
+        return (passed.sin(), *(s for s in seen if s is not None))
+
+    assert gradcheck(both, random(3, 2, 2, 4).requires_grad_())
+
+
+def test_what_no_way_wants_is_not_computed():
+    stage = random(3, 2, 2, 4)
+    assert tap(stage, frozenset())[0] is stage
+    assert tap(stage, frozenset({"energy"}))[1].pooled is None
+
+
 # intermediate -----------------------------------------------------------------------------------
 
 
 def test_relation_by_hand():
     # Samples at right angles in the shallow stage, alike in the deep one: (0 - 1)^2 for each pair.
-    shallow = torch.eye(2)[:, :, None, None]
-    deep = torch.tensor([[1.0, 0.0, 0.0], [2.0, 0.0, 0.0]])[:, :, None, None]
+    shallow = torch.eye(2)
+    deep = torch.tensor([[1.0, 0.0, 0.0], [2.0, 0.0, 0.0]])
     assert intermediate.relation(shallow, deep).item() == pytest.approx(1.0)
 
 
 def test_relation_teaches_the_shallow_stage_alone():
-    shallow, deep = random(4, 3, 2, 2).requires_grad_(), random(4, 5, 1, 1).requires_grad_()
+    shallow, deep = random(4, 3).requires_grad_(), random(4, 5).requires_grad_()
     intermediate.relation(shallow, deep).backward()
     assert shallow.grad.abs().sum() > 0
     assert deep.grad is None
@@ -128,14 +171,15 @@ def test_attention_by_hand():
     # An even map against one that looks at the left half: |(1, 1) / sqrt 2 - (1, 0)|^2 = 2 - sqrt 2
     shallow = torch.ones(1, 3, 2, 2)
     deep = torch.tensor([[[[-2.0, 0.0]]]])
-    assert intermediate.attention(shallow, deep).item() == pytest.approx(2 - math.sqrt(2))
+    found = intermediate.attention(look(shallow).energy, look(deep).energy)
+    assert found.item() == pytest.approx(2 - math.sqrt(2))
 
 
 def test_agreement_by_hand():
     # Cosine 1 / sqrt 2 for the first sample, 0 for the second.
-    stage = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 3.0]])[:, :, None, None]
+    pooled = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 3.0]])
     expected = 1 - (1 / math.sqrt(2) + 0) / 2
-    assert intermediate.agreement(stage, views=2).item() == pytest.approx(expected)
+    assert intermediate.agreement(pooled, views=2).item() == pytest.approx(expected)
 
 
 # representation and kernel ----------------------------------------------------------------------
@@ -143,28 +187,26 @@ def test_agreement_by_hand():
 
 def test_redundancy_by_hand():
     alike = torch.tensor([[[[1.0, -1.0]], [[2.0, -2.0]]]])
-    assert representation.redundancy(alike, centred=True).item() == pytest.approx(1.0)
+    assert redundancy(alike, centred=True).item() == pytest.approx(1.0)
     unlike = torch.tensor([[[[1.0, 0.0, -1.0, 0.0]], [[0.0, 1.0, 0.0, -1.0]]]])
-    assert representation.redundancy(unlike, centred=True).item() == pytest.approx(0.0)
+    assert redundancy(unlike, centred=True).item() == pytest.approx(0.0)
     half = torch.tensor([[[[1.0, 1.0]], [[1.0, 0.0]]]])  # cosine 1 / sqrt 2, correlation undefined
-    assert representation.redundancy(half, centred=False).item() == pytest.approx(0.5)
-    assert representation.redundancy(half, centred=True).item() == pytest.approx(0.0)
+    assert redundancy(half, centred=False).item() == pytest.approx(0.5)
+    assert redundancy(half, centred=True).item() == pytest.approx(0.0)
 
 
 def test_redundancy_agrees_with_numpy():
-    import numpy as np
-
     stage = random(5, 4, 3, 3)
     correlation = np.corrcoef(stage.transpose(0, 1).flatten(1).numpy())
     expected = (correlation**2)[~np.eye(4, dtype=bool)].mean()
-    assert representation.redundancy(stage, centred=True).item() == pytest.approx(expected)
+    assert redundancy(stage, centred=True).item() == pytest.approx(expected)
 
 
 def test_a_dead_channel_gives_finite_gradients():
     stage = random(4, 3, 2, 2)
     stage[:, 1] = 0
     stage.requires_grad_()
-    representation.redundancy(stage, centred=True).backward()
+    redundancy(stage, centred=True).backward()
     assert stage.grad.isfinite().all()
     assert stage.grad[:, 1].abs().max() == 0
 
@@ -186,9 +228,9 @@ ALL_VARIANTS = [(way, variant) for way, variants in WAYS.items() for variant in 
 def test_idle_filters_and_samples_count_as_unlike():
     filters = torch.cat([torch.zeros(1, 1, 3, 3), torch.eye(9)[:3].view(3, 1, 3, 3)])
     assert kernel.cosine(filters) == 0
-    stage = torch.tensor([[0.0, 0.0], [1.0, 0.0]])[:, :, None, None]
-    other = torch.tensor([[1.0, 0.0], [1.0, 0.0]])[:, :, None, None]
-    assert intermediate.relation(stage, other) == 1  # cosine 0 against 1, the diagonal left out
+    pooled = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
+    other = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    assert intermediate.relation(pooled, other) == 1  # cosine 0 against 1, the diagonal left out
 
 
 @pytest.mark.parametrize(("way", "variant"), ALL_VARIANTS)
@@ -206,13 +248,14 @@ def test_gradients_in_float64(way, variant):
 
         z = logits.requires_grad_()
         (expected,) = torch.autograd.grad(loss(z), z)
-        parts = Parts(z, [shallow, deep], [kernels], 2)
+        parts = Parts(z, [look(shallow), look(deep)], [kernels], 2)
         (found,) = torch.autograd.grad(module.loss(options, parts), z)
         torch.testing.assert_close(found, expected)
         return
 
     def loss(kernels, shallow, deep=deep):
-        return module.loss(options, Parts(random(1, 4, 3), [shallow, deep], [kernels], 2))
+        stages = [look(shallow), look(deep)]
+        return module.loss(options, Parts(random(1, 4, 3), stages, [kernels], 2))
 
     inputs = [tensor.requires_grad_() for tensor in (kernels, shallow)]
     if variant != "relation":  # its deepest stage is the teacher, a constant

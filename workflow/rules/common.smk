@@ -9,7 +9,7 @@ from imcl import grid, params
 from imcl.data import SOURCES
 from imcl.errors import UsageError, unknown
 from imcl.noise import KINDS
-from imcl.report import BUILD, CURVES, METRICS, SUMMARY, TEMPLATES
+from imcl.report import BENCHES, BUILD, CURVES, METRICS, SUMMARY, TEMPLATES
 from imcl.report.paper import HINT, can_build
 
 try:

@@ -24,6 +24,7 @@ rule tables:
     input:
         STUDY_SUMMARY,
         expand(TEMPLATES / "{name}.tex.j2", name=["table", "numbers", "results"]),
+        sorted(BENCHES.glob("*.json")),
         "src/imcl/report/tables.py",
     output:
         directory(TABLES[0]),

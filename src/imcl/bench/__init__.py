@@ -1,5 +1,1 @@
-"""Measurements of cost, side by side in one run: `imcl bench`. Ratios, medians, a record of each."""
-
-from pathlib import Path
-
-RECORDS = Path("results/bench")
+"""Measurements of cost, side by side in one run: ratios, medians, and a record of each."""

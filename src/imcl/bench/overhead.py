@@ -1,5 +1,6 @@
 """What each method costs beside base: parameters, multiplications, time and memory of a step."""
 
+import random
 import statistics
 import time
 
@@ -9,8 +10,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from imcl import experiment
 from imcl.batches import Batches
-from imcl.bench import RECORDS
-from imcl.files import write_json
 from imcl.models import BACKBONES
 from imcl.peers import PEERS
 from imcl.progress import Progress
@@ -27,12 +26,17 @@ SINGLE_PASS = {
 
 
 def rows(
-    params: dict, width: int, batch: int, repeats: int, device: torch.device, threads: int
+    params: dict,
+    width: int,
+    batch_size: int,
+    repeats: int,
+    device: torch.device,
+    threads: int,
 ) -> list[dict]:
     """A row for each backbone and method; ratios are to base of the same backbone and width.
 
     A step is forward, backward and update of one batch of CIFAR's shape. Each repeat takes one step
-    of every method in turn, so that what else the machine does falls on all of them.
+    of every method, in an order drawn anew, so that what else the machine does falls on all.
     """
     torch.set_num_threads(threads)
     chosen = _methods()
@@ -40,7 +44,7 @@ def rows(
     with Progress("overhead", len(BACKBONES) * len(chosen) * (repeats + 1), "steps") as progress:
         for backbone in BACKBONES:
             steps = {
-                name: _Step(params, backbone, width, batch, device, *parts)
+                name: _Step(params, backbone, width, batch_size, device, *parts)
                 for name, parts in chosen.items()
             }
             costs = {}
@@ -48,9 +52,9 @@ def rows(
                 costs[name] = step.cost()
                 progress.advance(note=f"{backbone} {name}")
             seconds: dict[str, list[float]] = {name: [] for name in steps}
-            for _ in range(repeats):
-                for name, step in steps.items():
-                    seconds[name].append(step.seconds())
+            for repeat in range(repeats):
+                for name in random.Random(repeat).sample(list(steps), len(steps)):
+                    seconds[name].append(steps[name].seconds())
                     progress.advance(note=f"{backbone} {name}")
             base = {**costs["base"], "seconds": statistics.median(seconds["base"])}
             for name in steps:
@@ -59,7 +63,7 @@ def rows(
                     {
                         "backbone": backbone,
                         "width": width,
-                        "batch_size": batch,
+                        "batch_size": batch_size,
                         "method": name,
                         **cost,
                         "seconds": median,
@@ -69,18 +73,6 @@ def rows(
                     }
                 )
     return made
-
-
-def write(made: list[dict], device: torch.device, threads: int, precision: str) -> None:
-    """Write the rows with where they were measured as a record."""
-    record = {
-        "bench": "overhead",
-        "code": experiment.code(),
-        "environment": experiment.environment(device, threads),
-        "precision": precision,
-        "rows": made,
-    }
-    write_json(RECORDS / "overhead.json", record)
 
 
 def _methods() -> dict[str, tuple[str | None, dict[str, str], int]]:

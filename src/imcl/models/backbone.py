@@ -1,5 +1,7 @@
 """What every backbone has: stages, one classifier layer, and how it is initialised."""
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 
@@ -26,11 +28,16 @@ class Backbone(nn.Module):
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)
 
-    def features(self, images: Tensor) -> list[Tensor]:
-        """The stage features [F_1 .. F_S], float (B, C_s, H_s, W_s), of images (B, C, H, W)."""
+    def features(
+        self, images: Tensor, tap: Callable[[Tensor], Tensor] = lambda stage: stage
+    ) -> list[Tensor]:
+        """The stage features [F_1 .. F_S], float (B, C_s, H_s, W_s), of images (B, C, H, W).
+
+        `tap` is called with each in turn and gives what the next stage takes.
+        """
         features = []
         for stage in self.stages:
-            images = stage(images)
+            images = tap(stage(images))
             features.append(images)
         return features
 

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from imcl.models.backbone import Backbone, conv3x3
-from imcl.peers.peer import Context, Peer, Seen, cross_entropy, divergence
+from imcl.peers.peer import Context, Peer, Seen, Tap, cross_entropy, divergence
 
 
 class OwnTeacher(Peer):
@@ -35,17 +35,17 @@ class OwnTeacher(Peer):
         self.classifiers = nn.ModuleList(nn.Linear(channels[-1], classes) for _ in self.branches)
 
     def run(
-        self, model: Backbone, images: Tensor, labels: Tensor, indices: Tensor
-    ) -> tuple[list[Tensor], Any]:
-        features = model.features(images)
+        self, model: Backbone, images: Tensor, labels: Tensor, indices: Tensor, tap: Tap
+    ) -> tuple[Tensor, Any]:
+        features = model.features(images, tap)
         branches = zip(self.branches, features[:-1], strict=True)
         pooled = [branch(stage).mean((2, 3)) for branch, stage in branches]
         heads = zip(self.classifiers, pooled, strict=True)
-        return features, (pooled, [classifier(p) for classifier, p in heads])
+        return features[-1], (pooled, [classifier(p) for classifier, p in heads])
 
     def loss(self, seen: Seen) -> dict[str, Tensor]:
         pooled, shallow = seen.beside
-        deep, deepest = seen.network.detach(), seen.features[-1].mean((2, 3)).detach()
+        deep, deepest = seen.network.detach(), seen.last.mean((2, 3)).detach()
         shallow = [z.float() for z in shallow]
         hard = sum(cross_entropy(seen, z) for z in shallow)
         soft = sum(divergence(deep, z, self.temperature) for z in shallow)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from imcl.models.backbone import Backbone
-from imcl.peers.peer import Context, Peer, Seen
+from imcl.peers.peer import Context, Peer, Seen, Tap
 
 
 class CoTeaching(Peer):
@@ -28,9 +28,9 @@ class CoTeaching(Peer):
         return max(1, int((1 - forgotten) * batch))
 
     def run(
-        self, model: Backbone, images: Tensor, labels: Tensor, indices: Tensor
-    ) -> tuple[list[Tensor], Any]:
-        return model.features(images), self.other(images)
+        self, model: Backbone, images: Tensor, labels: Tensor, indices: Tensor, tap: Tap
+    ) -> tuple[Tensor, Any]:
+        return model.features(images, tap)[-1], self.other(images)
 
     def loss(self, seen: Seen) -> dict[str, Tensor]:
         labels = seen.labels

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from imcl.batches import Batches
 from imcl.models.backbone import Backbone
-from imcl.peers.peer import Context, Peer, Seen, cross_entropy, divergence
+from imcl.peers.peer import Context, Peer, Seen, Tap, cross_entropy, divergence
 
 
 class ClassWise(Peer):
@@ -37,12 +37,12 @@ class ClassWise(Peer):
         return self.by_label[start + (self.place[indices] - start + step) % count]
 
     def run(
-        self, model: Backbone, images: Tensor, labels: Tensor, indices: Tensor
-    ) -> tuple[list[Tensor], Any]:
+        self, model: Backbone, images: Tensor, labels: Tensor, indices: Tensor, tap: Tap
+    ) -> tuple[Tensor, Any]:
         others = self.batches.augmented(self.partners(labels, indices), self.generator)
         with torch.no_grad(), still(model):
             teacher = model(others)
-        return model.features(images), teacher
+        return model.features(images, tap)[-1], teacher
 
     def loss(self, seen: Seen) -> dict[str, Tensor]:
         student = seen.network

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from imcl.models.backbone import Backbone
-from imcl.peers.peer import Context, Peer, Seen, cross_entropy, divergence
+from imcl.peers.peer import Context, Peer, Seen, Tap, cross_entropy, divergence
 
 
 class Mutual(Peer):
@@ -18,9 +18,9 @@ class Mutual(Peer):
         self.others = nn.ModuleList(others)
 
     def run(
-        self, model: Backbone, images: Tensor, labels: Tensor, indices: Tensor
-    ) -> tuple[list[Tensor], Any]:
-        return model.features(images), [other(images) for other in self.others]
+        self, model: Backbone, images: Tensor, labels: Tensor, indices: Tensor, tap: Tap
+    ) -> tuple[Tensor, Any]:
+        return model.features(images, tap)[-1], [other(images) for other in self.others]
 
     def loss(self, seen: Seen) -> dict[str, Tensor]:
         logits = [seen.network, *(other.float() for other in seen.beside)]

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imcl.models.backbone import Backbone
-from imcl.peers.peer import Context, Peer, Seen, cross_entropy
+from imcl.peers.peer import Context, Peer, Seen, Tap, cross_entropy
 
 
 class Split(torch.autograd.Function):
@@ -48,27 +48,26 @@ class MultiHead(Peer):
         self.classifiers = nn.ModuleList(network.classifier for network in further)
 
     def run(
-        self, model: Backbone, images: Tensor, labels: Tensor, indices: Tensor
-    ) -> tuple[list[Tensor], Any]:
-        features, logits = [], []
+        self, model: Backbone, images: Tensor, labels: Tensor, indices: Tensor, tap: Tap
+    ) -> tuple[Tensor, Any]:
+        logits = []
         *trunk, middle, last = model.stages
         for stage in trunk:
-            images = stage(images)
-            features.append(images)
+            images = tap(stage(images))
         children, heads_each = self.branches
         shared = Split.apply(images, children)
         for child, stage in enumerate([middle, *self.middle]):
             inner = stage(shared)
             if child == 0:
-                features.append(inner)
+                inner = tap(inner)
             inner = Split.apply(inner, heads_each)
             for head in range(child * heads_each, (child + 1) * heads_each):
                 if head == 0:
-                    features.append(last(inner))
+                    served = tap(last(inner))
                 else:
                     pooled = self.last[head - 1](inner).mean((2, 3))
                     logits.append(self.classifiers[head - 1](pooled))
-        return features, logits
+        return served, logits
 
     def loss(self, seen: Seen) -> dict[str, Tensor]:
         further = [z.float() for z in seen.beside]

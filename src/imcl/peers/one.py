@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from imcl.models.backbone import Backbone
-from imcl.peers.peer import Context, Peer, Seen, cross_entropy, divergence
+from imcl.peers.peer import Context, Peer, Seen, Tap, cross_entropy, divergence
 from imcl.ways.ramp import ramp_up
 
 
@@ -28,13 +28,12 @@ class NativeEnsemble(Peer):
         )
 
     def run(
-        self, model: Backbone, images: Tensor, labels: Tensor, indices: Tensor
-    ) -> tuple[list[Tensor], Any]:
-        features = model.features(images)
-        shared = features[-2]
+        self, model: Backbone, images: Tensor, labels: Tensor, indices: Tensor, tap: Tap
+    ) -> tuple[Tensor, Any]:
+        *_, shared, served = model.features(images, tap)
         branches = zip(self.last, self.classifiers, strict=True)
         logits = [classifier(last(shared).mean((2, 3))) for last, classifier in branches]
-        return features, (self.gate(shared.mean((2, 3))), logits)
+        return served, (self.gate(shared.mean((2, 3))), logits)
 
     def loss(self, seen: Seen) -> dict[str, Tensor]:
         gate, further = seen.beside

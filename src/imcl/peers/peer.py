@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from imcl.batches import Batches
 from imcl.models.backbone import Backbone
 
+Tap = Callable[[Tensor], Tensor]
+
 
 class Context(NamedTuple):
     """What of the training around it a peer may use.
@@ -36,7 +38,7 @@ class Seen(NamedTuple):
 
     Attributes:
         logits: (K, N, classes) of the network's K parts.
-        features: the stages' maps, (V * B, C_s, H_s, W_s), the V views one after another.
+        last: the last stage's map, (V * B, D, H, W), the V views one after another.
         labels: int64 (B,).
         indices: int64 (B,), the images' places in the training set.
         progress: the share of training that is done, in 0..1.
@@ -44,7 +46,7 @@ class Seen(NamedTuple):
     """
 
     logits: Tensor
-    features: list[Tensor]
+    last: Tensor
     labels: Tensor
     indices: Tensor
     progress: float
@@ -53,7 +55,7 @@ class Seen(NamedTuple):
     @property
     def network(self) -> Tensor:
         """The network's logits (V * B, classes): the mean over parts that saw the same images."""
-        images = len(self.features[-1])
+        images = len(self.last)
         return self.logits.mean(0) if self.logits.shape[1] == images else self.logits.flatten(0, 1)
 
     def repeated(self, values: Tensor, samples: int) -> Tensor:
@@ -65,14 +67,21 @@ class Peer(nn.Module):
     """A method beside the ways. Its parameters train with the network's and are then dropped."""
 
     def run(
-        self, model: Backbone, images: Tensor, labels: Tensor, indices: Tensor
-    ) -> tuple[list[Tensor], Any]:
+        self, model: Backbone, images: Tensor, labels: Tensor, indices: Tensor, tap: Tap
+    ) -> tuple[Tensor, Any]:
         """Pass the images through the network, and through what the peer adds.
 
+        Args:
+            model: the network that is served.
+            images: (V * B, C, H, W), the V views one after another.
+            labels: int64 (B,).
+            indices: int64 (B,), the images' places in the training set.
+            tap: to be called with each of the network's stages, as `Backbone.features` does.
+
         Returns:
-            The stages' features, and whatever `loss` wants to find in `seen.beside`.
+            The last stage's map, and whatever `loss` wants to find in `seen.beside`.
         """
-        return model.features(images), None
+        return model.features(images, tap)[-1], None
 
     def part_logits(self, last: Tensor, classify: Callable[[Tensor], Tensor]) -> Tensor:
         """The logits (K, N, classes) of the last stage's features (N, D, H, W)."""

@@ -9,3 +9,4 @@ METRICS = Path("results/metrics")
 CURVES = Path("results/curves.csv")
 BUILD = Path("paper/build")
 TEMPLATES = Path("paper/templates")
+BENCHES = Path("paper/results/bench")  # committed, since a machine's speed cannot be made again

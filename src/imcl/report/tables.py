@@ -1,13 +1,13 @@
 """The tables of a study: built once, rendered as LaTeX by Jinja and as Markdown by tabulate."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import jinja2
 from tabulate import tabulate
 
-from imcl.files import write_text
-from imcl.report import BUILD, TEMPLATES
+from imcl.files import read_json, write_text
+from imcl.report import BENCHES, BUILD, TEMPLATES
 
 MISSING = "–"
 
@@ -130,7 +130,7 @@ def build(summary: dict) -> list[Table]:
             _redundancy(summary, dataset),
             _cost(summary, dataset),
         ]
-    return [*tables, _data(summary), _settings(summary)]
+    return [*tables, *_overhead(), _data(summary), _settings(summary)]
 
 
 def number(estimate: dict, scale: float = 1, digits: int = 1, signed: bool = False) -> str:
@@ -289,6 +289,29 @@ def _cost(summary: dict, dataset: str) -> Table:
     parameters = ("parameters", lambda row: Entry(f"{row['training_parameters']:,}"))
     columns = [("time", ratio("training_seconds")), ("memory", ratio("peak_memory_bytes"))]
     return _by_method(summary, dataset, "cost", caption, columns, parameters, intervals=False)
+
+
+def _overhead() -> Iterator[Table]:
+    """A table for each device that `imcl bench overhead` was run on."""
+    for path in sorted(BENCHES.glob("overhead-*.json")):
+        record = read_json(path, ("settings", "environment", "rows"))
+        settings, where = record["settings"], record["environment"]
+        caption = (
+            f"overhead: a training step of {settings['batch_size']} images of CIFAR's shape, "
+            f"backbones of width {settings['width']}, {settings['precision']}, on "
+            f"{where['device_name']}, {where['threads']} threads: median of "
+            f"{settings['repeats']} interleaved steps. Parameters while training and when served "
+            "(millions); multiply-adds, time and peak memory relative to base."
+        )
+        header = ["backbone", "method", "training", "served", "multiply-adds", "time", "memory"]
+        groups: dict[str, list] = {}
+        for row in record["rows"]:
+            sizes = [row["training_parameters"] / 1e6, row["parameters"] / 1e6]
+            ratios = [row[f"{what}_ratio"] for what in ("macs", "time", "memory")]
+            numbers = [f"{value:.1f}" for value in sizes] + [f"{value:.2f}" for value in ratios]
+            texts = [row["backbone"], row["method"], *numbers]
+            groups.setdefault(row["backbone"], []).append([Entry(text) for text in texts])
+        yield Table(path.stem, caption, header, list(groups.values()))
 
 
 def _data(summary: dict) -> Table:

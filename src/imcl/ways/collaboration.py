@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from imcl.errors import UsageError, unknown
 from imcl.peers.peer import Seen
 from imcl.ways import DEFAULTS, WAYS, output
-from imcl.ways.parts import Parts
+from imcl.ways.parts import Parts, Statistics, tap
 from imcl.ways.ramp import ramp_up
 
 # What params.yaml's schema says of the same options.
@@ -79,12 +79,18 @@ class Collaboration:
         self.trained = model if peer is None else nn.ModuleList([model, peer])
         self.ways = {way: _complete(way, options) for way, options in ways.items()}
         self.generator = generator
-        self._losses = {way: import_module(f"imcl.ways.{way}").loss for way in self.ways}
+        modules = {way: import_module(f"imcl.ways.{way}") for way in self.ways}
+        self._losses = {way: module.loss for way, module in modules.items()}
+        self._wanted = frozenset(
+            statistic
+            for way, module in modules.items()
+            for statistic in getattr(module, "STATISTICS", {}).get(self.ways[way]["variant"], ())
+        )
         self._stages, self._classifier = stages, classifier
-        modules = dict(model.named_modules())
+        named = dict(model.named_modules())
         for name in [*(stages or ()), classifier]:
-            if name not in modules:
-                raise UsageError(unknown("submodule", name, modules))
+            if name not in named:
+                raise UsageError(unknown("submodule", name, named))
         if stages is None and not hasattr(model, "features"):
             raise UsageError(f"name the stages of {type(model).__name__} with stages=[...]")
         if "kernel" in self.ways and not self._kernels():
@@ -123,36 +129,48 @@ class Collaboration:
         if any(len(batch) != len(labels) for batch in batches):
             raise UsageError(f"{len(labels)} labels for batches of {[len(b) for b in batches]}")
         images = torch.cat(batches) if len(batches) > 1 else batches[0]
+        stages: list[Statistics] = []
+
+        def look(stage: Tensor) -> Tensor:
+            passed, statistics = tap(stage, self._wanted)
+            stages.append(statistics)
+            return passed
+
         beside = None
-        if self.peer is None:
-            features = self._features(images)
+        if self.peer is not None:
+            last, beside = self.peer.run(self.model, images, labels, indices, look)
+        elif self._stages is None:
+            last = self.model.features(images, look)[-1]
         else:
-            features, beside = self.peer.run(self.model, images, labels, indices)
-        with torch.autocast(features[-1].device.type, enabled=False):
-            parts = self._parts([_at_least_float32(stage) for stage in features])
+            last = self._hooked(images, look)
+        with torch.autocast(last.device.type, enabled=False):
+            last = _at_least_float32(last)
+            parts = self._parts(last, stages)
             if self.peer is None:
                 terms = {"cross_entropy": _cross_entropy(parts.logits, labels)}
             else:
-                seen = Seen(parts.logits, parts.features, labels, indices, progress, beside)
+                seen = Seen(parts.logits, last, labels, indices, progress, beside)
                 terms = self.peer.loss(seen)
             return self._step(parts, terms, len(labels), progress)
 
-    def _features(self, images: Tensor) -> list[Tensor]:
-        if self._stages is None:
-            return self.model.features(images)
+    def _hooked(self, images: Tensor, look: Callable[[Tensor], Tensor]) -> Tensor:
+        """The last stage of a model that has no `features`; `look` sees each stage in turn."""
         seen: dict[str, Tensor] = {}
 
-        def keep(name: str, first_input: bool) -> Callable:
-            def hook(module, inputs, result=None):
-                seen[name] = inputs[0] if first_input else result
+        def at_stage(name: str) -> Callable:
+            def hook(module, inputs, result):
+                seen[name] = look(result)
+                return seen[name]
 
             return hook
 
+        def at_head(module, inputs):
+            seen[""] = inputs[0]
+
         # Hooks for this call alone: others would keep what every later model(x) computes.
         module = self.model.get_submodule
-        handles = [module(s).register_forward_hook(keep(s, False)) for s in self._stages]
-        head = module(self._classifier)
-        handles.append(head.register_forward_pre_hook(keep("", True)))
+        handles = [module(s).register_forward_hook(at_stage(s)) for s in self._stages]
+        handles.append(module(self._classifier).register_forward_pre_hook(at_head))
         try:
             self.model(images)
         finally:
@@ -161,9 +179,8 @@ class Collaboration:
         silent = [name for name in [*self._stages, ""] if name not in seen]
         if silent:
             raise UsageError(f"{silent[0] or self._classifier!r} did not run in the model's pass")
-        features = [seen[stage] for stage in self._stages]
-        self._check_head(seen[""], features[-1])
-        return features
+        self._check_head(seen[""], seen[self._stages[-1]])
+        return seen[self._stages[-1]]
 
     def _check_head(self, taken: Tensor, last: Tensor) -> None:
         """Once: that the classifier really works on the average of the last stage."""
@@ -194,8 +211,7 @@ class Collaboration:
             and module.out_channels > 1
         ]
 
-    def _parts(self, features: list[Tensor]) -> Parts:
-        last = features[-1]
+    def _parts(self, last: Tensor, stages: list[Statistics]) -> Parts:
         if "output" in self.ways:
             logits = output.part_logits(
                 self.ways["output"], last, self._classify, self.views, self.generator
@@ -205,7 +221,7 @@ class Collaboration:
         else:
             logits = self._classify(last.mean((2, 3)))[None]
         kernels = [_at_least_float32(weight) for weight in self._kernels()]
-        return Parts(logits, features, kernels, self.views)
+        return Parts(logits, stages, kernels, self.views)
 
     def _step(self, parts: Parts, terms: dict[str, Tensor], count: int, progress: float) -> Step:
         loss = sum(terms.values())

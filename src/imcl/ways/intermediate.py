@@ -15,6 +15,9 @@ from imcl.ways.parts import Parts
 # A shorter vector has no direction to speak of: dividing by less would blow its gradient up.
 LEAST_NORM = 1e-4
 
+# What each variant wants to know of every stage.
+STATISTICS = {"relation": ("pooled",), "attention": ("energy",), "augment": ("pooled",)}
+
 
 def loss(options: dict, parts: Parts) -> Tensor:
     """The variant's loss, averaged over stages (or pairs of them).
@@ -22,14 +25,14 @@ def loss(options: dict, parts: Parts) -> Tensor:
     Raises:
         ImclError: fewer than two stages to compare.
     """
-    if options["variant"] != "augment" and len(parts.features) < 2:
+    if options["variant"] != "augment" and len(parts.stages) < 2:
         raise ImclError(f"ways.intermediate: variant {options['variant']!r} needs two stages")
     if options["variant"] == "relation":
-        *shallow, deep = parts.features
-        return _mean([relation(stage, deep) for stage in shallow])
+        *shallow, deep = parts.stages
+        return _mean([relation(stage.pooled, deep.pooled) for stage in shallow])
     if options["variant"] == "attention":
-        return _mean([attention(a, b) for a, b in pairwise(parts.features)])
-    return _mean([agreement(stage, parts.views) for stage in parts.features])
+        return _mean([attention(a.energy, b.energy) for a, b in pairwise(parts.stages)])
+    return _mean([agreement(stage.pooled, parts.views) for stage in parts.stages])
 
 
 def relation(shallow: Tensor, deep: Tensor) -> Tensor:
@@ -40,8 +43,8 @@ def relation(shallow: Tensor, deep: Tensor) -> Tensor:
     Knowledge Distillation" (ICCV 2019).
 
     Args:
-        shallow: (N, C_s, H_s, W_s), the student.
-        deep: (N, C_S, H_S, W_S), the teacher.
+        shallow: (N, C_s), a stage's pooled features, the student.
+        deep: (N, C_S), the deepest stage's, the teacher.
     """
     difference = _similarities(shallow) - _similarities(deep.detach())
     off_diagonal = difference - torch.diag(difference.diagonal())
@@ -57,34 +60,32 @@ def attention(shallow: Tensor, deep: Tensor) -> Tensor:
     one position it is zero.
 
     Args:
-        shallow: (N, C_s, H_s, W_s).
-        deep: (N, C_t, H_t, W_t), of a grid no larger.
+        shallow: (N, H_s, W_s), a stage's mean_c F^2.
+        deep: (N, H_t, W_t), the next stage's, of a grid no larger.
     """
-    size = deep.shape[2:]
-    maps = [
-        F.adaptive_avg_pool2d(stage.square().mean(1), size).flatten(1) for stage in (shallow, deep)
-    ]
+    size = deep.shape[1:]
+    maps = [F.adaptive_avg_pool2d(energy, size).flatten(1) for energy in (shallow, deep)]
     a, b = (F.normalize(m, dim=1) for m in maps)
     return (a - b).square().sum(1).mean()
 
 
-def agreement(stage: Tensor, views: int) -> Tensor:
+def agreement(pooled: Tensor, views: int) -> Tensor:
     """1 - cos of the pooled features of two augmentations, mean over samples and pairs of views.
 
     Args:
-        stage: (V * B, C, H, W), the views one after another, V >= 2.
+        pooled: (V * B, C), a stage's pooled features, the views one after another, V >= 2.
         views: V.
     """
-    pooled = stage.mean((2, 3)).unflatten(0, (views, -1))
     pairs = [
-        F.cosine_similarity(a, b, dim=1, eps=LEAST_NORM).mean() for a, b in combinations(pooled, 2)
+        F.cosine_similarity(a, b, dim=1, eps=LEAST_NORM).mean()
+        for a, b in combinations(pooled.unflatten(0, (views, -1)), 2)
     ]
     return 1 - _mean(pairs)
 
 
-def _similarities(stage: Tensor) -> Tensor:
-    pooled = F.normalize(stage.mean((2, 3)), dim=1, eps=LEAST_NORM)
-    return pooled @ pooled.T
+def _similarities(pooled: Tensor) -> Tensor:
+    directions = F.normalize(pooled, dim=1, eps=LEAST_NORM)
+    return directions @ directions.T
 
 
 def _mean(values: list[Tensor]) -> Tensor:

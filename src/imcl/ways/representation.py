@@ -17,32 +17,35 @@ LEAST_SQUARE = 1e-8
 ROUNDING = 1e-5  # of a mean square, in float32 sums over a batch's positions
 
 
+# What each variant wants to know of every stage.
+STATISTICS = {"correlation": ("products", "pooled"), "cosine": ("products",)}
+
+
 def loss(options: dict, parts: Parts) -> Tensor:
     """The redundancy of the stages' channels, mean over stages."""
     centred = options["variant"] == "correlation"
-    return sum(redundancy(stage, centred) for stage in parts.features) / len(parts.features)
+    terms = [
+        redundancy(stage.products, stage.pooled.mean(0) if centred else None)
+        for stage in parts.stages
+    ]
+    return sum(terms) / len(terms)
 
 
-def redundancy(stage: Tensor, centred: bool) -> Tensor:
+def redundancy(products: Tensor, average: Tensor | None = None) -> Tensor:
     """Mean squared off-diagonal correlation (or cosine) between the channels over (N, H, W).
 
     Args:
-        stage: (N, C, H, W), C >= 2.
-        centred: True for correlations, False for cosines.
+        products: (C, C), the mean products of C >= 2 channels.
+        average: (C,), the channels' means, for correlations; without it cosines.
 
     Returns:
         A scalar in 0..1. A channel that is constant (or zero) counts as unlike every other.
     """
-    positions = stage.permute(0, 2, 3, 1).flatten(0, 2)  # a view, in channels-last memory
-    products = positions.T @ positions / len(positions)
-    if centred:
-        # From the products, since a centred copy would double what the stage takes in memory.
-        average = positions.mean(0)
-        products = products - torch.outer(average, average)
-        # What is left of a large mean is rounding: such a channel counts as idle too.
-        least = (ROUNDING * average.square()).clamp(min=LEAST_SQUARE).detach()
-        return mean_squared_off_diagonal(products, least)
-    return mean_squared_off_diagonal(products)
+    if average is None:
+        return mean_squared_off_diagonal(products)
+    # What is left of a large mean is rounding: such a channel counts as idle too.
+    least = (ROUNDING * average.square()).clamp(min=LEAST_SQUARE).detach()
+    return mean_squared_off_diagonal(products - torch.outer(average, average), least)
 
 
 def mean_squared_off_diagonal(products: Tensor, least: Tensor | None = None) -> Tensor:

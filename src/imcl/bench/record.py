@@ -1,0 +1,23 @@
+"""The record of a measurement: its rows and where they were taken."""
+
+from pathlib import Path
+
+import torch
+
+from imcl import experiment
+from imcl.files import write_json
+from imcl.report import BENCHES
+
+
+def write(name: str, settings: dict, rows: list[dict], device: torch.device, threads: int) -> Path:
+    """Write the rows with code, machine and settings to the records; return the file."""
+    path = BENCHES / f"{name}-{device.type}.json"
+    record = {
+        "bench": name,
+        "settings": settings,
+        "code": experiment.code(),
+        "environment": experiment.environment(device, threads),
+        "rows": rows,
+    }
+    write_json(path, record)
+    return path
