@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import imcl
 from imcl.errors import ImclError, UsageError, unknown
@@ -115,11 +116,7 @@ def _dataset(arguments: argparse.Namespace, loaded: dict):
 def _plan(arguments: argparse.Namespace) -> None:
     from imcl import plan
 
-    rows = plan.rows(_load(arguments))
-    if arguments.json:
-        print(json.dumps(rows, indent=1))
-        return
-    plan.show(rows)
+    _list(plan, arguments)
 
 
 def _fetch(arguments: argparse.Namespace) -> None:
@@ -160,11 +157,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
 def _data(arguments: argparse.Namespace) -> None:
     from imcl.data import listing
 
-    rows = listing.rows(_load(arguments))
-    if arguments.json:
-        print(json.dumps(rows, indent=1))
-        return
-    listing.show(rows)
+    _list(listing, arguments)
 
 
 def _noise(arguments: argparse.Namespace) -> None:
@@ -251,6 +244,15 @@ def _paper(arguments: argparse.Namespace) -> None:
     from imcl.report import paper
 
     print(paper.write())
+
+
+def _list(module: ModuleType, arguments: argparse.Namespace) -> None:
+    """Print what the module's `rows` gives: as JSON, or as its `show` does."""
+    rows = module.rows(_load(arguments))
+    if arguments.json:
+        print(json.dumps(rows, indent=1))
+    else:
+        module.show(rows)
 
 
 def _require(archives: list[Path], source: str) -> None:

@@ -361,6 +361,14 @@ def test_a_mirror_may_serve_what_lies_behind_a_login(server, tmp_path, monkeypat
     entry = replace(locked(tmp_path, "x"), name=NAME)
 
     fetch.require_placed([entry], tmp_path)
+    with pytest.raises(ImclError, match=r"no official checksum is known.*IMCL_SHA256SUMS"):
+        fetch.fetch(entry, tmp_path)
+    assert names(tmp_path) == []  # an error page, for one, would have been taken for the file
+
+    trusted = tmp_path / "lists" / "SHA256SUMS"
+    trusted.parent.mkdir()
+    trusted.write_text(f"{hashlib.sha256(CONTENT).hexdigest()}  {NAME}\n")
+    monkeypatch.setenv("IMCL_SHA256SUMS", str(trusted))
     assert fetch.fetch(entry, tmp_path).read_bytes() == CONTENT
 
 

@@ -98,6 +98,12 @@ def fetch(archive: Archive, folder: Path) -> Path:
             if path.name == archive.name:
                 check(archive, path)
             return path
+        if expected_checksum(archive) is None:
+            part.unlink()
+            raise ImclError(
+                f"{archive.name}: no official checksum is known, so what a server sends cannot be "
+                "checked; name a checksum list that you trust with IMCL_SHA256SUMS"
+            )
         with room(part):
             _download(archive, file)
         try:
