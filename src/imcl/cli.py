@@ -77,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("cell", help="a cell as `imcl plan` prints it")
     train.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     train.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+    train.add_argument(
+        "--compile", action="store_true", help="with torch's compiler, for a GPU (slower on CPUs)"
+    )
 
     summary = with_study(command(_summary, "summary", "Gather a study's records into one file."))
     summary.add_argument("--partial", action="store_true", help="go on without missing records")
@@ -188,7 +191,7 @@ def _train(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--threads {arguments.threads}: at least 1")
     from imcl import experiment
 
-    record = experiment.run(cell, arguments.device, arguments.threads)
+    record = experiment.run(cell, arguments.device, arguments.threads, arguments.compile)
     accuracy = ", ".join(f"{run['final']['accuracy']:.2%}" for run in record["runs"])
     print(f"{cell.record}: test accuracy by seed {accuracy}")
 
@@ -218,10 +221,10 @@ def _bench(arguments: argparse.Namespace) -> None:
             raise UsageError(f"--{option.replace('_', '-')} {value}: at least {least}")
     from tabulate import tabulate
 
-    from imcl import experiment
+    from imcl import machine
     from imcl.bench import overhead, record
 
-    device = experiment.choose_device(arguments.device)
+    device = machine.choose(arguments.device)
     settings = {key: getattr(arguments, key) for key in ("width", "batch_size", "repeats")}
     rows = overhead.rows(loaded, **settings, device=device, threads=arguments.threads)
     settings["precision"] = loaded["training"]["precision"]

@@ -1,13 +1,9 @@
 """Runs one cell of the grid, all its seeds, and writes its record."""
 
 import math
-import os
-import platform
-import resource
 import subprocess
 import time
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +11,7 @@ import torch
 from torch import nn
 
 import imcl
-from imcl import evaluate
+from imcl import evaluate, machine
 from imcl.batches import Batches
 from imcl.data import prepare
 from imcl.data.arrays import Arrays
@@ -33,7 +29,7 @@ DATASET = ("name", "n_train", "n_validation", "n_test", "shape", "sha256")
 MATRIX_CLASSES = 100  # a larger transition matrix stays in the noise's own file
 
 
-def run(cell: Cell, device: str = "auto", threads: int = 1) -> dict:
+def run(cell: Cell, device: str = "auto", threads: int = 1, compiled: bool = False) -> dict:
     """Train and evaluate every seed of a cell; write weights, then the record.
 
     All of the record but its `cost` is the same to the bit on the same machine with as many
@@ -43,14 +39,13 @@ def run(cell: Cell, device: str = "auto", threads: int = 1) -> dict:
         cell: its dataset and noise are already prepared.
         device: "cpu", "cuda", or "auto" for the GPU where there is one.
         threads: of the CPU, for torch.
+        compiled: let torch's compiler fuse the stages' operations; rounding differs.
 
     Raises:
         ImclError: data is missing or changed, or the loss is not finite.
     """
-    torch.set_num_threads(threads)
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.allow_tf32 = False  # float32 means float32
-    target = choose_device(device)
+    target = machine.choose(device)
+    machine.settle(threads, cell.config["training"]["precision"])
     dataset, noise, arrays, labels = _load(cell)
     runs, cost = [], []
     epochs = cell.config["training"]["epochs"]
@@ -58,7 +53,15 @@ def run(cell: Cell, device: str = "auto", threads: int = 1) -> dict:
         for seed in cell.config["seeds"]:
             try:
                 result, spent = _run_seed(
-                    cell, seed, dataset, arrays, labels, noise["nominal_rate"], target, progress
+                    cell,
+                    seed,
+                    dataset,
+                    arrays,
+                    labels,
+                    noise["nominal_rate"],
+                    target,
+                    compiled,
+                    progress,
                 )
             except ImclError as error:
                 raise ImclError(f"{cell.name}, seed {seed}: {error}") from error
@@ -71,7 +74,7 @@ def run(cell: Cell, device: str = "auto", threads: int = 1) -> dict:
         "dataset": {key: dataset[key] for key in DATASET} | {"evaluation": arrays.evaluation},
         "noise": noise,
         "code": code(),
-        "environment": environment(target, threads),
+        "environment": {**machine.environment(target, threads), "compiled": compiled},
         "runs": runs,
         "cost": cost,
     }
@@ -141,6 +144,7 @@ def _run_seed(
     labels: np.ndarray,
     noise_rate: float,
     device: torch.device,
+    compiled: bool,
     progress: Progress,
 ) -> tuple[dict, dict]:
     config, training = cell.config, cell.config["training"]
@@ -162,6 +166,8 @@ def _run_seed(
     shape, classes = dataset["shape"], len(dataset["class_names"])
     collaboration = assemble(config, seed, shape, classes, batches, noise_rate)
     model = collaboration.model
+    if compiled:
+        machine.compile_stages(model)
     split = arrays.evaluation
     images = torch.from_numpy(getattr(arrays, f"{split}_images")).to(device)
     truth = torch.from_numpy(getattr(arrays, f"{split}_labels")).to(device)
@@ -190,7 +196,7 @@ def _run_seed(
         "seed": seed,
         "training_seconds": time.perf_counter() - begun - evaluating,
         "evaluation_seconds": evaluating,
-        "peak_memory_bytes": _peak_memory(device),
+        "peak_memory_bytes": machine.peak_memory(device),
     }
     redundancy = _finite(evaluate.redundancy(model, images, mean, std))
     path = cell.weights(seed)
@@ -258,43 +264,6 @@ def _stream(seed: int, purpose: str, device: torch.device, view: int = 0) -> tor
     entropy = [seed, STREAMS.index(purpose), view]
     state = np.random.SeedSequence(entropy).generate_state(1, np.uint64)
     return torch.Generator(device).manual_seed(int(state[0] >> 1))
-
-
-def choose_device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ImclError("--device cuda: torch sees no GPU; take --device cpu")
-    return torch.device(name)
-
-
-def _peak_memory(device: torch.device) -> int:
-    """Bytes: allocated on the GPU, or resident in the process so far."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def environment(device: torch.device, threads: int) -> dict:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
-    libraries = ("torch", "numpy", "scikit-learn")
-    return {
-        "device": device.type,
-        "device_name": name,
-        "threads": threads,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        **{library: version(library) for library in libraries},
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(line for line in lines if line.startswith("model name")).partition(": ")[2]
-    except (OSError, StopIteration):
-        model = platform.processor() or platform.machine()
-    return f"{model}, {os.cpu_count()} cores"
 
 
 def code() -> dict:

@@ -28,43 +28,123 @@ def fit(
         collaboration: the model, what trains beside it, and the loss.
         batches: the training data.
         training: as in params.yaml.
-        after_epoch: called with the epoch's history: epoch (from 1), learning_rate (of its last
-            step), loss, terms and train_accuracy (means over the epoch's steps; accuracy on
-            augmented images, against the labels that were trained on).
+        after_epoch: called with what `Trainer.epoch` gives.
 
     Raises:
         ImclError: the loss is not finite; nothing is returned.
     """
-    device = batches.images.device
-    optimizer = SGD(collaboration.trained, training["momentum"], training["weight_decay"])
-    autocast = training["precision"] == "bf16"
+    trainer = Trainer(collaboration, batches, training)
     for epoch in range(training["epochs"]):
-        collaboration.trained.train()
-        progress = epoch / training["epochs"]
-        losses: list[Tensor] = []
-        correct = torch.zeros((), dtype=torch.int64, device=device)
-        for index, (views, labels, indices) in enumerate(batches.epoch()):
-            rate = learning_rate(epoch * len(batches) + index, len(batches), training)
-            with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-                images = views if len(views) > 1 else views[0]
-                step = collaboration(images, labels, progress, indices)
-            step.loss.backward()
-            optimizer.step(rate)
-            losses.append(torch.stack([step.loss.detach(), *step.terms.values()]))
-            correct += (step.logits.argmax(1) == labels).sum()
-        names = ["loss", *step.terms]
-        values = torch.stack(losses).cpu()
-        _check_finite(values, names, epoch, training)
+        after_epoch(trainer.epoch(epoch))
+
+
+class Trainer:
+    """Trains epoch by epoch; arguments as for `fit`."""
+
+    def __init__(self, collaboration: Collaboration, batches: Batches, training: dict):
+        self.collaboration, self.batches, self.training = collaboration, batches, training
+        self.optimizer = SGD(collaboration.trained, training["momentum"], training["weight_decay"])
+        self.device = batches.images.device
+        self._eager_steps = EAGER_STEPS if self.device.type == "cuda" else math.inf
+
+    def epoch(self, epoch: int) -> dict:
+        """Train one epoch, counted from 0.
+
+        Returns:
+            Its history: epoch (from 1), learning_rate (of its last step), loss, terms and
+            train_accuracy (means over the epoch's steps; accuracy on augmented images, against the
+            labels that were trained on).
+
+        Raises:
+            ImclError: the loss is not finite.
+        """
+        self.collaboration.trained.train()
+        progress = epoch / self.training["epochs"]
+        rows: list[Tensor] = []
+        captured = None
+        steps = len(self.batches)
+        for index, (views, labels, indices) in enumerate(self.batches.epoch()):
+            rate = learning_rate(epoch * steps + index, steps, self.training)
+            if self._eager_steps > 0:
+                self._eager_steps -= 1
+                names, row = self.step(views, labels, indices, progress, rate)
+            else:
+                # Anew for each epoch, since a graph holds the epoch's progress as a constant.
+                captured = captured or _Captured(self, views, labels, indices, progress)
+                names, row = captured(views, labels, indices, rate)
+            rows.append(row)
+        values, correct = torch.stack(rows).cpu().split([len(names), 1], 1)
+        _check_finite(values, names, epoch, self.training)
         loss, *terms = values.double().mean(0).tolist()
-        after_epoch(
-            {
-                "epoch": epoch + 1,
-                "learning_rate": rate,
-                "loss": loss,
-                "terms": dict(zip(names[1:], terms, strict=True)),
-                "train_accuracy": correct.item() / (len(batches) * batches.batch_size),
-            }
-        )
+        return {
+            "epoch": epoch + 1,
+            "learning_rate": rate,
+            "loss": loss,
+            "terms": dict(zip(names[1:], terms, strict=True)),
+            "train_accuracy": correct.double().sum().item() / (steps * self.batches.batch_size),
+        }
+
+    def step(
+        self,
+        views: list[Tensor],
+        labels: Tensor,
+        indices: Tensor,
+        progress: float,
+        rate: float | Tensor,
+    ) -> tuple[list[str], Tensor]:
+        """Forward, backward and update of one batch.
+
+        Returns:
+            The names of the loss and its terms, and float32 (terms + 2,) on the device: loss,
+            terms, and how many images were classified right.
+        """
+        autocast = self.training["precision"] == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=autocast):
+            images = views if len(views) > 1 else views[0]
+            step = self.collaboration(images, labels, progress, indices)
+        step.loss.backward()
+        self.optimizer.step(rate)
+        correct = (step.logits.argmax(1) == labels).sum()
+        row = torch.stack([step.loss.detach(), *step.terms.values(), correct.to(step.loss.dtype)])
+        return ["loss", *step.terms], row
+
+
+EAGER_STEPS = 3  # before a step is captured, so that libraries have chosen their algorithms
+
+
+class _Captured:
+    """A step as a CUDA graph: its hundreds of kernels are launched at once.
+
+    Launched one by one from Python they take longer to launch than to run.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        views: list[Tensor],
+        labels: Tensor,
+        indices: Tensor,
+        progress: float,
+    ):
+        self.inputs = [tensor.clone() for tensor in (*views, labels, indices)]
+        self.rate = torch.zeros((), device=trainer.device)
+        *own_views, own_labels, own_indices = self.inputs
+        self.graph = torch.cuda.CUDAGraph()
+        for generator in trainer.collaboration.generators:
+            self.graph.register_generator_state(generator)
+        with torch.cuda.graph(self.graph):
+            self.names, self.row = trainer.step(
+                own_views, own_labels, own_indices, progress, self.rate
+            )
+
+    def __call__(
+        self, views: list[Tensor], labels: Tensor, indices: Tensor, rate: float
+    ) -> tuple[list[str], Tensor]:
+        for own, given in zip(self.inputs, (*views, labels, indices), strict=True):
+            own.copy_(given)
+        self.rate.fill_(rate)
+        self.graph.replay()
+        return self.names, self.row.clone()
 
 
 class SGD:
@@ -85,8 +165,12 @@ class SGD:
         self.buffers = [[torch.zeros_like(p) for p in group] for group, _ in self.groups]
 
     @torch.no_grad()
-    def step(self, learning_rate: float) -> None:
-        """Update the parameters from their gradients, and forget the gradients."""
+    def step(self, learning_rate: float | Tensor) -> None:
+        """Update the parameters from their gradients, and forget the gradients.
+
+        Args:
+            learning_rate: on a GPU also a scalar tensor there.
+        """
         for (group, weight_decay), buffers in zip(self.groups, self.buffers, strict=True):
             sgd(
                 group,

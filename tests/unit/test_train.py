@@ -291,3 +291,39 @@ def test_fit_lowers_the_loss_under_bf16(micro):
     record = experiment.run(find(micro, "digits-clean-resnet18-all"), "cpu")
     losses = [entry["terms"]["cross_entropy"] for entry in record["runs"][0]["history"]]
     assert losses[-1] < losses[0]
+
+
+# the fast paths ---------------------------------------------------------------------------------
+
+
+def test_compiled_stages_give_the_numbers_of_eager_ones(micro):
+    from torch._dynamo.utils import counters
+
+    cell = find(micro, "digits-n50-vgg16-kernel")
+    eager = experiment.run(cell, "cpu")
+    compiled = experiment.run(cell, "cpu", compiled=True)
+    assert compiled["environment"]["compiled"]
+    assert counters["stats"]["unique_graphs"] > 0
+    for mine, theirs in zip(compiled["runs"], eager["runs"], strict=True):
+        losses = [[entry["loss"] for entry in run["history"]] for run in (mine, theirs)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+        assert mine["final"]["nll"] == pytest.approx(theirs["final"]["nll"], rel=1e-2)
+    counters.clear()
+    experiment.run(cell, "cpu", compiled=True)
+    assert counters["stats"]["unique_graphs"] == 0  # the next network takes the same code
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="a captured step needs a GPU")
+@pytest.mark.parametrize("method", ["base", "all", "elr", "cskd", "coteaching"])
+def test_a_captured_step_gives_the_numbers_of_an_eager_one(micro, method, monkeypatch):
+    from imcl import train
+
+    micro["studies"]["quick"]["methods"] = [method]
+    cell = find(micro, f"digits-n50-resnet18-{method}")
+    captured = experiment.run(cell, "cuda")
+    cell.record.unlink()
+    monkeypatch.setattr(train, "EAGER_STEPS", 10**9)
+    eager = experiment.run(cell, "cuda")
+    for mine, theirs in zip(captured["runs"], eager["runs"], strict=True):
+        losses = [[entry["loss"] for entry in run["history"]] for run in (mine, theirs)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-3)

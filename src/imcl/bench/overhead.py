@@ -8,7 +8,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from imcl import experiment
+from imcl import experiment, machine
 from imcl.batches import Batches
 from imcl.models import BACKBONES
 from imcl.peers import PEERS
@@ -38,7 +38,7 @@ def rows(
     A step is forward, backward and update of one batch of CIFAR's shape. Each repeat takes one step
     of every method, in an order drawn anew, so that what else the machine does falls on all.
     """
-    torch.set_num_threads(threads)
+    machine.settle(threads, params["training"]["precision"])
     chosen = _methods()
     made = []
     with Progress("overhead", len(BACKBONES) * len(chosen) * (repeats + 1), "steps") as progress:
@@ -131,10 +131,10 @@ class _Step:
 
     def seconds(self) -> float:
         """The time of one step."""
-        self._wait()
+        machine.wait(self.device)
         begun = time.perf_counter()
         self()
-        self._wait()
+        machine.wait(self.device)
         return time.perf_counter() - begun
 
     def cost(self) -> dict:
@@ -156,11 +156,11 @@ class _Step:
     def _peak(self) -> int:
         """The most that a step allocates above what is held between steps, in bytes."""
         if self.device.type == "cuda":
-            self._wait()
+            machine.wait(self.device)
             torch.cuda.reset_peak_memory_stats(self.device)
             before = torch.cuda.memory_allocated(self.device)
             self()
-            self._wait()
+            machine.wait(self.device)
             return torch.cuda.max_memory_allocated(self.device) - before
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as measured:
             self()
@@ -171,7 +171,3 @@ class _Step:
             total += change.nbytes()
             most = max(most, total)
         return most
-
-    def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from imcl import experiment
+from imcl import experiment, machine
 from imcl.files import write_json
 from imcl.report import BENCHES
 
@@ -16,7 +16,7 @@ def write(name: str, settings: dict, rows: list[dict], device: torch.device, thr
         "bench": name,
         "settings": settings,
         "code": experiment.code(),
-        "environment": experiment.environment(device, threads),
+        "environment": machine.environment(device, threads),
         "rows": rows,
     }
     write_json(path, record)

@@ -99,6 +99,11 @@ class Collaboration:
         self.views = max([views, *(o.get("parts", 2) for o in augmented)])
         self._checked = stages is None
 
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """The random streams that a call draws from."""
+        return [g for g in (self.generator, getattr(self.peer, "generator", None)) if g]
+
     def __call__(
         self,
         images: Tensor | Sequence[Tensor],
