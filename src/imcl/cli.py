@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import imcl
+from imcl.bench.commands import register
 from imcl.errors import ImclError, UsageError, unknown
 
 
@@ -87,14 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     tables = command(_tables, "tables", "Write the tables of the summary, and print the main ones.")
     tables.add_argument("--all", action="store_true", help="print all of them")
 
-    bench = with_params(command(_bench, "bench", "Measure cost, side by side in one run."))
-    bench.add_argument("what", choices=["overhead"], help="what each method costs beside base")
-    bench.add_argument("--json", action="store_true", help="the rows as a JSON list")
-    bench.add_argument("--width", type=int, default=64, help="of the networks (default: 64)")
-    bench.add_argument("--batch-size", type=int, default=128, help="images (default: 128)")
-    bench.add_argument("--repeats", type=int, default=7, help="of which the median counts")
-    bench.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    bench.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads (all)")
+    register(command(None, "bench", "Measure cost and speed, side by side in one run."))
 
     command(_figures, "figures", "Draw the figures of the summary.")
     command(_paper, "paper", "Typeset the paper from tables and figures.")
@@ -211,29 +205,6 @@ def _tables(arguments: argparse.Namespace) -> None:
     for table in tables.write(summary.read()):
         if arguments.all or table.name.startswith("accuracy"):
             print(tables.markdown(table))
-
-
-def _bench(arguments: argparse.Namespace) -> None:
-    loaded = _load(arguments)
-    for option, least in (("width", 2), ("batch_size", 2), ("repeats", 1), ("threads", 1)):
-        value = getattr(arguments, option)
-        if value < least:
-            raise UsageError(f"--{option.replace('_', '-')} {value}: at least {least}")
-    from tabulate import tabulate
-
-    from imcl import machine
-    from imcl.bench import overhead, record
-
-    device = machine.choose(arguments.device)
-    settings = {key: getattr(arguments, key) for key in ("width", "batch_size", "repeats")}
-    rows = overhead.rows(loaded, **settings, device=device, threads=arguments.threads)
-    settings["precision"] = loaded["training"]["precision"]
-    path = record.write(arguments.what, settings, rows, device, arguments.threads)
-    if arguments.json:
-        print(json.dumps(rows, indent=1))
-        return
-    print(tabulate(rows, headers="keys", floatfmt=".3f", tablefmt="plain"))
-    print(path)
 
 
 def _figures(arguments: argparse.Namespace) -> None:

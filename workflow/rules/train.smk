@@ -3,25 +3,39 @@
 # A record's name carries the digest of all that decides it, so a record that is there is right, and
 # no rule makes it: neither file times nor lost data nor lost metadata can have it trained again.
 # Delete it, or say --forceall, to have that.
-UNTRAINED = [
-    key
-    for key, cell in CELLS.items()
-    if not cell.record.exists() or {"--forceall", "-F"} & set(sys.argv)
-]
+FORCED = {"--forceall", "-F"} & set(sys.argv)
+TRAINED = [] if FORCED else [c.digest for c in CELLS.values() if c.record.exists()]
+UNTRAINED = [c.digest for c in CELLS.values() if FORCED or not c.record.exists()]
+
+
+def trainable():
+    """A regular expression of the cells that rule train makes, by the shorter of the two lists.
+
+    Snakemake carries it in every job's file names, so its length counts squared.
+    """
+    if len(TRAINED) < len(UNTRAINED):
+        return rf"(?!.*-(?:{'|'.join(TRAINED) or '(?!)'})\.json$)[^/]+"
+    return rf"[^/]+-(?:{'|'.join(UNTRAINED) or '(?!)'})"
+
+
+def cell_of(wildcards):
+    if wildcards.cell not in CELLS:
+        raise WorkflowError(f"study {STUDY}: {unknown('cell', wildcards.cell, CELLS)}")
+    return CELLS[wildcards.cell]
 
 
 rule train:
     input:
-        dataset=lambda wildcards: CELLS[wildcards.cell].dataset.path,
+        dataset=lambda wildcards: cell_of(wildcards).dataset.path,
         noise=lambda wildcards: [
-            noise.path for noise in [CELLS[wildcards.cell].noise] if noise
+            noise.path for noise in [cell_of(wildcards).noise] if noise
         ],
     output:
         grid.RECORDS / "{cell}.json",
     log:
         "logs/train/{cell}.log",
     wildcard_constraints:
-        cell="|".join(map(re.escape, UNTRAINED)) or "(?!)",
+        cell=trainable(),
     conda:
         "../envs/imcl.yaml"
     threads: 1

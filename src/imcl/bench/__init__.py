@@ -1,1 +1,1 @@
-"""Measurements of cost, side by side in one run: ratios, medians, and a record of each."""
+"""Measurements of cost and speed, side by side in one run."""

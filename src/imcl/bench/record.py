@@ -9,14 +9,14 @@ from imcl.files import write_json
 from imcl.report import BENCHES
 
 
-def write(name: str, settings: dict, rows: list[dict], device: torch.device, threads: int) -> Path:
+def write(name: str, settings: dict, rows: list[dict], device: torch.device) -> Path:
     """Write the rows with code, machine and settings to the records; return the file."""
     path = BENCHES / f"{name}-{device.type}.json"
     record = {
         "bench": name,
         "settings": settings,
         "code": experiment.code(),
-        "environment": machine.environment(device, threads),
+        "environment": machine.environment(device, settings.get("threads", 1)),
         "rows": rows,
     }
     write_json(path, record)
