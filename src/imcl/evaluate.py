@@ -12,6 +12,7 @@ from imcl.ways import kernel, representation
 
 BATCH = 500
 BINS = 15
+CONFUSION_CLASSES = 20  # a larger matrix is not stored
 
 
 @torch.no_grad()
@@ -52,11 +53,41 @@ def expected_calibration_error(probabilities: Tensor, labels: Tensor, bins: int 
         labels: int64 (N,).
         bins: their number.
     """
+    _, confidence, correct = _calibration_sums(probabilities, labels, bins)
+    return ((correct - confidence).abs().sum() / len(labels)).item()
+
+
+def predictions(logits: Tensor, labels: Tensor) -> dict:
+    """What a calibration curve and a confusion matrix are drawn from, of logits (N, classes).
+
+    calibration: for each of the bins of the ECE the count of samples, and the sums of their
+    confidence and of those that are right. confusion: counts, a row for each true class and a
+    column for each predicted one; for no more than 20 classes, so that records stay small.
+    """
+    logits = logits.double()
+    count, confidence, correct = _calibration_sums(logits.softmax(1), labels, BINS)
+    found: dict = {
+        "calibration": {
+            "count": count.long().tolist(),
+            "confidence": [round(value, 4) for value in confidence.tolist()],
+            "correct": correct.long().tolist(),
+        }
+    }
+    classes = logits.shape[1]
+    if classes <= CONFUSION_CLASSES:
+        pairs = labels * classes + logits.argmax(1)
+        found["confusion"] = pairs.bincount(minlength=classes**2).view(classes, classes).tolist()
+    return found
+
+
+def _calibration_sums(probabilities: Tensor, labels: Tensor, bins: int) -> tuple[Tensor, ...]:
+    """By bin of confidence: samples, the sum of their confidence, and those that are right."""
     confidence, predicted = probabilities.max(1)
     place = (confidence * bins).ceil().long().sub(1).clamp(0, bins - 1)
-    gap = (predicted == labels).to(confidence.dtype) - confidence
-    sums = torch.zeros(bins, dtype=confidence.dtype, device=gap.device).index_add_(0, place, gap)
-    return (sums.abs().sum() / len(labels)).item()
+    values = torch.stack(
+        [torch.ones_like(confidence), confidence, (predicted == labels).to(confidence.dtype)]
+    )
+    return tuple(values.new_zeros(3, bins).index_add_(1, place, values))
 
 
 @torch.no_grad()

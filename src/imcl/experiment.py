@@ -199,6 +199,7 @@ def _run_seed(
         "peak_memory_bytes": machine.peak_memory(device),
     }
     redundancy = _finite(evaluate.redundancy(model, images, mean, std))
+    logits = evaluate.predict(model, images, mean, std, training["precision"])
     path = cell.weights(seed)
     with atomic(path) as temporary, temporary.open("wb") as file:
         torch.save({name: tensor.cpu() for name, tensor in model.state_dict().items()}, file)
@@ -208,6 +209,7 @@ def _run_seed(
         "seed": seed,
         "final": {**history[-1]["evaluation"], **redundancy},
         "oracle": {"epoch": best["epoch"], **best["evaluation"]},
+        "predictions": evaluate.predictions(logits, truth),
         "parameters": _count(model),
         "training_parameters": _count(collaboration.trained),
         "weights_sha256": sha256(path),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from imcl.evaluate import _Moments, expected_calibration_error, metrics, redundancy
+from imcl.evaluate import _Moments, expected_calibration_error, metrics, predictions, redundancy
 from imcl.models import resnet18
 
 
@@ -33,6 +33,22 @@ def test_calibration_error_by_hand():
     labels = torch.tensor([1, 1, 0, 0])
     expected = 0.5 * abs(0 - 0.575) + 0.5 * abs(1 - 0.95)
     assert expected_calibration_error(probabilities, labels, bins=5) == pytest.approx(expected)
+
+
+def test_predictions_by_hand():
+    ln3 = math.log(3)  # confidence 3/4, so bin 12 of 15: (11/15, 12/15]
+    logits = torch.tensor([[ln3, 0.0], [ln3, 0.0], [0.0, ln3], [0.0, 40.0]])
+    found = predictions(logits, torch.tensor([0, 1, 1, 1]))
+    assert found["confusion"] == [[1, 0], [1, 2]]
+    curve = found["calibration"]
+    assert curve["count"] == [0] * 11 + [3, 0, 0, 1]
+    assert curve["confidence"] == [0] * 11 + [2.25, 0, 0, 1]
+    assert curve["correct"] == [0] * 11 + [2, 0, 0, 1]
+
+
+def test_a_confusion_matrix_of_many_classes_is_not_stored():
+    assert "confusion" in predictions(torch.zeros(2, 20), torch.tensor([0, 1]))
+    assert "confusion" not in predictions(torch.zeros(2, 21), torch.tensor([0, 1]))
 
 
 def test_redundancy_agrees_with_numpy_across_batches(monkeypatch):

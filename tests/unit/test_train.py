@@ -206,6 +206,9 @@ def test_a_record_holds_what_a_reader_needs(micro):
     assert [entry["epoch"] for entry in run["history"]] == [1, 2]
     assert run["oracle"]["accuracy"] == max(e["evaluation"]["accuracy"] for e in run["history"])
     assert run["final"]["accuracy"] == run["history"][-1]["evaluation"]["accuracy"]
+    hits = sum(row[k] for k, row in enumerate(run["predictions"]["confusion"]))
+    assert hits == sum(run["predictions"]["calibration"]["correct"])
+    assert hits == pytest.approx(run["final"]["accuracy"] * record["dataset"]["n_test"])
     assert record["environment"]["device"] == "cpu"
     assert record["cost"][0]["peak_memory_bytes"] > 2**20
 
