@@ -1,4 +1,5 @@
 # make reproduce     params.yaml to the paper; STUDY=cpu chooses another study
+# make paper         the paper from committed records alone: no GPU, no data, no training
 # make test          all tests
 # make lint          ruff, its formatter's check, snakefmt, snakemake --lint
 # make environment   what the others begin with
@@ -9,10 +10,10 @@ UV := $(shell command -v uv || echo .uv/bin/uv)
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --workflow-profile workflow/profiles/default
 
-.PHONY: help reproduce test lint clean environment
+.PHONY: help reproduce paper test lint clean environment
 
 help:
-	@sed -n '1,6s/^# //p' Makefile
+	@sed -n '1,7s/^# //p' Makefile
 
 reproduce: environment
 	@$(SNAKEMAKE) $(if $(STUDY),--config study=$(STUDY))
@@ -21,6 +22,10 @@ reproduce: environment
 	@echo
 	@ls paper/build/paper.pdf 2>/dev/null || echo "no PDF: $$($(BIN)/imcl paper 2>&1)"
 	@ls -d paper/build/tables paper/build/figures
+
+paper: environment
+	@$(SNAKEMAKE) --config $(if $(STUDY),study=$(STUDY)) records=committed
+	@ls paper/build/paper.pdf paper/build/report.html 2>/dev/null || $(BIN)/imcl paper
 
 test: environment
 	$(BIN)/pytest --numprocesses 2 --dist loadfile

@@ -84,11 +84,27 @@ def _parser() -> argparse.ArgumentParser:
 
     summary = with_study(command(_summary, "summary", "Gather a study's records into one file."))
     summary.add_argument("--partial", action="store_true", help="go on without missing records")
+    summary.add_argument(
+        "--records", type=Path, metavar="FOLDER", help="where they are (default: results/records)"
+    )
 
     tables = command(_tables, "tables", "Write the tables of the summary, and print the main ones.")
     tables.add_argument("--all", action="store_true", help="print all of them")
 
     register(command(None, "bench", "Measure cost and speed, side by side in one run."))
+
+    claims = with_params(command(_claims, "claims", "Judge the claims from all records."))
+    claims.add_argument("--json", action="store_true", help="as a JSON list")
+    claims.add_argument(
+        "--write",
+        type=Path,
+        metavar="FILE",
+        help="put the ledger between `<!-- claims -->` and `<!-- /claims -->` of this file",
+    )
+
+    trace = with_study(command(_trace, "trace", "Show what stands behind a number."))
+    trace.add_argument("place", metavar="TABLE:ROW:COLUMN", help="or FIGURE:..., or text:...")
+    trace.add_argument("--json", action="store_true", help="as a JSON object")
 
     command(_figures, "figures", "Draw the figures of the summary.")
     command(_paper, "paper", "Typeset the paper from tables and figures.")
@@ -191,20 +207,45 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _summary(arguments: argparse.Namespace) -> None:
+    from imcl import grid
     from imcl.report import summary
 
     loaded = _load(arguments)
-    made = summary.write(loaded, arguments.partial)
+    folder = arguments.records or grid.RECORDS
+    made = summary.write(loaded, arguments.partial, folder)
     count = f"{len(made['cells'])} of {made['planned']} cells"
-    print(f"{summary.path(loaded)}: {count} of study {made['study']}")
+    print(f"{summary.path(loaded, folder)}: {count} of study {made['study']}")
 
 
 def _tables(arguments: argparse.Namespace) -> None:
-    from imcl.report import summary, tables
+    from imcl.report import render, summary, tables
 
     for table in tables.write(summary.read()):
         if arguments.all or table.name.startswith("accuracy"):
-            print(tables.markdown(table))
+            print(render.markdown(table))
+
+
+def _claims(arguments: argparse.Namespace) -> None:
+    from imcl.report import claims, render, tables
+
+    judged = claims.judge(_load(arguments))
+    if arguments.write:
+        render.insert(arguments.write, "claims", tables.claims_table(judged))
+        print(arguments.write)
+    elif arguments.json:
+        print(json.dumps(judged, indent=1))
+    else:
+        claims.show(judged)
+
+
+def _trace(arguments: argparse.Namespace) -> None:
+    from imcl.report import trace
+
+    traced = trace.trace(_load(arguments), arguments.place)
+    if arguments.json:
+        print(json.dumps(traced, indent=1))
+    else:
+        trace.show(traced)
 
 
 def _figures(arguments: argparse.Namespace) -> None:

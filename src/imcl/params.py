@@ -210,6 +210,35 @@ def _name_faults(params: object) -> Iterator[tuple[tuple, str]]:
             if isinstance(name, str) and (fault := methods.fault(name)):
                 yield ("studies", study, "methods", index), fault
         yield from _warmup_fault(params.get("training"), study, entry.get("training", {}))
+    if isinstance(params, dict):
+        yield from _claim_faults(params.get("claims"), known)
+
+
+# What a claim about errors needs, and one about costs.
+_CLAIM = {True: ("measure", "methods", "datasets", "noise"), False: ("measure", "methods")}
+
+
+def _claim_faults(section: object, known: dict) -> Iterator[tuple[tuple, str]]:
+    """Claims on what does not exist; a method of a cost is one of the bench's, and free."""
+    ledger = _mappings(section.get("ledger") if isinstance(section, dict) else None)
+    for claim, entry in ledger.items():
+        where = ("claims", "ledger", claim)
+        open_to = entry.get("readings")
+        stated = {**entry, **(open_to if isinstance(open_to, dict) else {})}
+        about_errors = stated.get("measure") in ("error", "accuracy")
+        missing = [key for key in _CLAIM[about_errors] if key not in stated]
+        if missing:
+            yield where, f"missing: {', '.join(missing)}, here or under readings"
+        for place, part in ((where, entry), ((*where, "readings"), open_to)):
+            for key, chosen in part.items() if isinstance(part, dict) else []:
+                for index, name in enumerate(chosen if isinstance(chosen, list) else []):
+                    if key in known:
+                        what, names = known[key]
+                        yield from _unknown((*place, key, index), name, what, names)
+                    elif key in ("methods", "against") and about_errors:
+                        fault = isinstance(name, str) and methods.fault(name)
+                        if fault:
+                            yield (*place, key, index), fault
 
 
 def _mappings(section: object) -> dict[str, dict]:

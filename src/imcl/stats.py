@@ -1,13 +1,16 @@
-"""Means with intervals, and differences paired by seed."""
+"""Means with intervals, differences paired by seed, and an aggregate over settings."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
-from statsmodels.stats.multitest import multipletests
+
+# scipy and statsmodels take a second to import, so each function imports what it uses: commands
+# that list files have no need of them.
 
 CONFIDENCE = 0.95
+RESAMPLES = 2000
 
 
 # Accuracies are counts over a number of images: equal values differ by rounding alone.
@@ -15,24 +18,47 @@ TIE = 1e-9
 
 
 class Estimate(NamedTuple):
-    """A mean over n seeds and the half-width of its 95 % t-interval.
+    """A mean over n values, the half-width of its 95 % t-interval, and their standard deviation.
 
     The half-width is None where there is nothing to estimate it from: one value, or equal ones,
-    whose spread of zero is a matter of rounding and no certainty.
+    whose spread of zero is a matter of rounding and no certainty. The deviation (of a sample, so
+    over n - 1) is None for one value.
     """
 
     mean: float
     half_width: float | None
+    n: int
+    std: float | None
+
+
+class Aggregate(NamedTuple):
+    """An interquartile mean over n values of several settings, and its 95 % interval.
+
+    The bounds are None where no setting has two values to draw from.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
     n: int
 
 
 def estimate(values: Sequence[float]) -> Estimate:
     """The mean of independent values with Student's t-interval."""
     n, mean = len(values), float(np.mean(values))
-    if n < 2 or np.ptp(values) < TIE:
-        return Estimate(mean, None, n)
-    error = float(np.std(values, ddof=1)) / n**0.5
-    return Estimate(mean, float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * error, n)
+    if n < 2:
+        return Estimate(mean, None, n, None)
+    std = float(np.std(values, ddof=1))
+    if np.ptp(values) < TIE:
+        return Estimate(mean, None, n, 0.0)
+    return Estimate(mean, _student(n - 1) * std / n**0.5, n, std)
+
+
+@cache
+def _student(freedom: int) -> float:
+    from scipy.stats import t
+
+    return float(t.ppf((1 + CONFIDENCE) / 2, freedom))
 
 
 def paired_p(values: Sequence[float], base: Sequence[float]) -> float | None:
@@ -46,11 +72,71 @@ def paired_p(values: Sequence[float], base: Sequence[float]) -> float | None:
         return None
     if np.ptp(differences) < TIE:
         return 1.0 if abs(differences[0]) < TIE else None
-    return float(stats.ttest_1samp(differences, 0).pvalue)
+    from scipy.stats import ttest_1samp
+
+    return float(ttest_1samp(differences, 0).pvalue)
+
+
+def permutation_p(values: Sequence[float], base: Sequence[float]) -> float | None:
+    """Two-sided p of the paired permutation test, which assumes no distribution.
+
+    Under the null hypothesis each pair may be swapped: the mean difference is compared with those
+    of all 2^n swaps, or of a random sample of them for n > 15. Its least value is 2 / 2^n, 0.0625
+    for five pairs. None for fewer than two pairs.
+    """
+    if len(values) < 2:
+        return None
+    from scipy.stats import permutation_test
+
+    test = permutation_test(
+        # Rounded, so that swaps of equal size count as such.
+        (np.round(np.subtract(values, base), 9),),
+        np.mean,
+        permutation_type="samples",
+        n_resamples=2**15,
+        rng=np.random.default_rng(0),
+    )
+    return float(test.pvalue)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Holm's correction over the tests that there are; None stays None."""
+    from statsmodels.stats.multitest import multipletests
+
     tested = [p for p in p_values if p is not None]
     corrected = iter(multipletests(tested, method="holm")[1] if tested else [])
     return [None if p is None else float(next(corrected)) for p in p_values]
+
+
+def interquartile_mean(settings: Sequence[Sequence[float]]) -> Aggregate:
+    """The mean of the middle half of all values, with a stratified bootstrap interval.
+
+    Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice" (NeurIPS
+    2021): values are resampled within each setting, never across, and the bounds are percentiles of
+    the resampled means.
+
+    Args:
+        settings: of each setting (dataset, noise, backbone) its values by seed.
+    """
+    from scipy.stats import bootstrap, trim_mean
+
+    samples = [np.asarray(values, float) for values in settings]
+    drawn = [sample for sample in samples if len(sample) > 1]
+    single = np.array([sample[0] for sample in samples if len(sample) == 1])
+    mean, n = float(trim_mean(np.concatenate(samples), 0.25)), sum(map(len, samples))
+    if not drawn:
+        return Aggregate(mean, None, None, n)
+
+    def middle(*resampled: np.ndarray, axis: int = -1) -> np.ndarray:
+        fixed = np.broadcast_to(single, (*resampled[0].shape[:-1], len(single)))
+        return trim_mean(np.concatenate([*resampled, fixed], axis=axis), 0.25, axis=axis)
+
+    interval = bootstrap(
+        drawn,
+        middle,
+        n_resamples=RESAMPLES,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return Aggregate(mean, float(interval.low), float(interval.high), n)

@@ -441,7 +441,7 @@ def test_all_faulty_values_are_listed():
         "params.yaml: noise.n20.rate: 2 is out of range; it must be at most 1",
         "params.yaml: studies.quick.seeds: 1 stands twice",
         "params.yaml: zzz: unknown key 'zzz'; "
-        "known: study, studies, datasets, noise, ways, peers, training",
+        "known: study, studies, datasets, noise, ways, peers, training, claims",
     ]
 
 
@@ -539,3 +539,25 @@ def test_a_text_that_is_no_mapping_of_parameters(folder, text, message):
 def test_a_value_that_yaml_cannot_build(folder, text):
     (folder / "params.yaml").write_text(text, encoding="utf-8")
     assert faults()[0].startswith("params.yaml: ")
+
+
+def test_claims_name_what_exists():
+    change("claims.ledger.each_way.methods", ["output", "outptu"])
+    change("claims.ledger.label_noise.readings.noise", ["n50", "n55"])
+    change("claims.ledger.stl10_vgg16.datasets", ["stl11"])
+    change("claims.ledger.overhead.readings", {"measure": ["time"]})
+    assert sorted(faults()) == [
+        "params.yaml: claims.ledger.each_way.methods[1]: unknown method 'outptu'; "
+        "did you mean 'output'?",
+        "params.yaml: claims.ledger.label_noise.readings.noise[1]: unknown noise 'n55'; "
+        "did you mean 'n50'?",
+        "params.yaml: claims.ledger.overhead: missing: methods, here or under readings",
+        "params.yaml: claims.ledger.stl10_vgg16.datasets[0]: unknown dataset 'stl11'; "
+        "did you mean 'stl10'?",
+    ]
+
+
+def test_a_damaged_ledger_is_no_traceback():
+    for value in (None, 3, [], {"evidence": 1, "ledger": {"a": 1, "b": {"readings": [1]}}}):
+        change("claims", value)
+        assert faults()

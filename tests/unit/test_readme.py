@@ -23,19 +23,32 @@ def test_the_training_loop_runs_as_written():
 
 def test_its_table_is_what_the_committed_records_say(monkeypatch):
     from imcl import grid, params
-    from imcl.report import summary, tables
+    from imcl.report import render, summary, tables
 
     monkeypatch.chdir(ROOT)
     quick = ROOT / "paper/results/quick"
-    cells = grid.cells(params.load(study="quick"))
+    loaded = params.load(study="quick")
+    cells = grid.cells(loaded)
     monkeypatch.setattr(grid, "RECORDS", quick / "records")
     records = {cell.name: json.loads(cell.record.read_text()) for cell in cells}
     for cell in cells:
         record = records[cell.name]
         assert record["digest"] == cell.digest == grid.digest(record["config"])
-    (table, *_) = tables.build(summary.summarise(params.load(study="quick"), cells, records))
-    assert tables.markdown(table) == (quick / "accuracy-digits.md").read_text()
-    assert tables.markdown(table).strip() in README
+    (table, *_) = tables.build(
+        summary.summarise(loaded, cells, records, {cell.name: cell.record for cell in cells})
+    )
+    assert render.markdown(table) == (quick / "accuracy-digits.md").read_text()
+    assert render.markdown(table).strip() in README
+
+
+def test_its_ledger_is_what_the_committed_records_say(monkeypatch, tmp_path):
+    from imcl import grid, params
+    from imcl.report import claims, render, tables
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(grid, "RECORDS", tmp_path)  # only what is committed counts
+    ledger = render.markdown(tables.claims_table(claims.judge(params.load())))
+    assert f"<!-- claims -->\n{ledger}<!-- /claims -->" in README
 
 
 def test_every_link_and_place_exists():
@@ -50,7 +63,19 @@ def test_every_link_and_place_exists():
 
 @pytest.mark.parametrize(
     "command",
-    ["plan", "fetch", "prepare", "noise", "train", "summary", "tables", "figures", "paper"],
+    [
+        "plan",
+        "fetch",
+        "prepare",
+        "noise",
+        "train",
+        "summary",
+        "tables",
+        "claims",
+        "trace",
+        "figures",
+        "paper",
+    ],
 )
 def test_every_command_explains_itself(command, capsys):
     assert f"`{command}`" in README or f"imcl {command}" in README

@@ -4,27 +4,22 @@ import json
 from pathlib import Path
 
 import pytest
+from handmade import empty_project, record
 
 from imcl import grid, params
 from imcl.data.prepare import DESCRIPTION
 from imcl.errors import ImclError
-from imcl.report import CURVES, METRICS, figures, paper, summary, tables
-
-ROOT = Path(__file__).resolve().parents[2]
+from imcl.report import CURVES, METRICS, figures, paper, render, summary, tables
 
 # Accuracy by seed. kernel: +1, +2, +3 points, t = 3.46, p = 0.074; output: +10, +11, +10 points,
 # t = 31, p = 0.001, and the best.
 ACCURACY = {"base": [0.80, 0.82, 0.84], "kernel": [0.81, 0.84, 0.87], "output": [0.90, 0.93, 0.94]}
 
-COUNTS = {"n_train": 5, "n_validation": 0, "n_test": 4}
-
 
 @pytest.fixture
 def study(tmp_path, monkeypatch) -> dict:
     """A study of three methods in an empty project folder."""
-    for name in ("workflow", "paper/templates", "params.yaml"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).symlink_to(ROOT / name)
+    empty_project(tmp_path)
     monkeypatch.chdir(tmp_path)
     loaded = params.load()
     loaded["studies"]["quick"] |= {
@@ -36,32 +31,6 @@ def study(tmp_path, monkeypatch) -> dict:
     return loaded
 
 
-def record(cell: grid.Cell, accuracies: list[float], **changes) -> dict:
-    final = {"nll": 0.5, "ece": 0.1, "channel_correlation": 0.02, "kernel_cosine": 0.01}
-    made = {
-        "cell": cell.name,
-        "digest": cell.digest,
-        "config": cell.config,
-        "dataset": {**COUNTS, "name": "digits", "sha256": "ab", "evaluation": "test"},
-        "noise": {"nominal_rate": 0.0, "realised_rate": 0.0, "sha256": None},
-        "code": {"version": "1", "commit": "c" * 40, "modified": False},
-        "environment": {"device_name": "a machine", "torch": "2"},
-        "runs": [
-            {
-                "seed": seed,
-                "final": {"accuracy": value, **final},
-                "oracle": {"epoch": 1, "accuracy": value + 0.01},
-                "parameters": 1234,
-                "training_parameters": 2345,
-                "history": [{"epoch": 1, "train_accuracy": 0.5, "evaluation": {"accuracy": value}}],
-            }
-            for seed, value in enumerate(accuracies, 1)
-        ],
-        "cost": [{"training_seconds": 2.0, "peak_memory_bytes": 100} for _ in accuracies],
-    }
-    return {**made, **changes}
-
-
 def write_records(study: dict, **changes) -> list[grid.Cell]:
     grid.RECORDS.mkdir(parents=True, exist_ok=True)
     cells = grid.cells(study)
@@ -71,7 +40,7 @@ def write_records(study: dict, **changes) -> list[grid.Cell]:
     return cells
 
 
-def rows_of(table: tables.Table) -> dict[str, list[str]]:
+def rows_of(table: render.Table) -> dict[str, list[str]]:
     return {
         row[1].text: [f"**{e.text}**" if e.bold else e.text for e in row[2:]]
         for group in table.groups
@@ -79,7 +48,7 @@ def rows_of(table: tables.Table) -> dict[str, list[str]]:
     }
 
 
-def built(study: dict) -> dict[str, tables.Table]:
+def built(study: dict) -> dict[str, render.Table]:
     return {table.name: table for table in tables.build(summary.write(study))}
 
 
@@ -96,10 +65,11 @@ def test_accuracy_and_bold_by_hand(study):
 def test_differences_are_paired_and_holm_corrected(study):
     write_records(study)
     found = rows_of(built(study)["difference-to-base-digits"])
-    assert found["base"] == ["–", "–"]
-    assert found["kernel"] == ["+2.0 ± 2.5", "0.074"]
+    assert found["base"] == ["–", "–", "–"]
+    # Three pairs, each higher: of 2^3 swaps two are as far from 0; times two comparisons.
+    assert found["kernel"] == ["+2.0 ± 2.5", "0.074", "0.500"]
     # Smaller p of two, so doubled: t = 10.33 / (0.577 / sqrt 3) = 31, p = 0.00104.
-    assert found["output"] == ["**+10.3 ± 1.4**", "0.002"]
+    assert found["output"] == ["**+10.3 ± 1.4**", "0.002", "0.500"]
 
 
 def test_two_seeds_are_never_bold(study):
@@ -110,7 +80,7 @@ def test_two_seeds_are_never_bold(study):
         cell.record.write_text(json.dumps(record(cell, values[cell.method])))
     found = built(study)
     assert "**" not in str(rows_of(found["accuracy-digits"]))
-    assert rows_of(found["difference-to-base-digits"])["kernel"] == ["+0.0", "1.000"]
+    assert rows_of(found["difference-to-base-digits"])["kernel"] == ["+0.0", "1.000", "1.000"]
 
 
 def test_a_control_is_compared_with_what_sees_as_many_augmentations(study):
@@ -121,7 +91,7 @@ def test_a_control_is_compared_with_what_sees_as_many_augmentations(study):
         cell.record.write_text(json.dumps(record(cell, ACCURACY_[cell.method])))
     found = rows_of(built(study)["difference-to-control-digits"])
     assert found["output"][0] == "+1.0"  # in each pair: no interval
-    assert found["kernel"] == found["base"] == found["control"] == ["–", "–"]
+    assert found["kernel"] == found["base"] == found["control"] == ["–"] * 3
 
 
 def test_missing_records_are_named_or_left_out(study):
@@ -218,8 +188,8 @@ def test_tables_of_another_study_are_deleted(study):
 
 
 def test_latex_shows_texts_letter_by_letter_and_keeps_names():
-    entry = tables.Entry("50 % of a_b & c ± 1 < 2", bold=True)
-    table = tables.Table("t-a_b", "say #1", ["x"], [[[entry]]])
+    entry = render.Entry("50 % of a_b & c ± 1 < 2", bold=True)
+    table = render.Table("t-a_b", "say #1", ["x"], [[[entry]]])
     text = tables.environment().get_template("table.tex.j2")
     text = text.render(table=table)
     assert r"\textbf{50 \% of a\_b \& c $\pm$ 1 $<$ 2}" in text
@@ -228,10 +198,10 @@ def test_latex_shows_texts_letter_by_letter_and_keeps_names():
 
 
 def test_markdown_of_a_table():
-    table = tables.Table(
-        "t", "A caption.", ["a", "b"], [[[tables.Entry("1"), tables.Entry("2", True)]]]
+    table = render.Table(
+        "t", "A caption.", ["a", "b"], [[[render.Entry("1"), render.Entry("2", True)]]]
     )
-    lines = tables.markdown(table).splitlines()
+    lines = render.markdown(table).splitlines()
     assert lines[0] == "| a   | b     |"
     assert lines[2] == "| 1   | **2** |"
     assert lines[-1] == "A caption."

@@ -1,20 +1,23 @@
-"""Statistics against tables and scipy."""
+"""Statistics against tables, scipy, published numbers and full enumeration."""
 
+from itertools import product
+
+import numpy as np
 import pytest
-from scipy.stats import ttest_rel
+from scipy.stats import permutation_test, ttest_rel
 
 from imcl import stats
 
 
 def test_interval_by_hand():
     # Standard error 1 / sqrt 3; Student's t for 2 degrees of freedom and 95 % is 4.303 in tables.
-    mean, half_width, n = stats.estimate([1.0, 2.0, 3.0])
-    assert (mean, n) == (2.0, 3)
+    mean, half_width, n, std = stats.estimate([1.0, 2.0, 3.0])
+    assert (mean, n, std) == (2.0, 3, 1.0)
     assert half_width == pytest.approx(4.303 / 3**0.5, abs=5e-4)
 
 
 def test_one_value_has_no_interval():
-    assert stats.estimate([0.5]) == (0.5, None, 1)
+    assert stats.estimate([0.5]) == (0.5, None, 1, None)
 
 
 def test_paired_p_agrees_with_scipy():
@@ -26,7 +29,7 @@ def test_a_tie_is_no_certainty():
     assert stats.paired_p([0.5, 0.5], [0.5, 0.5]) == 1
     assert stats.paired_p([0.9, 0.8, 0.7], [0.8, 0.7, 0.6]) is None  # equal but for rounding
     assert stats.paired_p([0.5], [0.4]) is None
-    assert stats.estimate([0.3, 0.1 + 0.2])[1:] == (None, 2)
+    assert stats.estimate([0.3, 0.1 + 0.2])[1:] == (None, 2, 0.0)
 
 
 def test_holm_by_hand():
@@ -38,3 +41,47 @@ def test_holm_by_hand():
         pytest.approx(0.06),
     ]
     assert stats.holm([None]) == [None]
+
+
+def test_permutation_p_of_darwins_maize():
+    """Fisher, The Design of Experiments (1935), section 21: of the 2^15 sums of Darwin's 15
+    differences between crossed and self-fertilised maize, 1,726 are as far from 0, so 0.05267."""
+    crossed_less_selfed = [49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48]
+    found = stats.permutation_p(crossed_less_selfed, [0] * 15)
+    assert found == pytest.approx(1726 / 2**15)
+
+
+def test_permutation_p_agrees_with_scipys_on_pairs_and_with_its_least_value():
+    values, base = [0.9, 0.85, 0.93, 0.9], [0.88, 0.86, 0.9, 0.85]
+    theirs = permutation_test(
+        (values, base), lambda a, b: np.mean(np.subtract(a, b)), permutation_type="samples"
+    )
+    assert stats.permutation_p(values, base) == pytest.approx(theirs.pvalue)
+    assert stats.permutation_p([1, 2, 3, 4, 5], [0] * 5) == 2 / 2**5
+    assert stats.permutation_p([0.5, 0.5], [0.5, 0.5]) == 1
+    # 0.1 + 0.2 - 0.3 is not 0, and not a difference either
+    assert stats.permutation_p([0.1 + 0.2, 0.3], [0.3, 0.1 + 0.2]) == 1
+    assert stats.permutation_p([0.5], [0.4]) is None
+
+
+def test_the_interquartile_mean_by_hand():
+    # Of eight values the middle four are 2, 3, 4, 5.
+    assert stats.interquartile_mean([[0, 2, 4, 90], [1, 3, 5, 70]])[0] == 3.0 + 0.5
+    assert stats.interquartile_mean([[1.0], [5.0]]) == (3.0, None, None, 2)
+
+
+def test_its_interval_is_that_of_all_stratified_resamples():
+    settings = [[0.0, 1.0, 5.0], [10.0, 14.0], [3.0]]
+    resampled = product(*[product(values, repeat=len(values)) for values in settings])
+    middles = []
+    for parts in resampled:
+        ordered = sorted(sum(parts, ()))
+        middles.append(np.mean(ordered[1:5]))  # of six values the middle four
+    _, low, high, n = stats.interquartile_mean(settings)
+    assert n == 6
+    assert (low, high) == pytest.approx(np.percentile(middles, [2.5, 97.5]), abs=0.3)
+
+
+def test_the_same_values_give_the_same_interval():
+    settings = [[0.0, 1.0, 5.0], [10.0, 14.0]]
+    assert stats.interquartile_mean(settings) == stats.interquartile_mean(settings)

@@ -9,15 +9,14 @@ from imcl import grid, params
 from imcl.data import SOURCES
 from imcl.errors import UsageError, unknown
 from imcl.noise import KINDS
-from imcl.report import BENCHES, BUILD, CURVES, METRICS, SUMMARY, TEMPLATES
+from imcl.report import BENCHES, BUILD, CURVES, METRICS, TEMPLATES, records, summary
 from imcl.report.paper import HINT, can_build
 
 try:
     for key in config:
-        if key != "study":
-            raise UsageError(
-                f"--config {unknown('key', key, ['study'])}; all else is set in params.yaml"
-            )
+        if key not in ("study", "records"):
+            known = unknown("key", key, ["study", "records"])
+            raise UsageError(f"--config {known}; all else is set in params.yaml")
     PARAMS = params.load("params.yaml", config.get("study"))
 except UsageError as error:
     raise WorkflowError(str(error))
@@ -32,9 +31,22 @@ ARCHIVES = {
     for archive in archives
 }
 
-STUDY_DIGEST = grid.study_digest(list(CELLS.values()))
-STUDY_SUMMARY = SUMMARY / f"{STUDY}-{STUDY_DIGEST}.json"
-TABLES = [BUILD / "tables", BUILD / "numbers.tex", BUILD / "results.tex"]
+# `--config records=committed` renders the study from paper/results and trains nothing.
+RECORDS = (
+    records.committed(STUDY) if config.get("records") == "committed" else grid.RECORDS
+)
+STUDY_SUMMARY = summary.path(PARAMS, RECORDS)
+COMMITTED = [
+    path
+    for study in PARAMS["studies"]
+    for cell in grid.cells(PARAMS, study)
+    if (path := records.committed(study) / cell.record.name).exists()
+]
+BENCHES_THERE = sorted(BENCHES.glob("*.json"))
+TABLES = [
+    BUILD / "tables",
+    *(BUILD / f"{name}.tex" for name in ("numbers", "results", "claims")),
+]
 FIGURES = [BUILD / "figures"]
 PAPER = [BUILD / "paper.pdf"] if can_build() else []
 

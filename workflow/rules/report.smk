@@ -4,6 +4,9 @@
 rule summary:
     input:
         rules.records.input,
+        # The claims are judged from the records of all studies.
+        COMMITTED,
+        BENCHES_THERE,
     output:
         STUDY_SUMMARY,
         [METRICS / f"{cell.name}.json" for cell in CELLS.values()],
@@ -14,18 +17,24 @@ rule summary:
         "../envs/imcl.yaml"
     params:
         study=STUDY,
+        records=RECORDS,
+        claims=PARAMS["claims"],
     message:
         "summarise study {params.study}"
     shell:
-        "python -m imcl summary --study {params.study:q} > {log:q} 2>&1"
+        "python -m imcl summary --study {params.study:q} --records {params.records:q}"
+        " > {log:q} 2>&1"
 
 
 rule tables:
     input:
         STUDY_SUMMARY,
-        expand(TEMPLATES / "{name}.tex.j2", name=["table", "numbers", "results"]),
-        sorted(BENCHES.glob("*.json")),
+        expand(
+            TEMPLATES / "{name}.tex.j2", name=["table", "numbers", "results", "claims"]
+        ),
+        BENCHES_THERE,
         "src/imcl/report/tables.py",
+        "src/imcl/report/render.py",
     output:
         directory(TABLES[0]),
         TABLES[1:],
@@ -43,6 +52,7 @@ rule figures:
     input:
         STUDY_SUMMARY,
         "src/imcl/report/figures.py",
+        "src/imcl/report/tables.py",
     output:
         directory(FIGURES),
     log:

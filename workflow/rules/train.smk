@@ -50,4 +50,4 @@ rule train:
 
 rule records:
     input:
-        [cell.record for cell in CELLS.values()],
+        [RECORDS / cell.record.name for cell in CELLS.values()],

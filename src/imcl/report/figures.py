@@ -14,13 +14,26 @@ from matplotlib.ticker import MaxNLocator
 
 from imcl import methods
 from imcl.files import atomic
-from imcl.report import BUILD
+from imcl.report import BUILD, tables
+from imcl.report.render import Entry
+from imcl.ways import WAYS
+
+Rows = dict[str, dict[str, Entry]]  # of a figure's table: by row and column
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 COLOURS = ["#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 MARKERS = "osD^vPX"
+FONT_SIZE = 8
 STYLE = {
-    "font.size": 8,
+    "font.family": "serif",
+    "font.serif": ["Latin Modern Roman", "CMU Serif", "STIXGeneral"],
+    "mathtext.fontset": "stix",
+    "font.size": FONT_SIZE,
+    "axes.titlesize": FONT_SIZE,
+    "axes.labelsize": FONT_SIZE,
+    "legend.fontsize": FONT_SIZE,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -35,10 +48,11 @@ PANEL_INCHES = (3.1, 2.3)
 def write(summary: dict) -> list[Path]:
     """Write every figure under figures/; return the PNGs."""
     written = []
+    shown = {table.name: table.rows() for table in tables.build(summary)}
     with plt.rc_context(STYLE):
         for dataset in summary["axes"]["datasets"]:
             for name, draw in FIGURES.items():
-                figure = draw(summary, dataset)
+                figure = draw(summary, dataset, shown.get(f"{name}-{dataset}", {}))
                 if figure is not None:
                     written.append(_save(figure, f"{name}-{dataset}"))
     names = {path.stem for path in written}
@@ -59,55 +73,55 @@ def _save(figure: Figure, name: str) -> Path:
     return path
 
 
-def error_per_method(summary: dict, dataset: str) -> Figure:
+def error_per_method(summary: dict, dataset: str, rows: Rows) -> Figure:
     """Error of every method with its interval, a panel for each backbone and noise."""
     names = summary["axes"]["methods"]
-    figure, panels = _panels(summary, rows_per_inch=0.16 * len(names))
+    figure, panels = _panels(summary, height=0.55 + 0.15 * len(names))
     for axes, noise, backbone in panels:
         for place, method in enumerate(names):
-            row = _find(summary, dataset, noise, backbone, method)
-            if row is None:
+            shown = rows[f"{backbone}/{method}"][noise]
+            if not shown.sources:
                 continue
-            estimate = row["estimates"]["accuracy"]
-            error = 100 * (1 - estimate["mean"])
-            width = 100 * (estimate["half_width"] or 0)
+            mean, width = shown.value["mean"], shown.value["half_width"] or 0
             colour = COLOURS[0] if method == "base" else COLOURS[1]
-            axes.errorbar(error, place, xerr=width, fmt="o", color=colour, markersize=4, capsize=2)
-            seeds = [100 * (1 - value) for value in row["values"]["accuracy"]]
+            axes.errorbar(mean, place, xerr=width, fmt="o", color=colour, markersize=4, capsize=2)
+            seeds = [100 * value for value in _values(summary, shown, "error")]
             axes.plot(seeds, [place] * len(seeds), "|", color=colour, alpha=0.6)
             if method == "base":
-                axes.axvline(error, color=colour, linewidth=0.7, linestyle=":")
+                axes.axvline(mean, color=colour, linewidth=0.7, linestyle=":")
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_xlim(max(axes.get_xlim()[0], 0), min(axes.get_xlim()[1], 100))
-        axes.set_xlabel(f"{summary['data'][dataset]['evaluation']} error (%)")
+        axes.grid(axis="y", visible=False)
+        axes.label_outer()
+    figure.supxlabel(f"{summary['data'][dataset]['evaluation']} error (%)", fontsize=FONT_SIZE)
     return figure
 
 
-def learning_curves(summary: dict, dataset: str) -> Figure:
-    """Accuracy by epoch, mean over seeds, a panel for each backbone and noise."""
+def learning_curves(summary: dict, dataset: str, rows: Rows) -> Figure:
+    """Accuracy by epoch with its interval, a panel for each backbone and noise."""
     figure, panels = _panels(summary)
     for axes, noise, backbone in panels:
         for index, method in enumerate(_shown(summary)):
-            row = _find(summary, dataset, noise, backbone, method)
-            if row is None:
+            points = rows.get(f"{backbone}/{method}/{noise}", {})
+            points = {int(epoch): e.value for epoch, e in points.items() if e.sources}
+            if not points:
                 continue
-            points = [p for p in row["history"] if "accuracy" in p]
-            axes.plot(
-                [p["epoch"] for p in points],
-                [100 * p["accuracy"] for p in points],
-                color=COLOURS[index],
-                label=method,
-                linewidth=1,
-            )
+            means = np.array([value["mean"] for value in points.values()])
+            widths = np.array([value["half_width"] or 0 for value in points.values()])
+            colour = COLOURS[index]
+            axes.plot(list(points), means, color=colour, label=method, linewidth=1)
+            limits = np.clip(means - widths, 0, 100), np.clip(means + widths, 0, 100)
+            axes.fill_between(list(points), *limits, color=colour, alpha=0.1, linewidth=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(f"{summary['data'][dataset]['evaluation']} accuracy (%)")
-    _legend(figure, panels[0][0])
+        axes.label_outer()
+    figure.supxlabel("epoch", fontsize=FONT_SIZE)
+    figure.supylabel(f"{summary['data'][dataset]['evaluation']} accuracy (%)", fontsize=FONT_SIZE)
+    _legend(figure)
     return figure
 
 
-def accuracy_against_noise(summary: dict, dataset: str) -> Figure | None:
+def accuracy_against_noise(summary: dict, dataset: str, rows: Rows) -> Figure | None:
     """Accuracy over the realised noise rate, a panel for each backbone; None without noise."""
     if len(summary["axes"]["noise"]) < 2:
         return None
@@ -116,21 +130,27 @@ def accuracy_against_noise(summary: dict, dataset: str) -> Figure | None:
     figure, grid = plt.subplots(
         1, len(backbones), squeeze=False, sharey=True, figsize=(width * len(backbones), height)
     )
+    rates = {
+        (row["noise"], row["backbone"], row["method"]): 100 * row["realised_rate"]
+        for row in summary["cells"]
+        if row["dataset"] == dataset
+    }
+    span = max(rates.values()) or 1
     for axes, backbone in zip(grid[0], backbones, strict=True):
-        for index, method in enumerate(_shown(summary)):
-            rows = [
-                row
-                for row in summary["cells"]
-                if (row["dataset"], row["backbone"], row["method"]) == (dataset, backbone, method)
-            ]
-            rows.sort(key=lambda row: row["realised_rate"])
-            estimates = [row["estimates"]["accuracy"] for row in rows]
+        names = _shown(summary)
+        for index, method in enumerate(names):
+            points = {
+                rates[noise, backbone, method]: entry.value
+                for noise, entry in rows[f"{backbone}/{method}"].items()
+                if entry.sources
+            }
             # Moved a little sideways, so that the intervals do not hide each other.
-            shift = 0.6 * (index - 2.5)
+            shift = 0.012 * span * (index - (len(names) - 1) / 2)
+            places = sorted(points)
             axes.errorbar(
-                [100 * row["realised_rate"] + shift for row in rows],
-                [100 * e["mean"] for e in estimates],
-                yerr=[100 * (e["half_width"] or 0) for e in estimates],
+                [place + shift for place in places],
+                [points[place]["mean"] for place in places],
+                yerr=[points[place]["half_width"] or 0 for place in places],
                 color=COLOURS[index],
                 marker=MARKERS[index],
                 markersize=3.5,
@@ -138,40 +158,91 @@ def accuracy_against_noise(summary: dict, dataset: str) -> Figure | None:
                 capsize=2,
                 label=method,
             )
-        axes.set_title(backbone, fontsize=8)
+        axes.set_title(backbone)
         axes.set_xlabel("realised noise rate (%)")
     lowest, highest = grid[0, 0].get_ylim()
     grid[0, 0].set_ylim(max(lowest, 0), min(highest, 101))
     grid[0, 0].set_ylabel(f"{summary['data'][dataset]['evaluation']} accuracy (%)")
-    _legend(figure, grid[0, 0])
+    _legend(figure)
     return figure
 
 
-def transition_matrices(summary: dict, dataset: str) -> Figure | None:
+def transition_matrices(summary: dict, dataset: str, rows: Rows) -> Figure | None:
     """What became of each class's labels, a panel for each noise; None without noise."""
-    noises = {
-        name: summary["noise"][f"{dataset} {name}"]
-        for name in summary["axes"]["noise"]
-        if "transition_matrix" in summary["noise"].get(f"{dataset} {name}", {})
-    }
-    if not noises:
+    matrices: dict[str, list] = {}
+    for name, row in rows.items():
+        matrices.setdefault(name.split("/")[0], []).append([e.value for e in row.values()])
+    if not matrices:
         return None
     size = PANEL_INCHES[1]
     figure, grid = plt.subplots(
-        1, len(noises), squeeze=False, figsize=(size * len(noises) + 0.8, size + 0.3)
+        1, len(matrices), squeeze=False, figsize=(size * len(matrices) + 0.8, size + 0.3)
     )
-    for axes, (name, noise) in zip(grid[0], noises.items(), strict=True):
-        matrix = 100 * np.array(noise["transition_matrix"])
+    for axes, (name, values) in zip(grid[0], matrices.items(), strict=True):
+        matrix = np.array(values)
         picture = axes.imshow(matrix, vmin=0, vmax=100, cmap="Blues")
         if len(matrix) <= 10:
             for (true, label), share in np.ndenumerate(matrix):
                 shade = "white" if share > 50 else "black"
                 axes.text(label, true, f"{share:.0f}", ha="center", va="center", c=shade, size=5)
-        axes.set_title(f"{name}: {100 * noise['realised_rate']:.1f} % wrong", fontsize=8)
+        rate = summary["noise"][f"{dataset} {name}"]["realised_rate"]
+        axes.set_title(f"{name}: {100 * rate:.1f} % wrong")
         axes.set_xlabel("label")
         axes.grid(False)
     grid[0, 0].set_ylabel("true class")
     figure.colorbar(picture, ax=grid[0, -1], label="share of the class (%)")
+    return figure
+
+
+def combinations(summary: dict, dataset: str, rows: Rows) -> Figure | None:
+    """The difference to base of every combination of the ways, and which ways are in it.
+
+    A panel for each noise, a marker for each backbone; None where fewer than eight are studied.
+    """
+    names = [name for name in methods.combined()[1:] if name in summary["axes"]["methods"]]
+    if len(names) < 8 or not rows:
+        return None
+    noises, backbones = summary["axes"]["noise"], summary["axes"]["backbones"]
+    width, height = PANEL_INCHES[0] / 1.3, 0.6 + 0.17 * len(names)
+    figure, grid = plt.subplots(
+        1,
+        1 + len(noises),
+        squeeze=False,
+        sharey=True,
+        width_ratios=[0.42] + [1] * len(noises),
+        figsize=(width * (len(noises) + 0.42), height),
+    )
+    for place, name in enumerate(names):
+        used = methods.parse(name).ways
+        for column, way in enumerate(WAYS):
+            grid[0, 0].plot(column, place, "o", color="black" if way in used else "#dddddd", ms=4)
+        inside = [column for column, way in enumerate(WAYS) if way in used]
+        grid[0, 0].plot([inside[0], inside[-1]], [place, place], color="black", linewidth=1)
+    grid[0, 0].set_xticks(range(len(WAYS)), list(WAYS), rotation=90)
+    grid[0, 0].set_yticks([])
+    grid[0, 0].set_ylim(len(names) - 0.5, -0.5)
+    grid[0, 0].grid(False)
+    for axes, noise in zip(grid[0, 1:], noises, strict=True):
+        axes.axvline(0, color="black", linewidth=0.7, linestyle=":")
+        for index, backbone in enumerate(backbones):
+            for place, name in enumerate(names):
+                entry = rows[f"{backbone}/{name}"][noise]
+                if entry.sources:
+                    axes.errorbar(
+                        entry.value["mean"],
+                        place + 0.22 * (index - (len(backbones) - 1) / 2),
+                        xerr=entry.value["half_width"] or 0,
+                        color=COLOURS[index + 1],
+                        marker=MARKERS[index],
+                        markersize=3.5,
+                        linestyle="none",
+                        capsize=1.5,
+                        label=backbone if not place else None,
+                    )
+        axes.set_title(noise)
+        axes.tick_params(left=False)
+    figure.supxlabel("difference to base (points of accuracy)", fontsize=FONT_SIZE)
+    _legend(figure)
     return figure
 
 
@@ -180,40 +251,42 @@ FIGURES = {
     "curves": learning_curves,
     "noise": accuracy_against_noise,
     "transition": transition_matrices,
+    "difference-to-base": combinations,
 }
 
 
-def _panels(summary: dict, rows_per_inch: float = 0) -> tuple[Figure, list[tuple[Axes, str, str]]]:
+def _panels(summary: dict, height: float = 0) -> tuple[Figure, list[tuple[Axes, str, str]]]:
     """A grid of panels: a row for each backbone, a column for each noise."""
     noises, backbones = summary["axes"]["noise"], summary["axes"]["backbones"]
-    width, height = PANEL_INCHES
+    width, least = PANEL_INCHES
     figure, grid = plt.subplots(
         len(backbones),
         len(noises),
         squeeze=False,
-        figsize=(width * len(noises), max(height, rows_per_inch) * len(backbones)),
+        sharex="col",
+        sharey="row",
+        figsize=(width * max(len(noises), 1.4), max(least, height) * len(backbones)),
     )
     panels = []
     for line, backbone in zip(grid, backbones, strict=True):
         for axes, noise in zip(line, noises, strict=True):
-            axes.set_title(f"{backbone}, {noise}", fontsize=8)
+            axes.set_title(f"{backbone}, {noise}")
             panels.append((axes, noise, backbone))
     return figure, panels
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=6)
+def _legend(figure: Figure) -> None:
+    """One legend below, of what is drawn in any panel."""
+    drawn = {}
+    for axes in figure.axes:
+        drawn |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    if drawn:
+        figure.legend(drawn.values(), drawn, loc="outside lower center", ncols=min(len(drawn), 4))
 
 
-def _find(summary: dict, dataset: str, noise: str, backbone: str, method: str) -> dict | None:
-    wanted = (dataset, noise, backbone, method)
-    rows = (
-        row
-        for row in summary["cells"]
-        if (row["dataset"], row["noise"], row["backbone"], row["method"]) == wanted
-    )
-    return next(rows, None)
+def _values(summary: dict, shown: Entry, metric: str) -> list[float]:
+    """The values by seed behind an entry of one cell."""
+    return next(r for r in summary["cells"] if r["key"] == shown.sources[0])["values"][metric]
 
 
 def _shown(summary: dict) -> list[str]:

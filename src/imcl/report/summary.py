@@ -11,17 +11,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from imcl import grid, methods, stats
-from imcl.data.prepare import DESCRIPTION
 from imcl.errors import ImclError
-from imcl.files import read_json, write_json, write_text
-from imcl.report import CURVES, METRICS, SUMMARY
+from imcl.files import read_json, sha256, write_json, write_text
+from imcl.report import CURVES, METRICS, SUMMARY, claims, records
 
 SIGNIFICANCE = 0.05
 LEAST_SEEDS = 3  # to call a difference significant
-RECORD = ("cell", "digest", "config", "dataset", "noise", "code", "environment", "runs", "cost")
 
 
-def write(params: dict, partial: bool = False) -> dict:
+def write(params: dict, partial: bool = False, folder: Path = grid.RECORDS) -> dict:
     """Write the summary, metrics/ (for `dvc metrics`) and curves.csv (for `dvc plots`).
 
     The summary of another study is deleted, since tables and figures show one study.
@@ -29,27 +27,44 @@ def write(params: dict, partial: bool = False) -> dict:
     Args:
         params: checked parameters.
         partial: leave out cells without a record instead of refusing.
+        folder: where the records are.
 
     Raises:
         ImclError: a record is missing, damaged, or of other data than the others.
     """
     cells = grid.cells(params)
-    records = _read(cells, partial)
-    summary = summarise(params, cells, records)
-    for folder in (SUMMARY, METRICS):
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.iterdir():
+    paths = {cell.name: folder / cell.record.name for cell in cells}
+    found = records.read_all(cells, paths, partial)
+    summary = summarise(params, cells, found, paths)
+    for made in (SUMMARY, METRICS):
+        made.mkdir(parents=True, exist_ok=True)
+        for old in made.iterdir():
             old.unlink()
     for row in summary["cells"]:
         write_json(METRICS / f"{row['cell']}.json", _headline(row))
-    write_text(CURVES, _curves(records))
-    write_json(path(params), summary)
+    write_text(CURVES, _curves(found))
+    write_json(path(params, folder), summary)
     return summary
 
 
-def path(params: dict) -> Path:
-    """Where the chosen study's summary goes."""
-    return SUMMARY / f"{params['study']}-{grid.study_digest(grid.cells(params))}.json"
+def path(params: dict, folder: Path = grid.RECORDS) -> Path:
+    """Where the chosen study's summary goes: another place for records from another folder."""
+    origin = "" if folder == grid.RECORDS else "-committed"
+    return SUMMARY / f"{params['study']}-{grid.study_digest(grid.cells(params))}{origin}.json"
+
+
+def current(params: dict) -> dict:
+    """The summary of the chosen study as its records are now, made here or committed."""
+    cells = grid.cells(params)
+    study = params["study"]
+    paths = {cell.name: records.find(cell, study) or cell.record for cell in cells}
+    found = records.read_all(cells, paths, partial=True)
+    if not found:
+        raise ImclError(
+            f"study {study!r} has no records, neither in {grid.RECORDS} nor in "
+            f"{records.committed(study)}; run `snakemake --cores all --config study={study}`"
+        )
+    return summarise(params, cells, found, paths)
 
 
 def read() -> dict:
@@ -61,13 +76,15 @@ def read() -> dict:
     found = sorted(SUMMARY.glob("*.json"))
     if not found:
         raise ImclError(f"{SUMMARY}: no summary is there; run `imcl summary` first")
-    needed = ("study", "axes", "cells", "data", "noise", "ways", "training")
+    needed = ("study", "axes", "cells", "data", "noise", "ways", "training", "claims")
     return read_json(found[-1], needed)
 
 
-def summarise(params: dict, cells: Sequence[grid.Cell], records: dict[str, dict]) -> dict:
-    """The summary of a study from the records by cell name."""
-    rows = [_row(cell, records[cell.name]) for cell in cells if cell.name in records]
+def summarise(
+    params: dict, cells: Sequence[grid.Cell], found: dict[str, dict], paths: dict[str, Path]
+) -> dict:
+    """The summary of a study from its records and their paths, both by cell name."""
+    rows = [_row(cell, found[cell.name], paths[cell.name]) for cell in cells if cell.name in found]
     _compare(rows, "base")
     _compare([row for row in rows if row["views"] > 1], "control")
     used = {way for cell in cells for way in methods.parse(cell.method).ways}
@@ -81,67 +98,34 @@ def summarise(params: dict, cells: Sequence[grid.Cell], records: dict[str, dict]
         "training": cells[0].config["training"],
         "ways": {way: _way_options(cells, way) for way in params["ways"] if way in used},
         "peers": {c.peer: params["peers"][c.peer] for c in cells if c.peer},
-        "code": _distinct(record["code"] for record in records.values()),
-        "environment": _distinct(record["environment"] for record in records.values()),
-        "data": {r["dataset"]["name"]: r["dataset"] for r in records.values()},
+        "code": _distinct(record["code"] for record in found.values()),
+        "environment": _distinct(record["environment"] for record in found.values()),
+        "data": {r["dataset"]["name"]: r["dataset"] for r in found.values()},
         "noise": {
             f"{cell.dataset.name} {cell.noise.name}": {
                 **cell.noise.config,
-                **records[cell.name]["noise"],
+                **found[cell.name]["noise"],
             }
             for cell in cells
-            if cell.noise and cell.name in records
+            if cell.noise and cell.name in found
         },
         "cells": rows,
+        "aggregate": _aggregate(rows, plan["noise"]),
+        "claims": claims.judge(params),
     }
 
 
-def _read(cells: Sequence[grid.Cell], partial: bool) -> dict[str, dict]:
-    missing = [cell.name for cell in cells if not cell.record.exists()]
-    if missing and not partial:
-        raise ImclError(
-            f"{len(missing)} of {len(cells)} cells have no record yet ({missing[0]}, ...); run "
-            "`snakemake --cores all`, or add --partial to go on without them"
-        )
-    records: dict[str, dict] = {}
-    hashes: dict[tuple, tuple] = {}
-    for dataset in {cell.dataset.name: cell.dataset for cell in cells}.values():
-        if dataset.path.exists():  # or the records came without their data
-            prepared = read_json(dataset.path, DESCRIPTION)["sha256"]
-            hashes["dataset", dataset.name] = dataset.path, prepared
-    for cell in cells:
-        if cell.name in missing:
-            continue
-        record = _read_record(cell)
-        for what, value in (
-            (("dataset", cell.dataset.name), record["dataset"]["sha256"]),
-            (("noise", cell.dataset.name, cell.config["noise"]["name"]), record["noise"]["sha256"]),
-        ):
-            first, seen = hashes.setdefault(what, (cell.record, value))
-            if seen != value:
-                raise ImclError(
-                    f"{cell.record} and {first} are of different data "
-                    f"({' '.join(what)}); delete the one that is out of date"
-                )
-        records[cell.name] = record
-    return records
-
-
-def _read_record(cell: grid.Cell) -> dict:
-    record = read_json(cell.record, RECORD)
-    if not record["digest"] == cell.digest == grid.digest(record["config"]):
-        raise ImclError(f"{cell.record}: damaged or changed by hand; delete it and run again")
-    return record
-
-
-def _row(cell: grid.Cell, record: dict) -> dict:
+def _row(cell: grid.Cell, record: dict, path: Path) -> dict:
     """Values by seed and their estimates, for each metric."""
     runs = record["runs"]
     values = {metric: [run["final"][metric] for run in runs] for metric in runs[0]["final"]}
+    values["error"] = [1 - run["final"]["accuracy"] for run in runs]
     values["oracle_accuracy"] = [run["oracle"]["accuracy"] for run in runs]
     return {
         "cell": cell.name,
+        "key": cell.key,
         "digest": cell.digest,
+        "record": {"path": str(path), "sha256": sha256(path)},
         "dataset": cell.dataset.name,
         "noise": cell.config["noise"]["name"],
         "backbone": cell.backbone,
@@ -161,8 +145,9 @@ def _row(cell: grid.Cell, record: dict) -> dict:
 def _compare(rows: list[dict], reference: str) -> None:
     """Add to each row its accuracy difference to `reference`, paired by seed.
 
-    The p-values are Holm-corrected over the comparisons of a dataset: those of one table. With
-    fewer than three seeds nothing is called significant.
+    The p-values, of the paired t-test and of the permutation test, are Holm-corrected over the
+    comparisons of a dataset: those of one table. With fewer than three seeds nothing is called
+    significant.
     """
     references = {_setting(row): row for row in rows if row["method"] == reference}
     families: dict[str, list[dict]] = {}
@@ -171,15 +156,48 @@ def _compare(rows: list[dict], reference: str) -> None:
         if other is None or row is other:
             continue
         mine, theirs = row["values"]["accuracy"], other["values"]["accuracy"]
-        difference = stats.estimate([a - b for a, b in zip(mine, theirs, strict=True)])
-        entry = {**difference._asdict(), "p": stats.paired_p(mine, theirs)}
+        differences = [a - b for a, b in zip(mine, theirs, strict=True)]
+        entry = {
+            **stats.estimate(differences)._asdict(),
+            "values": differences,
+            "with": other["key"],
+            "p": stats.paired_p(mine, theirs),
+            "permutation_p": stats.permutation_p(mine, theirs),
+        }
         row[f"difference_to_{reference}"] = entry
         families.setdefault(row["dataset"], []).append(entry)
     for family in families.values():
-        for entry, p in zip(family, stats.holm([entry["p"] for entry in family]), strict=True):
-            entry["p_holm"] = p
-            enough = entry["n"] >= LEAST_SEEDS
-            entry["significant"] = enough and p is not None and p < SIGNIFICANCE
+        for test in ("p", "permutation_p"):
+            corrected = stats.holm([entry[test] for entry in family])
+            for entry, p in zip(family, corrected, strict=True):
+                entry[f"{test}_holm"] = p
+        for entry in family:
+            p = entry["p_holm"]
+            entry["significant"] = entry["n"] >= LEAST_SEEDS and p is not None and p < SIGNIFICANCE
+
+
+def _aggregate(rows: list[dict], noises: list[str]) -> list[dict]:
+    """Of each method its differences to base over datasets and backbones, by noise and over all."""
+    made = []
+    for method in dict.fromkeys(row["method"] for row in rows):
+        mine = [r for r in rows if r["method"] == method and "difference_to_base" in r]
+        for noise in [*noises, "all"]:
+            chosen = [row for row in mine if noise in (row["noise"], "all")]
+            if chosen:
+                settings = [row["difference_to_base"]["values"] for row in chosen]
+                made.append(
+                    {
+                        "method": method,
+                        "noise": noise,
+                        "settings": len(chosen),
+                        **stats.interquartile_mean(settings)._asdict(),
+                        "cells": [
+                            *(row["key"] for row in chosen),
+                            *(row["difference_to_base"]["with"] for row in chosen),
+                        ],
+                    }
+                )
+    return made
 
 
 def _setting(row: dict) -> tuple:
@@ -196,13 +214,14 @@ def _way_options(cells: Sequence[grid.Cell], way: str) -> dict:
 
 
 def _mean_history(runs: list[dict]) -> list[dict]:
-    """Epoch by epoch, means over the seeds; accuracy where it was evaluated."""
+    """Epoch by epoch, means over the seeds; an estimate of accuracy where it was evaluated."""
     history = []
     for entries in zip(*(run["history"] for run in runs), strict=True):
         point = {"epoch": entries[0]["epoch"]}
         point["train_accuracy"] = sum(e["train_accuracy"] for e in entries) / len(entries)
         if "evaluation" in entries[0]:
-            point["accuracy"] = sum(e["evaluation"]["accuracy"] for e in entries) / len(entries)
+            values = [e["evaluation"]["accuracy"] for e in entries]
+            point["accuracy"] = stats.estimate(values)._asdict()
         history.append(point)
     return history
 
@@ -216,16 +235,17 @@ def _headline(row: dict) -> dict:
     return shown | {name: round(estimates[name]["mean"], 4) for name in ("nll", "ece")}
 
 
-def _curves(records: dict[str, dict]) -> str:
+def _curves(found: dict[str, dict]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
         ["dataset", "noise", "backbone", "method", "epoch", "train_accuracy", "accuracy"]
     )
-    for record in records.values():
+    for record in found.values():
         config = record["config"]
         names = [config["dataset"]["name"], config["noise"]["name"], config["backbone"]["name"]]
         for point in _mean_history(record["runs"]):
             if "accuracy" in point:
-                writer.writerow([*names, config["method"], *point.values()])
+                shares = [point["train_accuracy"], point["accuracy"]["mean"]]
+                writer.writerow([*names, config["method"], point["epoch"], *shares])
     return text.getvalue()

@@ -1,56 +1,41 @@
-"""The tables of a study: built once, rendered as LaTeX by Jinja and as Markdown by tabulate."""
+"""The tables of a study, and what its figures and text show: built once, from the summary.
+
+Rendered as LaTeX by Jinja and as Markdown by tabulate.
+"""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 import jinja2
-from tabulate import tabulate
 
 from imcl.files import read_json, write_text
-from imcl.report import BENCHES, BUILD, TEMPLATES
-
-MISSING = "–"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One entry of a table: its text, and whether it is set in bold."""
-
-    text: str
-    bold: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table: `groups` are blocks of rows, set apart by a rule."""
-
-    name: str
-    caption: str
-    header: list[str]
-    groups: list[list[list[Entry]]] = field(default_factory=list)
+from imcl.report import BENCHES, BUILD, TEMPLATES, claims
+from imcl.report.render import MISSING, Entry, Table, markdown, number, p_value
 
 
 def write(summary: dict) -> list[Table]:
-    """Write every table as tables/NAME.tex and tables/NAME.md, and results.tex and numbers.tex."""
-    tables = build(summary)
+    """Write every table as tables/NAME.tex and tables/NAME.md, and the .tex files of the text."""
+    built = build(summary)
+    shown = [table for table in built if table.shown]
     folder = BUILD / "tables"
     folder.mkdir(parents=True, exist_ok=True)
-    names = {table.name for table in tables}
+    names = {table.name for table in shown}
     for old in folder.iterdir():  # of another study
         if old.stem not in names:
             old.unlink()
     latex = environment()
-    with_matrix = {k.split(" ")[0] for k, n in summary["noise"].items() if "transition_matrix" in n}
-    for table in tables:
+    for table in shown:
         template = latex.get_template("table.tex.j2")
         write_text(folder / f"{table.name}.tex", template.render(table=table))
         write_text(folder / f"{table.name}.md", markdown(table))
-    for name in ("numbers", "results"):
+    by_name = {table.name: table for table in built}
+    said = {name: row["value"].text for name, row in by_name["text"].rows().items()}
+    for name in ("numbers", "results", "claims"):
         text = latex.get_template(f"{name}.tex.j2").render(
-            summary=summary, tables=tables, with_matrix=with_matrix
+            summary=summary, tables=shown, by_name=by_name, said=said
         )
         write_text(BUILD / f"{name}.tex", text)
-    return tables
+    return shown
 
 
 def environment() -> jinja2.Environment:
@@ -103,23 +88,13 @@ def escape(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in text)
 
 
-def markdown(table: Table) -> str:
-    """The table as Markdown, its caption below."""
-    rows = [
-        [f"**{entry.text}**" if entry.bold else entry.text for entry in row]
-        for group in table.groups
-        for row in group
-    ]
-    grid = tabulate(rows, table.header, tablefmt="github", disable_numparse=True)
-    return f"{grid}\n\n{table.caption}\n"
-
-
 def build(summary: dict) -> list[Table]:
     """All tables of a summary, those of each dataset first."""
     tables = []
     for dataset in summary["axes"]["datasets"]:
+        accuracy = _accuracy(summary, dataset)
         tables += [
-            _accuracy(summary, dataset),
+            accuracy,
             *(
                 _difference(summary, dataset, reference)
                 for reference in ("base", "control")
@@ -129,16 +104,14 @@ def build(summary: dict) -> list[Table]:
             _calibration(summary, dataset),
             _redundancy(summary, dataset),
             _cost(summary, dataset),
+            _error(summary, dataset),
+            _curves(summary, dataset),
+            replace(accuracy, name=f"noise-{dataset}", shown=False),
+            _transition(summary, dataset),
         ]
-    return [*tables, *_overhead(), _data(summary), _settings(summary)]
-
-
-def number(estimate: dict, scale: float = 1, digits: int = 1, signed: bool = False) -> str:
-    """An estimate as `mean ± half-width`; without an interval where one seed gives none."""
-    mean = f"{scale * estimate['mean']:{'+' if signed else ''}.{digits}f}".replace("-", "−")
-    if estimate["half_width"] is None:
-        return mean
-    return f"{mean} ± {scale * estimate['half_width']:.{digits}f}"
+    tables += [_aggregate(summary)] if summary["aggregate"] else []
+    ledger = [claims_table(summary["claims"]), readings_table(summary["claims"])]
+    return [*tables, *_overhead(), _data(summary), _settings(summary), *ledger, _text(summary)]
 
 
 Show = Callable[[dict], Entry | None]
@@ -180,7 +153,10 @@ def _by_method(
 
 
 def _metric(metric: str, scale: float = 1, digits: int = 1) -> Show:
-    return lambda row: Entry(number(row["estimates"][metric], scale, digits))
+    rule = f"mean over seeds of {metric}{f' × {scale}' if scale != 1 else ''} ± 95 % t-interval"
+    return lambda row: number(
+        row["estimates"][metric], [row["key"]], rule, scale=scale, digits=digits
+    )
 
 
 def _accuracy(summary: dict, dataset: str) -> Table:
@@ -193,7 +169,7 @@ def _accuracy(summary: dict, dataset: str) -> Table:
     def show(row: dict) -> Entry:
         is_best = best[row["dataset"], row["noise"], row["backbone"]] is row
         significant = row.get("difference_to_base", {}).get("significant", False)
-        return Entry(number(row["estimates"]["accuracy"], 100), is_best and significant)
+        return replace(_metric("accuracy", 100)(row), bold=is_best and significant)
 
     caption = (
         f"{_split(summary, dataset)} accuracy (%) at the last epoch. Bold: the best method, where "
@@ -217,20 +193,33 @@ def _difference(summary: dict, dataset: str, reference: str) -> Table:
     def difference(row: dict) -> Entry | None:
         if key not in row:
             return None
-        return Entry(number(row[key], 100, signed=True), row[key]["significant"])
+        found = row[key]
+        rule = f"mean over seeds of accuracy less that of {reference}, × 100, ± 95 % t-interval"
+        sources = [row["key"], found["with"]]
+        return number(found, sources, rule, scale=100, signed=True, bold=found["significant"])
 
-    def p_value(row: dict) -> Entry | None:
-        p = row.get(key, {}).get("p_holm")
-        return None if p is None else Entry("< 0.001" if p < 0.001 else f"{p:.3f}")
+    def p(test: str, name: str) -> Show:
+        rule = f"p of the {name}, Holm-corrected over the table"
+        return lambda row: (
+            p_value(row[key][f"{test}_holm"], [row["key"], row[key]["with"]], rule)
+            if key in row
+            else None
+        )
 
     caption = (
         f"difference to {reference} in points of {_split(summary, dataset)} accuracy, paired by "
-        "seed; p from the paired t-test, Holm-corrected over the table. Bold: p < 0.05, "
-        "with three seeds or more."
+        "seed; p of the paired t-test and of the paired permutation test (perm.), each "
+        "Holm-corrected over the table. Bold: p of the t-test < 0.05, with three seeds or more. "
+        f"With n = {len(summary['axes']['seeds'])} the least p of a permutation test is "
+        f"{min(1, 2 / 2 ** len(summary['axes']['seeds'])):.2g} before correction."
     )
     if reference == "control":
         caption += " Only methods that see as many augmentations of each image as control does."
-    columns = [("", difference), ("p", p_value)]
+    columns = [
+        ("", difference),
+        ("p", p("p", "paired t-test")),
+        ("perm.", p("permutation_p", "paired permutation test")),
+    ]
     return _by_method(summary, dataset, f"difference-to-{reference}", caption, columns)
 
 
@@ -276,7 +265,10 @@ def _cost(summary: dict, dataset: str) -> Table:
     def ratio(key: str) -> Show:
         def show(row: dict) -> Entry | None:
             base = bases.get((row["noise"], row["backbone"]))
-            return Entry(f"{row[key] / base[key]:.2f}") if base else None
+            if base is None:
+                return None
+            rule = f"{key}, over that of base"
+            return number(row[key] / base[key], [row["key"], base["key"]], rule, digits=2)
 
         return show
 
@@ -286,7 +278,11 @@ def _cost(summary: dict, dataset: str) -> Table:
         "machine did. "
         "Methods with an augment variant pass each image through the network several times."
     )
-    parameters = ("parameters", lambda row: Entry(f"{row['training_parameters']:,}"))
+
+    def count(row: dict) -> Entry:
+        return number(row["training_parameters"], [row["key"]], "training_parameters", digits=0)
+
+    parameters = ("parameters", count)
     columns = [("time", ratio("training_seconds")), ("memory", ratio("peak_memory_bytes"))]
     return _by_method(summary, dataset, "cost", caption, columns, parameters, intervals=False)
 
@@ -306,11 +302,16 @@ def _overhead() -> Iterator[Table]:
         header = ["backbone", "method", "training", "served", "multiply-adds", "time", "memory"]
         groups: dict[str, list] = {}
         for row in record["rows"]:
-            sizes = [row["training_parameters"] / 1e6, row["parameters"] / 1e6]
-            ratios = [row[f"{what}_ratio"] for what in ("macs", "time", "memory")]
-            numbers = [f"{value:.1f}" for value in sizes] + [f"{value:.2f}" for value in ratios]
-            texts = [row["backbone"], row["method"], *numbers]
-            groups.setdefault(row["backbone"], []).append([Entry(text) for text in texts])
+            names = [Entry(row["backbone"]), Entry(row["method"])]
+            sizes = [
+                number(row[key], [str(path)], key, scale=1e-6)
+                for key in ("training_parameters", "parameters")
+            ]
+            ratios = [
+                number(row[key], [str(path)], f"{key}, to base of the same run", digits=2)
+                for key in ("macs_ratio", "time_ratio", "memory_ratio")
+            ]
+            groups.setdefault(row["backbone"], []).append([*names, *sizes, *ratios])
         yield Table(path.stem, caption, header, list(groups.values()))
 
 
@@ -319,17 +320,22 @@ def _data(summary: dict) -> Table:
     header += ["nominal rate", "realised rate", "SHA-256"]
     lines = []
     for name, data in summary["data"].items():
-        counts = [data[key] for key in ("n_train", "n_validation", "n_test")]
-        sizes = [Entry(f"{count:,}" if count else MISSING) for count in counts]
-        clean = data["sha256"][:12]
-        lines.append(
-            [Entry(name), Entry("clean"), *sizes, Entry(MISSING), Entry(MISSING), Entry(clean)]
-        )
+        mine = [row for row in summary["cells"] if row["dataset"] == name]
+        sources = [row["key"] for row in mine]
+        sizes = [
+            number(data[key] or None, sources, f"dataset.{key}", digits=0)
+            for key in ("n_train", "n_validation", "n_test")
+        ]
+        clean = Entry(data["sha256"][:12])
+        lines.append([Entry(name), Entry("clean"), *sizes, Entry(MISSING), Entry(MISSING), clean])
         for key, noise in summary["noise"].items():
             dataset, label = key.split(" ")
             if dataset == name:
-                rates = [noise["nominal_rate"], noise["realised_rate"]]
-                shares = [Entry(f"{100 * rate:.2f} %") for rate in rates]
+                noisy = [row["key"] for row in mine if row["noise"] == label]
+                shares = [
+                    number(noise[k], noisy, f"noise.{k}", scale=100, digits=2, unit=" %")
+                    for k in ("nominal_rate", "realised_rate")
+                ]
                 digest = Entry(noise["sha256"][:12])
                 lines.append([Entry(name), Entry(label), *sizes, *shares, digest])
     caption = (
@@ -345,6 +351,203 @@ def _settings(summary: dict) -> Table:
         groups.append([_setting(way, *item) for item in options.items()])
     caption = "Every setting of the study. All of them are choices of this reproduction."
     return Table("settings", caption, ["part", "setting", "value"], groups)
+
+
+def _aggregate(summary: dict) -> Table:
+    found = {(entry["method"], entry["noise"]): entry for entry in summary["aggregate"]}
+    noises = [noise for noise in [*summary["axes"]["noise"], "all"] if noise in _second(found)]
+    rule = "interquartile mean of the differences to base by seed, × 100, with bootstrap interval"
+    lines = []
+    for method in dict.fromkeys(method for method, _ in found):
+        line = [Entry(method)]
+        for noise in noises:
+            entry = found.get((method, noise))
+            line.append(
+                number(entry, entry["cells"], rule, scale=100, signed=True)
+                if entry
+                else Entry(MISSING)
+            )
+        lines.append(line)
+    axes = summary["axes"]
+    caption = (
+        f"Over all datasets ({', '.join(axes['datasets'])}) and backbones "
+        f"({', '.join(axes['backbones'])}): interquartile mean of the differences to base in "
+        "points of accuracy, paired by seed, with its 95 % interval from a bootstrap stratified by "
+        f"setting (n = {len(axes['seeds'])} seeds a setting)."
+    )
+    return Table("aggregate", caption, ["method", *noises], [lines], labels=1)
+
+
+def _second(pairs: dict[tuple, dict]) -> set:
+    return {second for _, second in pairs}
+
+
+def claims_table(judged: list[dict]) -> Table:
+    """The ledger: a row for each claim of the abstract."""
+    lines = []
+    for claim in judged:
+        readings = claim["readings"]
+        tested = sum(reading["verdict"] != "not tested" for reading in readings)
+        sources = _claim_sources(readings)
+        lines.append(
+            [
+                Entry(claim["says"]),
+                Entry(claim["verdict"], sources=sources, rule="the verdicts of its readings"),
+                number(tested, sources, "readings that could be tested", digits=0),
+                number(len(readings), sources, "readings of the claim", digits=0),
+                Entry("; ".join(claim["missing"]) or MISSING),
+            ]
+        )
+    caption = (
+        "What the abstract claims, judged from the records of all studies. Reproduced: every "
+        "comparison is tested and holds, in each reading that could be tested; partly: some do; "
+        "not reproduced: none does; not tested: no comparison has the seeds, width and epochs that "
+        "params.yaml asks of evidence."
+    )
+    header = ["claim", "verdict", "tested", "readings", "missing"]
+    return Table("claims", caption, header, [lines], labels=1, align="p{52mm}lrrp{75mm}")
+
+
+def readings_table(judged: list[dict]) -> Table:
+    """A row for each reading of each claim that leaves something open."""
+    groups = []
+    for claim in judged:
+        group = []
+        for reading in claim["readings"]:
+            sources = _claim_sources([reading])
+            effect, counts = reading["effect"], []
+            for key in ("comparisons_holding", "comparisons_tested", "comparisons_planned"):
+                counts.append(number(reading[key], sources, key.replace("_", " "), digits=0))
+            rule = "over the comparisons of the reading; see the caption"
+            group.append(
+                [
+                    Entry(claim["claim"]),
+                    Entry(claims.describe(reading["reading"]) or MISSING),
+                    Entry(reading["verdict"], sources=sources, rule="from its comparisons"),
+                    *counts,
+                    number(effect, sources, rule, digits=2),
+                    number(effect and effect["n"], sources, "n", digits=0),
+                ]
+            )
+        groups.append(group)
+    caption = (
+        "The claims by reading. Holds: comparisons that are significant in the claimed direction "
+        "(paired by seed, Holm-corrected p < 0.05) and whose interval reaches the claimed figure. "
+        "Effect: fall of the error or rise of the accuracy, in points or relative in percent; one "
+        "comparison with its 95 % t-interval, or the interquartile mean of several with a "
+        "stratified bootstrap interval. Of a cost the ratio to the reference, mean [least, "
+        "largest] over backbones and machines; n is then the steps whose median counts."
+    )
+    header = ["claim", "reading", "verdict", "holding", "tested", "planned", "effect", "n"]
+    return Table("readings", caption, header, groups, align="lllrrrrr")
+
+
+def _claim_sources(readings: list[dict]) -> tuple[str, ...]:
+    comparisons = (c for reading in readings for c in reading["comparisons"])
+    named = (source for c in comparisons for source in c.get("records", []))
+    return tuple(dict.fromkeys(named))
+
+
+def _error(summary: dict, dataset: str) -> Table:
+    columns = [("", _metric("error", 100))]
+    table = _by_method(summary, dataset, "error", "error (%) at the last epoch.", columns)
+    return replace(table, shown=False)
+
+
+def _curves(summary: dict, dataset: str) -> Table:
+    """What the learning curves show: a row for each cell, a column for each evaluated epoch."""
+    rows = [row for row in summary["cells"] if row["dataset"] == dataset]
+    epochs = sorted({p["epoch"] for row in rows for p in row["history"] if "accuracy" in p})
+    rule = "mean over seeds of accuracy at this epoch, × 100, ± 95 % t-interval"
+    lines = []
+    for row in rows:
+        points = {p["epoch"]: p["accuracy"] for p in row["history"] if "accuracy" in p}
+        numbers = [number(points.get(e), [row["key"]], rule, scale=100) for e in epochs]
+        names = [Entry(row[key]) for key in ("backbone", "method", "noise")]
+        lines.append([*names, *numbers])
+    header = ["backbone", "method", "noise", *map(str, epochs)]
+    caption = f"{dataset}: accuracy (%) by epoch."
+    return Table(f"curves-{dataset}", caption, header, [lines], labels=3, shown=False)
+
+
+def _transition(summary: dict, dataset: str) -> Table:
+    """What the transition matrices show: a row for each noise and true class."""
+    lines = []
+    for noise in summary["axes"]["noise"]:
+        matrix = summary["noise"].get(f"{dataset} {noise}", {}).get("transition_matrix", [])
+        cells = (r for r in summary["cells"] if (r["dataset"], r["noise"]) == (dataset, noise))
+        sources = [row["key"] for row in cells]
+        rule = "noise.transition_matrix, × 100"
+        for true, shares in enumerate(matrix):
+            names = [Entry(noise), Entry(str(true))]
+            lines.append([*names, *(number(s, sources, rule, scale=100, digits=0) for s in shares)])
+    classes = max((len(line) - 2 for line in lines), default=0)
+    caption = f"{dataset}: share (%) of each true class (row) that bears each label (column)."
+    header = ["noise", "class", *map(str, range(classes))]
+    return Table(f"transition-{dataset}", caption, header, [lines], shown=False)
+
+
+def _text(summary: dict) -> Table:
+    """What the text of the paper says: the name of each value, and the value."""
+    axes, training = summary["axes"], summary["training"]
+    every = [row["key"] for row in summary["cells"]]
+    commits = dict.fromkeys((code["commit"] or "unknown")[:12] for code in summary["code"])
+    modified = " (modified)" if any(code["modified"] for code in summary["code"]) else ""
+
+    def distinct(key: str, join: str) -> Entry:
+        return Entry(join.join(dict.fromkeys(where[key] for where in summary["environment"])))
+
+    def setting(value: float, rule: str, digits: int = 0) -> Entry:
+        return number(value, every, rule, digits=digits)
+
+    said = {
+        "Study": Entry(summary["study"]),
+        "StudyDigest": Entry(summary["digest"]),
+        "StudyCells": setting(len(summary["cells"]), "cells that have a record"),
+        "StudyPlanned": setting(summary["planned"], "cells of the study"),
+        "StudySeeds": setting(len(axes["seeds"]), "seeds of each cell"),
+        "StudyDatasets": Entry(", ".join(axes["datasets"])),
+        "StudyNoise": Entry(", ".join(axes["noise"])),
+        "StudyBackbones": Entry(" and ".join(axes["backbones"])),
+        "StudyWidth": setting(summary["width"], "backbone.width"),
+        "StudyEpochs": setting(training["epochs"], "training.epochs"),
+        "StudyBatchSize": setting(training["batch_size"], "training.batch_size"),
+        "StudyLearningRate": Entry(
+            f"{training['learning_rate']:g}",
+            False,
+            training["learning_rate"],
+            "training",
+            (*every,),
+        ),
+        "StudySchedule": Entry(training["schedule"].replace("_", " ")),
+        "StudyPrecision": Entry(training["precision"]),
+        "StudyCommit": Entry(", ".join(commits) + modified),
+        "StudyDevice": distinct("device_name", "; "),
+        "StudyTorch": distinct("torch", ", "),
+    }
+    for dataset in axes["datasets"]:
+        compared = [
+            row
+            for row in summary["cells"]
+            if row["dataset"] == dataset and "difference_to_base" in row
+        ]
+        counts = {
+            "compared": compared,
+            "higher": [r for r in compared if r["difference_to_base"]["mean"] > 0],
+            "better": [r for r in compared if _significant(r, 1)],
+            "worse": [r for r in compared if _significant(r, -1)],
+        }
+        for name, rows in counts.items():
+            sources = [row["key"] for row in compared]
+            rule = f"comparisons with base that are {name}"
+            said[f"{name} {dataset}"] = number(len(rows), sources, rule, digits=0)
+    lines = [[Entry(name), entry] for name, entry in said.items()]
+    return Table("text", "What the text says.", ["name", "value"], [lines], labels=1, shown=False)
+
+
+def _significant(row: dict, sign: int) -> bool:
+    difference = row["difference_to_base"]
+    return difference["significant"] and difference["mean"] * sign > 0
 
 
 def _setting(part: str, key: str, value: object) -> list[Entry]:
