@@ -5,6 +5,9 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
@@ -20,3 +23,5 @@ rule all:
         TABLES,
         FIGURES,
         PAPER,
+        REPORT,
+        CRATE,

@@ -108,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command(_figures, "figures", "Draw the figures of the summary.")
     command(_paper, "paper", "Typeset the paper from tables and figures.")
+    with_params(command(_report, "report", "Make the HTML report, and an RO-Crate of the study."))
     return parser
 
 
@@ -259,6 +260,15 @@ def _paper(arguments: argparse.Namespace) -> None:
     from imcl.report import paper
 
     print(paper.write())
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from imcl.report import BUILD, crate, html, summary
+
+    made = summary.read()
+    page = html.write(made)
+    print(page)
+    print(crate.write(made, Path(arguments.params), [page, BUILD / "paper.pdf"]))
 
 
 def _list(module: ModuleType, arguments: argparse.Namespace) -> None:

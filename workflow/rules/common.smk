@@ -48,6 +48,7 @@ TABLES = [
     *(BUILD / f"{name}.tex" for name in ("numbers", "results", "claims")),
 ]
 FIGURES = [BUILD / "figures"]
+REPORT, CRATE = BUILD / "report.html", BUILD / "crate"
 PAPER = [BUILD / "paper.pdf"] if can_build() else []
 
 # The rules run `python -m imcl`: with the interpreter that runs Snakemake, unless a deployment

@@ -7,6 +7,8 @@ rule summary:
         # The claims are judged from the records of all studies.
         COMMITTED,
         BENCHES_THERE,
+        "src/imcl/stats.py",
+        expand("src/imcl/report/{name}.py", name=["summary", "claims", "records"]),
     output:
         STUDY_SUMMARY,
         [METRICS / f"{cell.name}.json" for cell in CELLS.values()],
@@ -54,7 +56,12 @@ rule figures:
         "src/imcl/report/figures.py",
         "src/imcl/report/tables.py",
     output:
-        directory(FIGURES),
+        report(
+            directory(FIGURES),
+            patterns=["{name}.png"],
+            caption="../report/figure.rst",
+            category="Figures",
+        ),
     log:
         "logs/figures.log",
     conda:
@@ -71,7 +78,11 @@ rule paper:
         FIGURES,
         "paper/main.tex",
     output:
-        BUILD / "paper.pdf",
+        report(
+            BUILD / "paper.pdf",
+            caption="../report/paper.rst",
+            category="Paper",
+        ),
     log:
         "logs/paper.log",
     conda:
@@ -80,3 +91,33 @@ rule paper:
         "typeset the paper"
     shell:
         "python -m imcl paper > {log:q} 2>&1"
+
+
+rule report:
+    input:
+        STUDY_SUMMARY,
+        "params.yaml",
+        # Its crate holds the paper, where there is one.
+        PAPER,
+        expand(
+            "src/imcl/report/{name}",
+            name=[
+                "html.py",
+                "charts.py",
+                "crate.py",
+                "tables.py",
+                "render.py",
+                "page",
+            ],
+        ),
+    output:
+        report(REPORT, caption="../report/report.rst", category="Report"),
+        directory(CRATE),
+    log:
+        "logs/report.log",
+    conda:
+        "../envs/imcl.yaml"
+    message:
+        "make the report"
+    shell:
+        "python -m imcl report > {log:q} 2>&1"

@@ -89,18 +89,21 @@ def summarise(
     _compare([row for row in rows if row["views"] > 1], "control")
     used = {way for cell in cells for way in methods.parse(cell.method).ways}
     plan = params["studies"][params["study"]]
+    axes = {key: plan[key] for key in ("datasets", "noise", "backbones", "methods", "seeds")}
+    data = {record["dataset"]["name"]: record["dataset"] for record in found.values()}
+    axes["datasets"] = [name for name in axes["datasets"] if name in data]
     return {
         "study": params["study"],
         "digest": grid.study_digest(cells),
         "planned": len(cells),
-        "axes": {key: plan[key] for key in ("datasets", "noise", "backbones", "methods", "seeds")},
+        "axes": axes,
         "width": plan["width"],
         "training": cells[0].config["training"],
         "ways": {way: _way_options(cells, way) for way in params["ways"] if way in used},
         "peers": {c.peer: params["peers"][c.peer] for c in cells if c.peer},
         "code": _distinct(record["code"] for record in found.values()),
         "environment": _distinct(record["environment"] for record in found.values()),
-        "data": {r["dataset"]["name"]: r["dataset"] for r in found.values()},
+        "data": data,
         "noise": {
             f"{cell.dataset.name} {cell.noise.name}": {
                 **cell.noise.config,
@@ -126,6 +129,7 @@ def _row(cell: grid.Cell, record: dict, path: Path) -> dict:
         "key": cell.key,
         "digest": cell.digest,
         "record": {"path": str(path), "sha256": sha256(path)},
+        "commit": record["code"]["commit"],
         "dataset": cell.dataset.name,
         "noise": cell.config["noise"]["name"],
         "backbone": cell.backbone,

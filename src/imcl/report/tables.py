@@ -111,8 +111,18 @@ def build(summary: dict) -> list[Table]:
         ]
     tables += [_aggregate(summary)] if summary["aggregate"] else []
     ledger = [claims_table(summary["claims"]), readings_table(summary["claims"])]
-    return [*tables, *_overhead(), _data(summary), _settings(summary), *ledger, _text(summary)]
+    return [
+        *tables,
+        *_overhead(),
+        _data(summary),
+        _settings(summary),
+        *ledger,
+        _results(summary),
+        _text(summary),
+    ]
 
+
+TESTS = {"p": "p of the paired t-test", "permutation_p": "p of the paired permutation test"}
 
 Show = Callable[[dict], Entry | None]
 
@@ -168,7 +178,7 @@ def _accuracy(summary: dict, dataset: str) -> Table:
 
     def show(row: dict) -> Entry:
         is_best = best[row["dataset"], row["noise"], row["backbone"]] is row
-        significant = row.get("difference_to_base", {}).get("significant", False)
+        significant = row.get("difference_to_reference", {}).get("significant", False)
         return replace(_metric("accuracy", 100)(row), bold=is_best and significant)
 
     caption = (
@@ -187,25 +197,24 @@ def _mean(row: dict) -> float:
     return row["estimates"]["accuracy"]["mean"]
 
 
+def _to_reference(row: dict, reference: str = "base") -> Entry | None:
+    found = row.get(f"difference_to_{reference}")
+    if found is None:
+        return None
+    rule = f"mean over seeds of accuracy less that of {reference}, × 100, ± 95 % t-interval"
+    sources = [row["key"], found["with"]]
+    return number(found, sources, rule, scale=100, signed=True, bold=found["significant"])
+
+
+def _tested(row: dict, test: str, reference: str = "base") -> Entry | None:
+    found = row.get(f"difference_to_{reference}")
+    if found is None:
+        return None
+    rule = f"{TESTS[test]}, against {reference}, Holm-corrected over the table"
+    return p_value(found[f"{test}_holm"], [row["key"], found["with"]], rule)
+
+
 def _difference(summary: dict, dataset: str, reference: str) -> Table:
-    key = f"difference_to_{reference}"
-
-    def difference(row: dict) -> Entry | None:
-        if key not in row:
-            return None
-        found = row[key]
-        rule = f"mean over seeds of accuracy less that of {reference}, × 100, ± 95 % t-interval"
-        sources = [row["key"], found["with"]]
-        return number(found, sources, rule, scale=100, signed=True, bold=found["significant"])
-
-    def p(test: str, name: str) -> Show:
-        rule = f"p of the {name}, Holm-corrected over the table"
-        return lambda row: (
-            p_value(row[key][f"{test}_holm"], [row["key"], row[key]["with"]], rule)
-            if key in row
-            else None
-        )
-
     caption = (
         f"difference to {reference} in points of {_split(summary, dataset)} accuracy, paired by "
         "seed; p of the paired t-test and of the paired permutation test (perm.), each "
@@ -216,9 +225,9 @@ def _difference(summary: dict, dataset: str, reference: str) -> Table:
     if reference == "control":
         caption += " Only methods that see as many augmentations of each image as control does."
     columns = [
-        ("", difference),
-        ("p", p("p", "paired t-test")),
-        ("perm.", p("permutation_p", "paired permutation test")),
+        ("", lambda row: _to_reference(row, reference)),
+        ("p", lambda row: _tested(row, "p", reference)),
+        ("perm.", lambda row: _tested(row, "permutation_p", reference)),
     ]
     return _by_method(summary, dataset, f"difference-to-{reference}", caption, columns)
 
@@ -448,6 +457,34 @@ def _claim_sources(readings: list[dict]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(named))
 
 
+def _results(summary: dict) -> Table:
+    """What the report's main table shows: a row for each cell."""
+    shows: dict[str, Show] = {
+        "accuracy (%)": _metric("accuracy", 100),
+        "to base": _to_reference,
+        "p": lambda row: _tested(row, "p"),
+        "oracle (%)": _metric("oracle_accuracy", 100),
+        "NLL": _metric("nll", 1, 2),
+        "ECE (%)": _metric("ece", 100),
+        "channels × 1000": _metric("channel_correlation", 1000),
+        "kernels × 1000": _metric("kernel_cosine", 1000),
+        "parameters": lambda row: number(
+            row["training_parameters"], [row["key"]], "training_parameters", digits=0
+        ),
+        "seconds": lambda row: number(
+            row["training_seconds"], [row["key"]], "training_seconds a seed", digits=0
+        ),
+        "n": lambda row: number(row["estimates"]["accuracy"]["n"], [row["key"]], "seeds", digits=0),
+    }
+    lines = [
+        [Entry(row[key]) for key in ("dataset", "noise", "backbone", "method")]
+        + [show(row) or Entry(MISSING) for show in shows.values()]
+        for row in summary["cells"]
+    ]
+    header = ["dataset", "noise", "backbone", "method", *shows]
+    return Table("results", "All cells.", header, [lines], labels=4, shown=False)
+
+
 def _error(summary: dict, dataset: str) -> Table:
     columns = [("", _metric("error", 100))]
     table = _by_method(summary, dataset, "error", "error (%) at the last epoch.", columns)
@@ -529,11 +566,11 @@ def _text(summary: dict) -> Table:
         compared = [
             row
             for row in summary["cells"]
-            if row["dataset"] == dataset and "difference_to_base" in row
+            if row["dataset"] == dataset and "difference_to_reference" in row
         ]
         counts = {
             "compared": compared,
-            "higher": [r for r in compared if r["difference_to_base"]["mean"] > 0],
+            "higher": [r for r in compared if r["difference_to_reference"]["mean"] > 0],
             "better": [r for r in compared if _significant(r, 1)],
             "worse": [r for r in compared if _significant(r, -1)],
         }
@@ -546,7 +583,7 @@ def _text(summary: dict) -> Table:
 
 
 def _significant(row: dict, sign: int) -> bool:
-    difference = row["difference_to_base"]
+    difference = row["difference_to_reference"]
     return difference["significant"] and difference["mean"] * sign > 0
 
 

@@ -1,0 +1,231 @@
+"""The HTML report in a real browser, and the RO-Crate beside it."""
+
+import json
+import shutil
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+from handmade import empty_project, record
+from rocrate.rocrate import ROCrate
+
+from imcl import grid, methods, params
+from imcl.files import sha256
+from imcl.report import crate, html, summary
+
+CHROMIUM = shutil.which("chromium")
+browser_only = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+
+MATRIX = [[8 if i == j else 1 for j in range(4)] for i in range(4)]
+BINS = {"count": [0, 4, 6], "confidence": [0.0, 2.0, 5.4], "correct": [0, 1, 6]}
+
+
+def large(loaded: dict) -> None:
+    """1,000 runs: two datasets, five noises, two backbones, ten methods, five seeds."""
+    loaded["studies"]["quick"] |= {
+        "datasets": ["cifar10", "cifar100"],
+        "noise": ["clean", "n20", "n50", "n80", "asym40"],
+        "methods": ["control", *methods.combined()[:9]],
+        "seeds": [1, 2, 3, 4, 5],
+        "training": {"epochs": 200},
+    }
+
+
+def made(folder: Path, cells: int | None = None, epochs: int = 200) -> dict:
+    """The summary of a large study, or of its first cells, in `folder`."""
+    empty_project(folder)
+    loaded = params.load()
+    large(loaded)
+    planned = grid.cells(loaded)
+    grid.RECORDS.mkdir(parents=True)
+    for place, cell in enumerate(planned[:cells]):
+        accuracies = [0.9 - 0.001 * place - 0.0001 * (place * seed % 7) for seed in range(5)]
+        noise = {"nominal_rate": 0.0, "realised_rate": 0.0, "sha256": None}
+        if cell.noise:
+            rate = cell.noise.config["rate"]
+            noise = {"nominal_rate": rate, "realised_rate": rate, "sha256": "ef" * 32}
+            noise["transition_matrix"] = [[0.75, 0.25], [0.0, 1.0]]
+        found = record(cell, accuracies, noise=noise)
+        for run in found["runs"]:
+            run["weights_sha256"] = "0" * 64
+            run["predictions"] = {"calibration": BINS, "confusion": MATRIX}
+            run["history"] = [
+                {
+                    "epoch": epoch,
+                    "train_accuracy": 0.5,
+                    "evaluation": {"accuracy": round(0.8 + 0.1 * (epoch * 37 % 200) / 200, 4)},
+                }
+                for epoch in range(1, epochs + 1)
+            ]
+        cell.record.write_text(json.dumps(found))
+    return summary.write(loaded, partial=True)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A project folder with the report of 1,000 runs."""
+    place = tmp_path_factory.mktemp("report")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        html.write(made(place))
+    return place
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox"],  # as root, which CI is
+        )
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def page(folder, browser):
+    """The report, opened; at the end nothing was complained of and nothing fetched."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    opened = context.new_page()
+    complaints, requests = [], []
+    opened.on("console", lambda m: complaints.append(m.text))
+    opened.on("pageerror", lambda e: complaints.append(str(e)))
+    opened.on("request", lambda r: requests.append(r.url))
+    opened.goto((folder / html.PATH).as_uri())
+    opened.wait_for_selector("html[data-ready=true]")
+    yield opened
+    assert complaints == []
+    assert requests == [(folder / html.PATH).as_uri()]
+    context.close()
+
+
+def column(page, index: int) -> list[str]:
+    """The texts of a column of the results, of the rows that are shown."""
+    script = "(rows, index) => rows.filter(r => !r.hidden).map(r => r.children[index].innerText)"
+    return page.locator("#grid tbody tr").evaluate_all(script, index)
+
+
+def test_a_thousand_runs_fit_into_five_megabytes(folder):
+    assert (folder / html.PATH).stat().st_size < 5e6
+
+
+@browser_only
+def test_it_sorts_by_number_and_back(page):
+    heading = page.locator("#grid thead .sort", has_text="accuracy (%)")
+    heading.click()
+    shown = [float(text.split(" ±")[0]) for text in column(page, 5)]
+    assert len(shown) == 200
+    assert shown == sorted(shown)
+    heading.click()
+    shown = [float(text.split(" ±")[0]) for text in column(page, 5)]
+    assert shown == sorted(shown, reverse=True)
+    assert page.locator("#grid th[aria-sort=descending]").count() == 1
+    page.locator("#grid thead .sort", has_text="to base").click()
+    shown = column(page, 6)
+    assert shown[-20:] == ["–"] * 20  # base has no difference to itself: gaps come last
+
+
+@browser_only
+def test_it_filters_by_text_and_choice(page):
+    page.fill("#search", "cifar100 kernel")
+    page.select_option("#filters select[data-column='2']", "n50")
+    assert set(column(page, 1)) == {"cifar100"}
+    assert set(column(page, 2)) == {"n50"}
+    assert all("kernel" in name for name in column(page, 4))
+    assert page.inner_text("#count") == f"{len(column(page, 4))} of 200 cells"
+    page.click("#reset")
+    assert page.inner_text("#count") == "200 of 200 cells"
+
+
+@browser_only
+def test_a_number_opens_its_runs_by_mouse_and_keyboard(page, folder):
+    button = page.locator("#grid tbody tr").nth(3).locator("button.open").first
+    button.focus()
+    page.keyboard.press("Enter")
+    dialog = page.locator("dialog[open]")
+    text = dialog.inner_text()
+    assert "The 5 runs behind this number" in text
+    assert dialog.locator("table tbody tr").count() == 5
+    data = json.loads(page.locator("#data").text_content())
+    path = data["cells"][3]["record"]["path"]
+    assert path in text
+    assert sha256(folder / path) in text
+    assert "c" * 40 in text
+    page.keyboard.press("Escape")
+    assert page.locator("dialog[open]").count() == 0
+    page.locator("#grid tbody tr").nth(3).locator("button.open").nth(1).click()
+    assert "The runs of 2 cells" in page.locator("dialog[open]").inner_text()
+
+
+@browser_only
+def test_every_chart_is_drawn_and_follows_what_is_chosen(page):
+    sections = ("curves", "noise", "cost", "combinations", "redundancy")
+    for name in (*sections, "calibration", "confusion", "transition"):
+        page.locator(f"#{name}").scroll_into_view_if_needed()
+        chart = page.locator(f"#{name}-chart svg")
+        chart.wait_for()
+        assert chart.locator(".mark-symbol path, .mark-rect path").count() > 3, name
+    legend = "#curves-chart .role-legend .role-legend-label text"
+    before = page.locator(legend).count()
+    page.locator("#grid .pick").nth(30).check()
+    page.wait_for_function(
+        f"document.querySelectorAll({json.dumps(legend)}).length === {before + 1}"
+    )
+
+
+@browser_only
+def test_it_fits_a_phone_and_darkens(folder, browser):
+    context = browser.new_context(viewport={"width": 360, "height": 740}, color_scheme="dark")
+    page = context.new_page()
+    page.goto((folder / html.PATH).as_uri())
+    for name in ("curves", "combinations", "confusion"):
+        page.locator(f"#{name}").scroll_into_view_if_needed()
+        page.locator(f"#{name}-chart svg").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    ground, ink = page.evaluate(
+        "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
+    )
+    assert ground == "rgb(20, 23, 27)"
+    fill = page.locator("#curves-chart .role-axis-label text").first.get_attribute("fill")
+    light = page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--ink')")
+    assert fill == light.strip()
+    assert ink == "rgb(230, 233, 237)"
+    context.close()
+
+
+def test_without_predictions_and_noise_there_is_a_report_too(tmp_path, monkeypatch):
+    empty_project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    loaded = params.load()
+    loaded["studies"]["quick"] |= {"noise": ["clean"], "methods": ["base"], "seeds": [1]}
+    grid.RECORDS.mkdir(parents=True)
+    for cell in grid.cells(loaded):
+        cell.record.write_text(json.dumps(record(cell, [0.5])))
+    text = html.write(summary.write(loaded)).read_text()
+    assert '"confusion":[[' not in text
+    assert 'http-equiv="Content-Security-Policy" content="default-src \'none\'' in text
+
+
+def test_the_crate_names_every_record_with_what_made_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = made(tmp_path, cells=12, epochs=1)
+    page = html.write(study)
+    metadata = crate.write(study, Path("params.yaml"), [page, Path("paper/build/paper.pdf")])
+    read = ROCrate(metadata.parent)  # by the library, as an archive would
+    assert read.root_dataset["identifier"] == study["digest"]
+    assert read.get("report.html") is not None
+    assert read.get("paper.pdf") is None  # it was not typeset
+    actions = {
+        entity.id: entity for entity in read.contextual_entities if entity.type == "CreateAction"
+    }
+    assert len(actions) == 12
+    for row in study["cells"]:
+        action = actions[f"#train-{row['key']}"]
+        result = action["result"]
+        copy = metadata.parent / unquote(result.id)
+        assert sha256(copy) == row["record"]["sha256"] == result["sha256"]
+        assert action["instrument"]["softwareVersion"] == f"commit {'c' * 40}"
+        objects = {entity.id for entity in action["object"]}
+        assert {"params.yaml", f"#data-{row['dataset']}"} <= objects
