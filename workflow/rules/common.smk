@@ -17,6 +17,10 @@ try:
         if key not in ("study", "records"):
             known = unknown("key", key, ["study", "records"])
             raise UsageError(f"--config {known}; all else is set in params.yaml")
+    origin = config.get("records", "committed")
+    if origin != "committed":
+        known = unknown("origin", origin, ["committed"])
+        raise UsageError(f"--config records={origin}: {known}")
     PARAMS = params.load("params.yaml", config.get("study"))
 except UsageError as error:
     raise WorkflowError(str(error))

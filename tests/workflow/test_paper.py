@@ -1,0 +1,105 @@
+"""The paper and the report from committed records alone, through real Snakemake and TeX.
+
+The tests stand in the order in which a reader would do these things, on one copy of the project.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+from handmade import ROOT
+
+from imcl.report.paper import can_build
+
+pytestmark = pytest.mark.workflow
+
+COMMITTED = ("--config", "records=committed")
+
+
+@pytest.fixture(scope="module")
+def clone(project):
+    """A clone with the project's own studies, and neither data nor records made here."""
+    shutil.copy(ROOT / "params.yaml", project.folder)
+    return project
+
+
+def pages(pdf) -> list[str]:
+    text = subprocess.run(["pdftotext", "-layout", pdf, "-"], capture_output=True, text=True).stdout
+    return text.rstrip("\f").split("\f")
+
+
+def test_committed_records_give_everything_with_no_data_and_no_training(clone):
+    output = clone.snakemake(*COMMITTED)
+    assert set(re.findall(r"^Job \d+: (\w+)", output, flags=re.MULTILINE)) <= {
+        *("summarise", "render", "draw", "make", "typeset")
+    }
+    assert not (clone.folder / "data").exists()
+    assert not (clone.folder / "results/records").exists()
+    build = clone.folder / "paper/build"
+    ours = (ROOT / "paper/results/quick/accuracy-digits.md").read_text()
+    assert (build / "tables/accuracy-digits.md").read_text() == ours
+    assert (build / "report.html").stat().st_size > 1e5
+    crate = json.loads((build / "crate/ro-crate-metadata.json").read_text())
+    actions = [entity for entity in crate["@graph"] if entity["@type"] == "CreateAction"]
+    assert len(actions) == len(list((ROOT / "paper/results/quick/records").iterdir()))
+    assert "Nothing to be done" in clone.snakemake("--dry-run", *COMMITTED)
+
+
+@pytest.mark.skipif(
+    not can_build() or shutil.which("pdftotext") is None, reason="TeX or pdftotext is not installed"
+)
+def test_every_page_carries_the_commit_and_the_studys_digest(clone):
+    (summary,) = (clone.folder / "results/summary").iterdir()
+    study = json.loads(summary.read_text())
+    found = pages(clone.folder / "paper/build/paper.pdf")
+    assert len(found) > 5
+    for page in found:
+        footer = page.strip().splitlines()[-1]
+        assert f"study quick {study['digest']}" in footer
+        for code in study["code"]:
+            assert f"commit {code['commit'][:12]}" in footer or len(study["code"]) > 1
+
+
+def test_a_digit_changed_in_a_committed_record_is_in_the_table_and_the_trace(clone):
+    place = "accuracy-digits:resnet18/base:clean"
+    before = json.loads(clone.run("imcl", "trace", "--json", place))
+    (source,) = before["sources"]
+    path = clone.folder / source["path"]
+    record = json.loads(path.read_text())
+    record["runs"][0]["final"]["accuracy"] -= 0.1
+    path.write_text(json.dumps(record))
+    clone.snakemake(*COMMITTED)
+    after = json.loads(clone.run("imcl", "trace", "--json", place))
+    assert after["value"]["mean"] == pytest.approx(
+        before["value"]["mean"] - 10 / len(record["runs"])
+    )
+    assert after["sources"][0]["sha256"] != source["sha256"]
+    build = clone.folder / "paper/build"
+    assert after["shown"] in (build / "tables/accuracy-digits.md").read_text()
+    assert f">{after['shown']}</button>" in (build / "report.html").read_text()
+
+
+def test_snakemakes_own_report_has_captions(clone):
+    clone.snakemake("--report", "snakemake.html", *COMMITTED)
+    text = (clone.folder / "snakemake.html").read_text()
+    assert "error-digits.png" in text
+    assert "differences are paired by seed" in text
+    assert "One file that needs no" in text
+
+
+def test_a_missing_committed_record_is_named_and_not_trained(clone):
+    record = min((clone.folder / "paper/results/quick/records").iterdir())
+    record.unlink()
+    output = clone.snakemake(*COMMITTED, code=1)
+    assert f"paper/results/quick/records/{record.name}" in output
+    assert "train" not in output.replace("no training", "")
+    assert not (clone.folder / "results/records").exists()
+
+
+def test_an_unknown_origin_of_records_is_refused(clone):
+    output = clone.snakemake("--config", "records=comitted", code=1)
+    assert (
+        "--config records=comitted: unknown origin 'comitted'; did you mean 'committed'?" in output
+    )
