@@ -21,4 +21,10 @@ def unknown(what: str, value: object, known: Iterable[str]) -> str:
     known = list(known)
     near = get_close_matches(str(value), known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"
-    return f"unknown {what} {value!r}; {hint}"
+    return f"unknown {what} {shown(value)}; {hint}"
+
+
+def shown(value: object) -> str:
+    """A value as Python writes it, cut short."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -6,17 +6,25 @@ and value, all of them at once.
 """
 
 import math
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import chain, islice
 from pathlib import Path
 
 import jsonschema
 import yaml
 
 from imcl import data, methods, models, noise
-from imcl.errors import UsageError, unknown
+from imcl.errors import UsageError, shown, unknown
 
 SCHEMA = Path("workflow/schemas/params.schema.yaml")
+
+# What no parameters come near: beyond it a file is refused before it takes time or memory.
+LARGEST_BYTES = 200_000
+MOST_VALUES = 10_000  # with every anchor written out
+LARGEST_NUMBER = 2**63 - 1
+MOST_FAULTS = 20  # in a message
 
 
 def load(path: Path | str = "params.yaml", study: str | None = None) -> dict:
@@ -35,17 +43,48 @@ def load(path: Path | str = "params.yaml", study: str | None = None) -> dict:
     if study is not None and isinstance(params, dict):
         params = {**params, "study": study}
     try:
-        faults = [*_non_finite(params), *_schema_faults(params, schema), *_name_faults(params)]
+        if _size(params, {}) > MOST_VALUES:
+            raise UsageError(f"{path}: more than {MOST_VALUES:,} values, counting what anchors say")
+        checks = chain(_unfit(params), _schema_faults(params, schema), _name_faults(params))
+        faults = [*islice(checks, MOST_FAULTS + 1)]
     except RecursionError:
         raise UsageError(f"{path}: nested too deeply, or an anchor that holds itself") from None
     if faults:
-        lines = [f"{path}: {_dotted(where)}{message}" for where, message in faults]
+        lines = [f"{path}: {_dotted(where)}{message}" for where, message in faults[:MOST_FAULTS]]
+        if len(faults) > MOST_FAULTS:
+            lines.append(f"{path}: ... and more")
         raise UsageError("\n".join(lines))
     return params
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which also refuses a key that stands twice."""
+    """PyYAML's safe loader, which also refuses what YAML reads as something else than it looks.
+
+    A key that stands twice, a key that is no text, 010 (octal 8) and 1:30 (90). What cannot be
+    built is an error with its place.
+    """
+
+    def construct_object(self, node, deep=False):
+        if isinstance(node, yaml.ScalarNode) and node.tag in (
+            "tag:yaml.org,2002:int",
+            "tag:yaml.org,2002:float",
+        ):
+            digits = node.value.lstrip("+-").replace("_", "")
+            if ":" in digits or (digits[:1] == "0" and digits[1:].isdigit()):
+                raise yaml.MarkedYAMLError(
+                    problem=f"YAML does not read {shown(node.value)} as the number that it looks "
+                    "like; write it without a leading 0 or a colon",
+                    problem_mark=node.start_mark,
+                )
+        try:
+            built = super().construct_object(node, deep)
+            if isinstance(built, int) and abs(built) > LARGEST_NUMBER:
+                raise OverflowError(f"a number larger than {LARGEST_NUMBER}")
+            return built
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+            raise yaml.MarkedYAMLError(
+                problem=f"a value that YAML cannot build: {error}", problem_mark=node.start_mark
+            ) from None
 
     def construct_mapping(self, node, deep=False):
         seen = set()
@@ -55,12 +94,12 @@ class _Loader(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
                 raise yaml.MarkedYAMLError(
-                    problem=f"the key {key!r} is not a text; put it in quotes",
+                    problem=f"the key {shown(key)} is not a text; put it in quotes",
                     problem_mark=key_node.start_mark,
                 )
             if key in seen:
                 raise yaml.MarkedYAMLError(
-                    problem=f"the key {key!r} stands twice", problem_mark=key_node.start_mark
+                    problem=f"the key {shown(key)} stands twice", problem_mark=key_node.start_mark
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)
@@ -68,7 +107,11 @@ class _Loader(yaml.SafeLoader):
 
 def _read(path: Path) -> object:
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        with path.open("rb") as file:
+            text = file.read(LARGEST_BYTES + 1)
+        if len(text) > LARGEST_BYTES:
+            raise UsageError(f"{path}: larger than {LARGEST_BYTES:,} bytes, so no parameters")
+        return yaml.load(text.decode("utf-8"), Loader=_Loader)
     except FileNotFoundError:
         raise UsageError(
             f"{path}: no such file; run this in the project's folder, or name it with --params"
@@ -80,31 +123,53 @@ def _read(path: Path) -> object:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise UsageError(f"{path}: {line}{getattr(error, 'problem', None) or error}") from None
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise UsageError(f"{path}: {line}{problem}") from None
     except RecursionError:
         raise UsageError(f"{path}: nested too deeply") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        # PyYAML's own words on a tag or date that it cannot build
-        raise UsageError(f"{path}: a value that YAML cannot build: {error}") from None
 
 
 def _dotted(where: tuple) -> str:
     """('studies', 'quick', 'methods', 2) as 'studies.quick.methods[2]: '."""
     text = ""
     for key in where:
+        key = key if isinstance(key, int) or key.isprintable() else shown(key)
         text += f"[{key}]" if isinstance(key, int) else f".{key}"
     return f"{text.lstrip('.')}: " if text else ""
 
 
-def _non_finite(node: object, where: tuple = ()) -> Iterator[tuple[tuple, str]]:
+def _size(node: object, seen: dict[int, int]) -> int:
+    """How many values a node holds; one that anchors repeat is counted each time, looked at once.
+
+    Args:
+        node: of the parameters.
+        seen: the counts so far, by the nodes' ids.
+    """
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    if id(node) not in seen:
+        seen[id(node)] = 1 + sum(_size(child, seen) for child in children)
+    return seen[id(node)]
+
+
+def _unfit(node: object, where: tuple = ()) -> Iterator[tuple[tuple, str]]:
+    """Values that neither a file's name, nor a message, nor JSON could hold."""
     if isinstance(node, dict):
         for key, value in node.items():
-            yield from _non_finite(value, (*where, key))
+            if _unprintable(key):
+                yield where, f"the key {shown(key)} holds a character that cannot be shown"
+            else:
+                yield from _unfit(value, (*where, key))
     elif isinstance(node, list):
         for index, value in enumerate(node):
-            yield from _non_finite(value, (*where, index))
+            yield from _unfit(value, (*where, index))
+    elif isinstance(node, str) and _unprintable(node):
+        yield where, f"{shown(node)} holds a character that cannot be shown"
     elif isinstance(node, float) and not math.isfinite(node):
         yield where, f"{node} is not a finite number"
+
+
+def _unprintable(text: str) -> bool:
+    return any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
 
 
 def _is_whole(checker, value: object) -> bool:
@@ -149,13 +214,16 @@ def _schema_faults(params: object, schema: dict) -> Iterator[tuple[tuple, str]]:
                 yield where, f"{value} is out of range; it must be {bound} {expected}"
             case "minItems" | "minProperties":
                 yield where, f"{value} is empty; give at least one"
+            case "maxLength":
+                yield where, f"{shown(value)} is longer than {expected} letters"
             case "uniqueItems":
                 twice = next(v for i, v in enumerate(value) if v in value[:i])
-                yield where, f"{twice!r} stands twice"
+                yield where, f"{shown(twice)} stands twice"
             case "pattern":
                 yield (
                     where,
-                    f"{value!r} is no name; use lower-case letters, digits and _, a letter first",
+                    f"{shown(value)} is no name; "
+                    "use lower-case letters, digits and _, a letter first",
                 )
             case _:
                 yield where, error.message
@@ -170,7 +238,9 @@ def _type_fault(value: object, expected: str) -> str:
         "integer": "a whole number",
         "boolean": "true or false",
     }
-    fault = f"{value!r} is not {names[expected]}"
+    fault = f"{shown(value)} is not {names[expected]}"
+    if expected == "string" and isinstance(value, bool):
+        fault += "; YAML takes yes, no, on and off for true and false: put the word in quotes"
     if expected in ("number", "integer") and isinstance(value, str):
         with suppress(ValueError, OverflowError):
             number = int(float(value)) if expected == "integer" else float(value)

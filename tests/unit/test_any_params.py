@@ -1,0 +1,265 @@
+"""Whatever stands in params.yaml: a valid plan, or an error that names the place. No traceback."""
+
+import copy
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from imcl import cli, grid, params
+from imcl.errors import UsageError
+from imcl.peers import PEERS
+from imcl.ways import WAYS
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMITTED = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+SCHEMA = (ROOT / params.SCHEMA).read_text(encoding="utf-8")
+
+# A line of the error: file, then line and column of the text, or a key path; none for the root.
+LINE = re.compile(r"params\.yaml: (?:(?P<path>.*?): )?(?P<what>.+)")
+
+several = settings(
+    max_examples=40,
+    deadline=None,
+    derandomize=True,  # what fails once, fails again
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch) -> Path:
+    shutil.copytree(ROOT / "workflow/schemas", tmp_path / "workflow/schemas")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def load(text: str | bytes) -> dict | list[re.Match]:
+    """What the text gives as params.yaml: the parameters, or the lines of the error."""
+    raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+    Path("params.yaml").write_bytes(raw)
+    try:
+        return params.load()
+    except UsageError as error:
+        lines = str(error).splitlines()
+        assert all(len(line) < 600 for line in lines)
+        matches = [LINE.fullmatch(line) for line in lines]
+        assert all(matches), lines
+        return matches
+
+
+def paths(node: object, where: tuple = ()) -> list[tuple]:
+    children = (
+        node.items()
+        if isinstance(node, dict)
+        else enumerate(node)
+        if isinstance(node, list)
+        else ()
+    )
+    return [where, *(path for key, child in children for path in paths(child, (*where, key)))]
+
+
+def dotted(where: tuple) -> str:
+    text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in where)
+    return text.lstrip(".")
+
+
+def check_plan(text: str, loaded: dict) -> None:
+    """The parameters are those of the text, every one, and each study has its cells."""
+    assert loaded == yaml.safe_load(text)
+    for study, plan in loaded["studies"].items():
+        cells = grid.cells(loaded, study)
+        axes = ("datasets", "noise", "backbones", "methods")
+        expected = 1
+        for axis in axes:
+            expected *= len(plan[axis])
+        assert len({cell.key for cell in cells}) == expected
+        for cell in cells:
+            config = cell.config
+            assert config["seeds"] == sorted(plan["seeds"])
+            assert config["training"] == loaded["training"] | plan.get("training", {})
+            assert config["backbone"]["width"] == plan["width"]
+            entry = loaded["datasets"][cell.dataset.name]
+            assert config["dataset"] == {"name": cell.dataset.name} | entry
+            for way, options in config["ways"].items():
+                assert options.items() <= loaded["ways"][way].items()
+            if cell.peer:
+                assert config["peer"] == {"name": cell.peer} | loaded["peers"][cell.peer]
+
+
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=12),
+    st.dates(),
+    st.binary(max_size=4),
+    st.sampled_from(["no", "1e-3", "base", "all", "clean", "digits", "../..", "$(id)", "größe"]),
+    st.sampled_from([*WAYS, *PEERS]),
+)
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=6,
+)
+
+
+@several
+@given(st.data())
+def test_any_value_in_any_place(data):
+    changed = copy.deepcopy(COMMITTED)
+    *parents, key = data.draw(st.sampled_from(paths(COMMITTED)[1:]))
+    node = changed
+    for parent in parents:
+        node = node[parent]
+    action = data.draw(st.sampled_from(["replace", "delete", "rename", "add"]))
+    value = data.draw(values)
+    if action == "replace":
+        node[key] = value
+    elif action == "delete":
+        del node[key]
+    elif isinstance(node, list):
+        node.append(value)
+    elif action == "rename":
+        node[data.draw(st.text(max_size=8))] = node.pop(key)
+    else:
+        node[data.draw(st.text(max_size=8))] = value
+    text = yaml.safe_dump(changed, allow_unicode=True)
+    found = load(text)
+    if isinstance(found, dict):
+        check_plan(text, found)
+        return
+    # The place that was changed is named, or one that refers to it.
+    place, head = dotted(tuple(parents)), str([*parents, key][0])
+    for fault in (match["path"] or "" for match in found):
+        near = fault.startswith(place) or place.startswith(fault)
+        refers = fault.startswith("studies." if head in ("datasets", "noise") else "study")
+        assert near or refers or head == "training", (place, key, fault)
+
+
+@several
+@given(st.text(max_size=200) | st.binary(max_size=200))
+@example("\x00")
+@example("a: \x07")
+@example("? [a]\n: b")
+@example("? &a {? *a : b}\n: c")
+@example("%YAML 3.0\n---\n{}")
+@example("--- a\n--- b")
+@example("a: !!timestamp x")
+@example("a: !!binary é")
+@example("=: 1")
+@example("<<: 1")
+@example("<<: [1]")
+@example("!!set {a, b}")
+@example("!!omap [a: 1]")
+@example("!!python/object/apply:os.system ['true']")
+@example("a: *b")
+@example("- \xff")
+@example(b"\xff\xfea\x00")
+def test_any_text(text):
+    assert not isinstance(load(text), dict)  # no text this short holds all that is needed
+
+
+@several
+@given(st.data())
+def test_any_edit_of_the_committed_text(data):
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    at = data.draw(st.integers(0, len(text) - 1))
+    length = data.draw(st.integers(0, 20))
+    piece = data.draw(
+        st.sampled_from(["\t", ":", " ", "- ", "&a ", "*a", "<<: *a", "!!int ", "{", "]", "'", "#"])
+        | st.text(max_size=6)
+    )
+    edited = text[:at] + piece + text[at + length :]
+    found = load(edited)
+    if isinstance(found, dict):
+        check_plan(edited, found)
+
+
+def changed(old: str, new: str) -> str:
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    assert text.count(old) == 1, old
+    return text.replace(old, new)
+
+
+QUICK = "    methods: [base, output, intermediate, representation, kernel, all]"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("study: quick", "study: quick\nstudy: cpu", r": line 4, .*'study' stands twice"),
+        (
+            QUICK,
+            "    methods: [base, no]",
+            r": studies\.quick\.methods\[1\]: False is not a text; YAML takes yes, no, on and off",
+        ),
+        ("study: quick", "study: on", r": study: True is not a text; YAML takes yes, no, on"),
+        ("  n20: {kind", "  off: {kind", r": line \d+, column 3: the key False is not a text"),
+        ("seeds: [1, 2, 3, 4, 5]", "seeds: [010]", r"column 13: YAML does not read '010'"),
+        ("seeds: [1, 2, 3, 4, 5]", "seeds: [1:30]", r"YAML does not read '1:30' as the number"),
+        ("seeds: [1, 2, 3, 4, 5]", "seeds: [1e0]", r"seeds\[0\]: '1e0' is not .*write 1 without"),
+        (
+            "  weight_decay: 5.0e-4",
+            "  weight_decay: 5e-4",
+            r"training\.weight_decay: .*write 0.000",
+        ),
+        ("  epochs: 200", "  epochs: 0x" + "f" * 5000, r"column 11: .*: a number larger than"),
+        ("  epochs: 200", "  epochs: " + "9" * 5000, r"line \d+, column 11: a value that YAML"),
+        ("  epochs: 200", "\tepochs: 200", r"line \d+, column 1: .*'\\t'"),
+        ("  digits: {source", "  größe: {source", r"datasets: 'größe' is no name"),
+        ("  digits: {source", "  " + "d" * 41 + ": {source", r"datasets: 'd+' is longer than 40"),
+        ("  digits: {source", '  "digits\\n": {source', r"datasets: the key 'digits\\n' holds a"),
+        ("study: quick", 'study: "quick\\0"', r"study: 'quick\\x00' holds a character"),
+        ("study: quick", "study: " + "q" * 5000, r"study: unknown study 'q{70,80}\.\.\.; known"),
+    ],
+)
+def test_a_trap(old, new, message):
+    [fault, *_] = load(changed(old, new))
+    assert re.search(message, fault.string), fault.string
+
+
+def test_anchors_and_merges_are_read_as_yaml_means_them():
+    text = changed(
+        "  n20: {kind: symmetric, rate: 0.2, noise_seed: 0}",
+        "  n20: &n20 {kind: symmetric, rate: 0.2, noise_seed: 0}\n  n21: {<<: *n20, rate: 0.21}",
+    )
+    loaded = load(text)
+    assert loaded["noise"]["n21"] == {"kind": "symmetric", "rate": 0.21, "noise_seed": 0}
+    check_plan(text, loaded)
+
+
+def test_anchors_that_multiply_are_refused_before_they_are_written_out():
+    levels = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 20)]
+    [fault] = load("a0: &a0 [x]\n" + "\n".join(levels))
+    assert fault["what"].startswith("more than 10,000 values")
+
+
+def test_a_file_of_10_mb_is_refused_unread():
+    [fault] = load("# " + "x" * 10_000_000)
+    assert fault["what"] == "larger than 200,000 bytes, so no parameters"
+
+
+def test_a_file_without_an_end_is_refused(capsys):
+    assert cli.main(["plan", "--params", "/dev/zero"]) == 2
+    assert "/dev/zero: larger than" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("depth", [50, 200, 900, 5000])
+@pytest.mark.parametrize("opening", ["[", "{a: "])
+def test_deep_nesting(depth, opening):
+    closing = {"[": "]", "{a: ": "}"}[opening]
+    for text in (opening * depth, opening * depth + closing * depth):
+        assert not isinstance(load(text), dict)
+        assert not isinstance(load(changed("  epochs: 200", f"  epochs: {text}")), dict)
+
+
+def test_a_thousand_faults_are_not_all_printed():
+    found = load(changed(QUICK, f"    methods: {[f'x{i}' for i in range(1000)]}"))
+    assert len(found) == 21
+    assert found[0]["path"] == "studies.quick.methods[0]"
+    assert found[-1]["what"] == "... and more"
