@@ -22,16 +22,38 @@ MICRO = {
     "training": {"epochs": 1, "warmup_epochs": 0, "batch_size": 256, "learning_rate": 0.05},
 }
 
+# Runs at the start of every Python below: what it reaches for beyond this machine is refused and
+# written down.
+NO_NETWORK = """
+import os, sys
+
+def refuse(event, arguments):
+    if event == "socket.getaddrinfo" or event == "socket.gethostbyname":
+        host = arguments[0]
+    elif event == "socket.connect" or event == "socket.sendto":
+        host = arguments[1][0] if isinstance(arguments[1], tuple) else None
+    else:
+        return
+    if host not in (None, "", "localhost", "127.0.0.1", "::1"):
+        with open(os.environ["REACHED_FOR"], "a") as file:
+            file.write(f"{event} {host}: {sys.argv}\\n")
+        raise OSError(f"no network in the tests, but {event} {host}")
+
+sys.addaudithook(refuse)
+"""
+
 
 class Project:
     """A copy of the project in a folder of its own, with a git history and real commands."""
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self.reached_for = folder / ".git/reached-for"
         self.environment = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(folder / "src"),
+            "REACHED_FOR": str(self.reached_for),
             "GIT_AUTHOR_NAME": "test",
             "GIT_AUTHOR_EMAIL": "test@example.org",
             "GIT_COMMITTER_NAME": "test",
@@ -95,6 +117,7 @@ def copy_project(folder: Path) -> Project:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     (folder / "dvc.lock").unlink(missing_ok=True)
+    (folder / "src/sitecustomize.py").write_text(NO_NETWORK)
     project = Project(folder)
     project.run("git", "init", "--quiet", "--initial-branch=main")
     loaded = project.params()
