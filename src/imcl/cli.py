@@ -106,6 +106,11 @@ def _parser() -> argparse.ArgumentParser:
     trace.add_argument("place", metavar="TABLE:ROW:COLUMN", help="or FIGURE:..., or text:...")
     trace.add_argument("--json", action="store_true", help="as a JSON object")
 
+    verify = with_study(command(_verify, "verify", "Recompute what can be; name what differs."))
+    verify.add_argument(
+        "--retrain", type=int, default=0, metavar="N", help="also train N cells at random again"
+    )
+
     command(_figures, "figures", "Draw the figures of the summary.")
     command(_paper, "paper", "Typeset the paper from tables and figures.")
     with_params(command(_report, "report", "Make the HTML report, and an RO-Crate of the study."))
@@ -247,6 +252,29 @@ def _trace(arguments: argparse.Namespace) -> None:
         print(json.dumps(traced, indent=1))
     else:
         trace.show(traced)
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    if arguments.retrain < 0:
+        raise UsageError(f"--retrain {arguments.retrain}: at least 0")
+    loaded = _load(arguments)
+    from imcl import verify
+
+    studies = verify.studies(loaded, Path(arguments.params))
+    found = list(verify.check_benches())
+    for study in studies:
+        faults = list(verify.check(study))
+        count = len(list(study.records.glob("*.json")))
+        files = f"{count} records, {len(study.made)} files made from them"
+        print(f"{study.records}: {files}, {len(faults) or 'no'} faults", flush=True)
+        found += faults
+    for cell, path in verify.sample(studies, arguments.retrain):
+        how, fault = verify.retrain(cell, path)
+        print(f"{path}: trained again: {'differs' if fault else 'agrees'}, {how}", flush=True)
+        found += [fault] if fault else []
+    if found:
+        lines = "".join(f"\n  {place}: {fault}" for place, fault in found)
+        raise ImclError(f"{len(found)} faults:{lines}")
 
 
 def _figures(arguments: argparse.Namespace) -> None:

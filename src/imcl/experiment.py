@@ -16,7 +16,7 @@ from imcl.batches import Batches
 from imcl.data import prepare
 from imcl.data.arrays import Arrays
 from imcl.errors import ImclError
-from imcl.files import atomic, sha256, write_json
+from imcl.files import atomic, sealed, sha256, write_json
 from imcl.grid import Cell
 from imcl.models.backbone import Backbone
 from imcl.noise import inject
@@ -78,7 +78,7 @@ def run(cell: Cell, device: str = "auto", threads: int = 1, compiled: bool = Fal
         "runs": runs,
         "cost": cost,
     }
-    write_json(cell.record, record)
+    write_json(cell.record, sealed(record))
     return record
 
 

@@ -44,7 +44,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write JSON atomically; NaN and infinity are refused, since JSON has none."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: object) -> str:
+    """What `write_json` writes."""
+    return json.dumps(value, indent=1, allow_nan=False) + "\n"
 
 
 def read_json(path: Path, required: Iterable[str] = ()) -> dict:
@@ -62,6 +67,20 @@ def read_json(path: Path, required: Iterable[str] = ()) -> dict:
     if not whole:
         raise ImclError(f"{path}: damaged or changed by hand; delete it and run again")
     return value
+
+
+def sealed(value: dict) -> dict:
+    """The JSON object with a seal behind it: the SHA-256 of all else in it."""
+    return {**value, "seal": _seal(value)}
+
+
+def is_sealed(value: dict) -> bool:
+    """Whether nothing of a sealed object was changed since."""
+    return value.get("seal") == _seal({k: v for k, v in value.items() if k != "seal"})
+
+
+def _seal(value: dict) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def sha256(path: Path) -> str:

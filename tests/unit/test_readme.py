@@ -75,6 +75,7 @@ def test_every_link_and_place_exists():
         "trace",
         "figures",
         "paper",
+        "verify",
     ],
 )
 def test_every_command_explains_itself(command, capsys):
