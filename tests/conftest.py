@@ -1,5 +1,6 @@
 """What the tests share: a copy of the project to run the real engines in."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -8,6 +9,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+from imcl import grid, params
+from imcl.data import prepare
+from imcl.noise import inject
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -133,3 +138,26 @@ def copy_project(folder: Path) -> Project:
 def project(tmp_path_factory) -> Project:
     """A copy of the project whose study is `micro`."""
     return copy_project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture
+def micro(tmp_path, monkeypatch) -> dict:
+    """A study of seconds, its data prepared, in an empty project folder."""
+    (tmp_path / "workflow").symlink_to(ROOT / "workflow")
+    text = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    loaded = params.load()
+    study = loaded["studies"]["quick"]
+    study |= {"seeds": [1, 2], "width": 4}
+    study["training"] |= {"epochs": 2, "warmup_epochs": 1, "batch_size": 256}
+    cell = grid.cells(loaded)[0]
+    prepare.prepare("digits", cell.dataset.config, [], cell.dataset.path)
+    _, arrays = prepare.load(cell.dataset.path)
+    noisy = next(c for c in grid.cells(loaded) if c.noise)
+    inject.inject(noisy.noise.config, arrays, [], noisy.noise.path)
+    return loaded
+
+
+def without_cost(record: dict) -> str:
+    return json.dumps({key: value for key, value in record.items() if key != "cost"})

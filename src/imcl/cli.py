@@ -3,13 +3,14 @@
 import argparse
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import imcl
 from imcl.bench.commands import register
-from imcl.errors import ImclError, UsageError, unknown
+from imcl.errors import ImclError, Stopped, UsageError, unknown
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -31,6 +32,10 @@ def main(argv: list[str] | None = None) -> int:
         place = f"{error.filename}: " if error.filename else ""
         print(f"imcl {arguments.command}: {place}{error.strerror or error}", file=sys.stderr)
         return 1
+    except Stopped as stopped:
+        name = signal.Signals(stopped.number).name
+        print(f"imcl {arguments.command}: {name}; run it again to go on", file=sys.stderr)
+        return 128 + stopped.number
     except KeyboardInterrupt:
         print(f"imcl {arguments.command}: interrupted", file=sys.stderr)
         return 130
@@ -80,6 +85,13 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     train.add_argument(
         "--compile", action="store_true", help="with torch's compiler, for a GPU (slower on CPUs)"
+    )
+    train.add_argument(
+        "--checkpoint-share",
+        type=float,
+        default=0.02,
+        metavar="SHARE",
+        help="of the run time at most, for writing checkpoints (default: 0.02)",
     )
 
     summary = with_study(command(_summary, "summary", "Gather a study's records into one file."))
@@ -205,9 +217,12 @@ def _train(arguments: argparse.Namespace) -> None:
     cell = grid.find(_load(arguments), arguments.cell)
     if arguments.threads < 1:
         raise UsageError(f"--threads {arguments.threads}: at least 1")
+    share = arguments.checkpoint_share
+    if not 0 <= share <= 1:
+        raise UsageError(f"--checkpoint-share {share}: a share, so from 0 to 1")
     from imcl import experiment
 
-    record = experiment.run(cell, arguments.device, arguments.threads, arguments.compile)
+    record = experiment.run(cell, arguments.device, arguments.threads, arguments.compile, share)
     accuracy = ", ".join(f"{run['final']['accuracy']:.2%}" for run in record["runs"])
     print(f"{cell.record}: test accuracy by seed {accuracy}")
 

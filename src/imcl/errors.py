@@ -12,6 +12,14 @@ class UsageError(ImclError):
     """The command or params.yaml is wrong; nothing ran. Exit code 2."""
 
 
+class Stopped(BaseException):
+    """A signal ended the run, and what was done is stored. Exit code 128 + its number."""
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.number = number
+
+
 def unknown(what: str, value: object, known: Iterable[str]) -> str:
     """A message about a name that is not known, with the nearest one that is.
 

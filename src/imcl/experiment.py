@@ -3,6 +3,7 @@
 import math
 import subprocess
 import time
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import torch
 from torch import nn
 
 import imcl
-from imcl import evaluate, machine
+from imcl import checkpoint, evaluate, machine
 from imcl.batches import Batches
+from imcl.checkpoint import Checkpoints
 from imcl.data import prepare
 from imcl.data.arrays import Arrays
 from imcl.errors import ImclError
-from imcl.files import atomic, sealed, sha256, write_json
+from imcl.files import atomic, read_json, room, sealed, sha256, sweep, write_json
 from imcl.grid import Cell
 from imcl.models.backbone import Backbone
 from imcl.noise import inject
@@ -29,27 +31,48 @@ DATASET = ("name", "n_train", "n_validation", "n_test", "shape", "sha256")
 MATRIX_CLASSES = 100  # a larger transition matrix stays in the noise's own file
 
 
-def run(cell: Cell, device: str = "auto", threads: int = 1, compiled: bool = False) -> dict:
+def run(
+    cell: Cell,
+    device: str = "auto",
+    threads: int = 1,
+    compiled: bool = False,
+    share: float = checkpoint.SHARE,
+) -> dict:
     """Train and evaluate every seed of a cell; write weights, then the record.
 
     All of the record but its `cost` is the same to the bit on the same machine with as many
-    threads.
+    threads, however often the run was ended on the way: it goes on from its last checkpoint.
 
     Args:
         cell: its dataset and noise are already prepared.
         device: "cpu", "cuda", or "auto" for the GPU where there is one.
         threads: of the CPU, for torch.
         compiled: let torch's compiler fuse the stages' operations; rounding differs.
+        share: of the run time that checkpoints may take, in 0..1.
 
     Raises:
         ImclError: data is missing or changed, or the loss is not finite.
+        Stopped: a signal asked for the end.
     """
+    with checkpoint.held(cell.key) as waited:
+        if waited and cell.record.exists():  # by the one that was waited for
+            return read_json(cell.record, ("runs",))
+        for path in (cell.record, *map(cell.weights, cell.config["seeds"])):
+            sweep(path)
+        return _run(cell, device, threads, compiled, share)
+
+
+def _run(cell: Cell, device: str, threads: int, compiled: bool, share: float) -> dict:
     target = machine.choose(device)
     machine.settle(threads, cell.config["training"]["precision"])
     dataset, noise, arrays, labels = _load(cell)
+    where = {**machine.environment(target, threads), "compiled": compiled}
+    setting = {"dataset": dataset["sha256"], "noise": noise["sha256"], **where}
+    checkpoints = Checkpoints(cell.key, {k: str(v) for k, v in setting.items()}, share)
     runs, cost = [], []
     epochs = cell.config["training"]["epochs"]
-    with Progress(cell.name, epochs * len(cell.config["seeds"]), unit="epochs") as progress:
+    total = epochs * len(cell.config["seeds"])
+    with checkpoints.stopping(), Progress(cell.name, total, unit="epochs") as progress:
         for seed in cell.config["seeds"]:
             try:
                 result, spent = _run_seed(
@@ -61,6 +84,7 @@ def run(cell: Cell, device: str = "auto", threads: int = 1, compiled: bool = Fal
                     noise["nominal_rate"],
                     target,
                     compiled,
+                    checkpoints,
                     progress,
                 )
             except ImclError as error:
@@ -74,11 +98,13 @@ def run(cell: Cell, device: str = "auto", threads: int = 1, compiled: bool = Fal
         "dataset": {key: dataset[key] for key in DATASET} | {"evaluation": arrays.evaluation},
         "noise": noise,
         "code": code(),
-        "environment": {**machine.environment(target, threads), "compiled": compiled},
+        "environment": where,
         "runs": runs,
         "cost": cost,
     }
-    write_json(cell.record, sealed(record))
+    with room(cell.record):
+        write_json(cell.record, sealed(record))
+    checkpoints.remove()
     return record
 
 
@@ -145,9 +171,18 @@ def _run_seed(
     noise_rate: float,
     device: torch.device,
     compiled: bool,
+    checkpoints: Checkpoints,
     progress: Progress,
 ) -> tuple[dict, dict]:
     config, training = cell.config, cell.config["training"]
+    stored = checkpoints.load(seed)
+    if stored is not None and "result" in stored:
+        weights = cell.weights(seed)
+        if weights.exists() and sha256(weights) == stored["result"]["weights_sha256"]:
+            checkpoint.say(f"{cell.name}: seed {seed} was done before")
+            progress.advance(training["epochs"])
+            return stored["result"], stored["cost"]
+        stored = None  # a result without its weights is none
     mean = torch.tensor(dataset["mean"], device=device)
     std = torch.tensor(dataset["std"], device=device).clamp(min=1e-6)
     batches = Batches(
@@ -172,11 +207,17 @@ def _run_seed(
     images = torch.from_numpy(getattr(arrays, f"{split}_images")).to(device)
     truth = torch.from_numpy(getattr(arrays, f"{split}_labels")).to(device)
     history: list[dict] = []
-    evaluating = 0.0
+    spent = {"training_seconds": 0.0, "evaluation_seconds": 0.0, "peak_memory_bytes": 0}
+    resumed = 0
+    if stored is not None:
+        history, spent, resumed = stored["history"], stored["spent"], stored["resumed"] + 1
+        checkpoint.say(f"{cell.name}: seed {seed} goes on behind epoch {len(history)}")
+        progress.advance(len(history))
 
-    def after_epoch(entry: dict) -> None:
-        nonlocal evaluating
-        begun = time.perf_counter()
+    def after_epoch(entry: dict, state: Callable[[], dict]) -> None:
+        nonlocal begun
+        trained = time.perf_counter()
+        spent["training_seconds"] += trained - begun
         history.append(entry)
         terms = ", ".join(f"{name} {value:.3g}" for name, value in entry["terms"].items())
         note = f"seed {seed}, loss {entry['loss']:.3g} ({terms})"
@@ -185,23 +226,22 @@ def _run_seed(
             logits = evaluate.predict(model, images, mean, std, training["precision"])
             entry["evaluation"] = _finite(evaluate.metrics(logits, truth))
             note += f", {split} accuracy {entry['evaluation']['accuracy']:.2%}"
+        spent["evaluation_seconds"] += time.perf_counter() - trained
+        spent["peak_memory_bytes"] = max(spent["peak_memory_bytes"], machine.peak_memory(device))
         progress.advance(note=note)
-        evaluating += time.perf_counter() - begun
+        parts = {"history": history, "spent": spent, "resumed": resumed}
+        checkpoints.save(seed, lambda: {**parts, "training": state()})
+        begun = time.perf_counter()
 
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     begun = time.perf_counter()
-    fit(collaboration, batches, training, after_epoch)
-    cost = {
-        "seed": seed,
-        "training_seconds": time.perf_counter() - begun - evaluating,
-        "evaluation_seconds": evaluating,
-        "peak_memory_bytes": machine.peak_memory(device),
-    }
+    fit(collaboration, batches, training, after_epoch, stored and stored["training"])
+    cost = {"seed": seed, **spent, "resumed": resumed}
     redundancy = _finite(evaluate.redundancy(model, images, mean, std))
     logits = evaluate.predict(model, images, mean, std, training["precision"])
     path = cell.weights(seed)
-    with atomic(path) as temporary, temporary.open("wb") as file:
+    with room(path), atomic(path) as temporary, temporary.open("wb") as file:
         torch.save({name: tensor.cpu() for name, tensor in model.state_dict().items()}, file)
     evaluated = [entry for entry in history if "evaluation" in entry]
     best = max(evaluated, key=lambda entry: entry["evaluation"]["accuracy"])
@@ -215,6 +255,7 @@ def _run_seed(
         "weights_sha256": sha256(path),
         "history": history,
     }
+    checkpoints.save(seed, lambda: {"result": result, "cost": cost})
     return result, cost
 
 

@@ -6,6 +6,7 @@ whole epoch and are read once at its end.
 
 import math
 from collections.abc import Callable
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,8 @@ def fit(
     collaboration: Collaboration,
     batches: Batches,
     training: dict,
-    after_epoch: Callable[[dict], None],
+    after_epoch: Callable[[dict, Callable[[], dict]], None],
+    state: dict | None = None,
 ) -> None:
     """Train the collaboration's model.
 
@@ -28,14 +30,17 @@ def fit(
         collaboration: the model, what trains beside it, and the loss.
         batches: the training data.
         training: as in params.yaml.
-        after_epoch: called with what `Trainer.epoch` gives.
+        after_epoch: called with what `Trainer.epoch` gives, and with `Trainer.state`.
+        state: of an earlier call's trainer, to go on from.
 
     Raises:
         ImclError: the loss is not finite; nothing is returned.
     """
     trainer = Trainer(collaboration, batches, training)
-    for epoch in range(training["epochs"]):
-        after_epoch(trainer.epoch(epoch))
+    if state is not None:
+        trainer.restore(state)
+    for epoch in range(trainer.done, training["epochs"]):
+        after_epoch(trainer.epoch(epoch), trainer.state)
 
 
 class Trainer:
@@ -45,6 +50,7 @@ class Trainer:
         self.collaboration, self.batches, self.training = collaboration, batches, training
         self.optimizer = SGD(collaboration.trained, training["momentum"], training["weight_decay"])
         self.device = batches.images.device
+        self.done = 0  # epochs
         self._eager_steps = EAGER_STEPS if self.device.type == "cuda" else math.inf
 
     def epoch(self, epoch: int) -> dict:
@@ -76,6 +82,7 @@ class Trainer:
         values, correct = torch.stack(rows).cpu().split([len(names), 1], 1)
         _check_finite(values, names, epoch, self.training)
         loss, *terms = values.double().mean(0).tolist()
+        self.done = epoch + 1
         return {
             "epoch": epoch + 1,
             "learning_rate": rate,
@@ -83,6 +90,36 @@ class Trainer:
             "terms": dict(zip(names[1:], terms, strict=True)),
             "train_accuracy": correct.double().sum().item() / (steps * self.batches.batch_size),
         }
+
+    @property
+    def _generators(self) -> list[torch.Generator]:
+        batches = self.batches
+        return [batches.shuffling, *batches.augmentation, *self.collaboration.generators]
+
+    def state(self) -> dict:
+        """All that decides how training goes on: to be stored, not kept, since it is not copied."""
+        return {
+            "epoch": self.done,
+            "trained": self.collaboration.trained.state_dict(),
+            "momentum": self.optimizer.buffers,
+            "streams": [generator.get_state() for generator in self._generators],
+        }
+
+    def restore(self, state: dict) -> None:
+        """Go on from where `state` was taken, to the same bits."""
+        if self.device.type == "cuda":
+            # What libraries choose at their first steps must be chosen before a step is captured.
+            self.collaboration.trained.train()
+            for views, labels, indices in islice(self.batches.epoch(), EAGER_STEPS):
+                self.step(views, labels, indices, 0.0, 0.0)
+        self.done = state["epoch"]
+        self._eager_steps -= self.done * len(self.batches)
+        self.collaboration.trained.load_state_dict(state["trained"])
+        for group, stored in zip(self.optimizer.buffers, state["momentum"], strict=True):
+            for buffer, values in zip(group, stored, strict=True):
+                buffer.copy_(values)
+        for generator, stream in zip(self._generators, state["streams"], strict=True):
+            generator.set_state(stream)
 
     def step(
         self,
