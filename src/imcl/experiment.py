@@ -69,6 +69,12 @@ def _run(cell: Cell, device: str, threads: int, compiled: bool, share: float) ->
     where = {**machine.environment(target, threads), "compiled": compiled}
     setting = {"dataset": dataset["sha256"], "noise": noise["sha256"], **where}
     checkpoints = Checkpoints(cell.key, {k: str(v) for k, v in setting.items()}, share)
+    batch_size = cell.config["training"]["batch_size"]
+    if batch_size > len(labels):
+        raise ImclError(
+            f"{cell.name}: training.batch_size is {batch_size}, but there are {len(labels)} "
+            "training images; lower it"
+        )
     runs, cost = [], []
     epochs = cell.config["training"]["epochs"]
     total = epochs * len(cell.config["seeds"])
@@ -89,6 +95,14 @@ def _run(cell: Cell, device: str, threads: int, compiled: bool, share: float) ->
                 )
             except ImclError as error:
                 raise ImclError(f"{cell.name}, seed {seed}: {error}") from error
+            except (MemoryError, RuntimeError) as error:
+                if not machine.is_out_of_memory(error):
+                    raise
+                raise ImclError(
+                    f"{cell.name}, seed {seed}: out of memory on the {target.type}. Lower "
+                    f"training.batch_size (now {batch_size}), or set training.precision to bf16 "
+                    f"(now {cell.config['training']['precision']})"
+                ) from None
             runs.append(result)
             cost.append(spent)
     record = {

@@ -98,6 +98,12 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether torch or Python found no memory, on the GPU or here."""
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or "DefaultCPUAllocator" in str(error)
+
+
 def environment(device: torch.device, threads: int) -> dict:
     """What a record says of the machine: device, threads, platform and library versions."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()

@@ -1,0 +1,201 @@
+"""Kills random processes of a running study, starts it again, and compares what comes out.
+
+    python tests/storm.py --kills 50
+
+The study is run once undisturbed. Then, in a second copy, a process is killed with SIGKILL at
+random moments: a job, Snakemake or DVC, at times with all that runs beside it, as a power cut
+would. After each end the study is started again as README.md says, by Snakemake and DVC in turn. In
+the end every record, table, array and weight must be the same to the byte, but for times and
+memory.
+"""
+
+import argparse
+import json
+import random
+import shutil
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+from conftest import MICRO, Project, copy_project
+
+COMMANDS = (
+    ("snakemake", "--workflow-profile", "workflow/profiles/default"),
+    ("dvc", "repro"),
+)
+ENGINES = ("snakemake", "dvc")
+UNLOCK = ("snakemake", "--unlock")
+PAUSE_S = (0.2, 7.0)  # between two kills
+POWER_CUT = 0.2  # the share of kills that end all at once
+
+
+def storm(folder: Path, kills: int, epochs: int, seed: int, say: Callable[[str], None]) -> Counter:
+    """Run the study undisturbed and under so many kills; compare.
+
+    Args:
+        folder: an empty one, for both copies.
+        kills: processes to be killed.
+        epochs: of each cell's two trainings.
+        seed: of the kills.
+        say: takes a line of the log.
+
+    Returns:
+        What was killed how often.
+
+    Raises:
+        AssertionError: something differs, or the study does not come to its end.
+    """
+    (folder / "calm").mkdir(parents=True)
+    calm = copy_project(folder / "calm")
+    training = {**MICRO["training"], "epochs": epochs, "batch_size": 64, "evaluate_every": 5}
+    calm.change(studies__micro={**MICRO, "training": training})
+    calm.run("git", "commit", "--quiet", "--all", "--message", "study")
+    shutil.copytree(folder / "calm", folder / "storm", symlinks=True)
+    begun = time.monotonic()
+    calm.run(*COMMANDS[0])
+    say(f"undisturbed: {time.monotonic() - begun:.0f} s")
+    rough = Project(folder / "storm")
+    killed = _disturb(rough, kills, random.Random(seed), say)
+    for command in COMMANDS:
+        _start(rough, say)
+        rough.run(*command)
+    _compare(calm.folder, rough.folder, say)
+    return killed
+
+
+def _disturb(project: Project, kills: int, chance: random.Random, say) -> Counter:
+    killed: Counter = Counter()
+    begun, turn, engine = time.monotonic(), 0, None
+    output = (project.folder.parent / "output.log").open("w")
+    while killed.total() < kills:
+        if engine is None or engine.poll() is not None:
+            if engine is not None and engine.returncode == 0:
+                _begin_again(project, chance, say)
+            _start(project, say)
+            command = COMMANDS[turn % 2]
+            turn += 1
+            engine = subprocess.Popen(
+                command,
+                cwd=project.folder,
+                env=project.environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        time.sleep(chance.uniform(*PAUSE_S))
+        alive = list(_processes(project))
+        if not alive:
+            continue
+        weights = [1 if kind in ENGINES else 3 for kind, _ in alive]
+        ((kind, victim),) = chance.choices(alive, weights)
+        cut = chance.random() < POWER_CUT
+        for each_kind, process in alive if cut else [(kind, victim)]:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+            killed[each_kind] += 1
+            with_all = " with all that ran" if cut else ""
+            at = time.monotonic() - begun
+            say(f"kill {killed.total():3d} at {at:5.1f} s: {each_kind} {process.pid}{with_all}")
+    if engine.poll() is None:
+        engine.kill()
+    engine.wait()
+    output.close()
+    return killed
+
+
+def _start(project: Project, say) -> None:
+    """Make ready to start again, as README.md says: end what is left of Snakemake, unlock."""
+    for kind, process in _processes(project):
+        if kind in ENGINES:
+            process.kill()
+            process.wait()
+    if any((project.folder / ".snakemake/locks").glob("*")):
+        project.run(*UNLOCK)
+        say("unlocked")
+
+
+def _begin_again(project: Project, chance: random.Random, say) -> None:
+    """All is done before all kills are: delete some of it."""
+    made = [*(project.folder / "results/records").glob("*.json")]
+    for record in chance.sample(made, 4):
+        record.unlink()
+    shutil.rmtree(project.folder / "paper/build")
+    if chance.random() < 0.3:
+        shutil.rmtree(project.folder / "data")
+    say("done; four records and what was built deleted, to go on")
+
+
+def _processes(project: Project) -> Iterator[tuple[str, psutil.Process]]:
+    """Snakemake, DVC and the jobs of a project, by kind."""
+    for process in psutil.process_iter():
+        try:
+            if Path(process.cwd()) != project.folder or process.status() == "zombie":
+                continue
+            words = process.cmdline()
+        except (psutil.NoSuchProcess, psutil.AccessDenied, FileNotFoundError):
+            continue
+        if words[1:3] == ["-m", "imcl"]:
+            yield f"imcl {words[3]}", process
+        elif len(words) > 1 and Path(words[1]).name in ENGINES:
+            yield Path(words[1]).name, process
+
+
+TIMES = ("cost", "seal", "training_seconds", "peak_memory_bytes")
+
+
+def _compare(calm: Path, rough: Path, say) -> None:
+    names = [
+        path.relative_to(calm)
+        for place in ("data", "results", "paper/build/tables", "paper/build/results.tex")
+        for path in ([calm / place] if (calm / place).is_file() else (calm / place).rglob("*"))
+        if path.is_file() and path.name[0] != "."
+    ]
+    counts: Counter = Counter()
+    for name in names:
+        theirs = (rough / name).read_bytes()
+        mine = (calm / name).read_bytes()
+        if name.suffix == ".json":
+            mine, theirs = (_without_times(json.loads(text)) for text in (mine, theirs))
+        elif name.name.startswith("cost-"):  # a table of times and memory
+            continue
+        assert mine == theirs, f"{name} differs"
+        counts[str(Path(*name.parts[: 3 if name.parts[0] == "paper" else 2]))] += 1
+    left = [p.name for p in (rough / "results").rglob("*") if p.name.endswith((".tmp", ".part"))]
+    say(f"identical: {dict(counts)}; temporary files left: {len(left)}")
+    assert counts["results/records"] == 6
+
+
+def _without_times(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _without_times(v) for key, v in value.items() if key not in TIMES}
+    return [_without_times(item) for item in value] if isinstance(value, list) else value
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--epochs", type=int, default=30, help="of a training (default: 30)")
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    arguments = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="imcl-storm-"))
+    print(f"seed {arguments.seed}, in {folder}", flush=True)
+    begun = time.monotonic()
+    killed = storm(
+        folder,
+        arguments.kills,
+        arguments.epochs,
+        arguments.seed,
+        lambda line: print(line, flush=True),
+    )
+    seconds = time.monotonic() - begun
+    print(f"{killed.total()} kills in {seconds:.0f} s: {dict(killed)}; all is identical")
+    shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
