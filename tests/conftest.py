@@ -28,11 +28,13 @@ MICRO = {
 }
 
 # Runs at the start of every Python below: what it reaches for beyond this machine is refused and
-# written down.
+# written down. Hard links are refused too, as some file systems have none.
 NO_NETWORK = """
-import os, sys
+import errno, os, sys
 
 def refuse(event, arguments):
+    if event == "os.link":
+        raise OSError(errno.EPERM, "a file system without hard links", arguments[0])
     if event == "socket.getaddrinfo" or event == "socket.gethostbyname":
         host = arguments[0]
     elif event == "socket.connect" or event == "socket.sendto":

@@ -86,7 +86,7 @@ def _disturb(project: Project, kills: int, chance: random.Random, say) -> Counte
                 stderr=subprocess.STDOUT,
             )
         time.sleep(chance.uniform(*PAUSE_S))
-        alive = list(_processes(project))
+        alive = list(jobs(project))
         if not alive:
             continue
         weights = [1 if kind in ENGINES else 3 for kind, _ in alive]
@@ -110,7 +110,7 @@ def _disturb(project: Project, kills: int, chance: random.Random, say) -> Counte
 
 def _start(project: Project, say) -> None:
     """Make ready to start again, as README.md says: end what is left of Snakemake, unlock."""
-    for kind, process in _processes(project):
+    for kind, process in jobs(project):
         if kind in ENGINES:
             process.kill()
             process.wait()
@@ -130,7 +130,7 @@ def _begin_again(project: Project, chance: random.Random, say) -> None:
     say("done; four records and what was built deleted, to go on")
 
 
-def _processes(project: Project) -> Iterator[tuple[str, psutil.Process]]:
+def jobs(project: Project) -> Iterator[tuple[str, psutil.Process]]:
     """Snakemake, DVC and the jobs of a project, by kind."""
     for process in psutil.process_iter():
         try:
