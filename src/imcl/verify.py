@@ -93,19 +93,29 @@ def check(study: Study) -> Iterator[Finding]:
 
 
 def check_benches() -> Iterator[Finding]:
-    """All that is wrong with the ratios of the committed measurements."""
+    """All that is wrong with the committed measurements: broken seals, and wrong ratios."""
     for path in sorted(BENCHES.glob("*.json")):
-        bases = {}
-        for row in read_json(path, ("rows",))["rows"]:
-            base = bases.setdefault(row["backbone"], row)
-            for ratio, of in (
-                ("time_ratio", "seconds"),
-                ("memory_ratio", "memory_bytes"),
-                ("macs_ratio", "macs"),
-            ):
-                if row[ratio] != row[of] / base[of]:
-                    place = f"{row['backbone']} {row['method']}"
-                    yield Finding(path, f"{place}: {ratio} is not {row[of] / base[of]}")
+        record = read_json(path, ("bench", "rows"))
+        if not is_sealed(record):
+            yield Finding(path, "was changed since it was written: its seal is broken")
+        for index, row in enumerate(record["rows"]):
+            for ratio, value in _ratios(record["bench"], row, record["rows"]).items():
+                if row[ratio] != value:
+                    yield Finding(path, f"rows[{index}]: {ratio} is not {value}")
+
+
+def _ratios(bench: str, row: dict, rows: list[dict]) -> dict[str, float]:
+    """The ratios of a measurement's row, computed again from what was measured."""
+    if bench == "overhead":
+        base = next(r for r in rows if r["backbone"] == row["backbone"])
+        measured = {"time": "seconds", "memory": "memory_bytes", "macs": "macs"}
+        return {f"{name}_ratio": row[key] / base[key] for name, key in measured.items()}
+    if bench == "loop":
+        ours = row["images_per_second"]
+        return {f"ratio_to_{other}": ours / row[other] for other in ("usual", "tuned", "limit")}
+    if bench == "pipeline":
+        return {"overhead_ratio": row["wall_seconds"] * row["cores"] / row["own_seconds"]}
+    return {}
 
 
 def check_record(cell: grid.Cell, path: Path) -> Iterator[Finding]:

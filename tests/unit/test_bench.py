@@ -1,17 +1,23 @@
-"""What methods cost: counted figures against published ones, and the form of the record."""
+"""What is measured: counted figures against published ones, and the form of the records."""
 
 import json
+import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from imcl import params
-from imcl.bench import overhead
+from imcl.batches import normalise
+from imcl.bench import agreement, commands, loop, overhead
+from imcl.bench.usual import Pictures
 from imcl.cli import main
 from imcl.peers import PEERS
 from imcl.ways import WAYS
 
 CPU = torch.device("cpu")
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +81,8 @@ def test_the_kernel_way_does_not_grow_with_the_batch():
 
 
 def test_the_command_writes_a_record_and_prints_its_rows(tmp_path, monkeypatch, capsys):
-    import shutil
-    from pathlib import Path
-
-    root = Path(__file__).resolve().parents[2]
-    shutil.copy(root / "params.yaml", tmp_path)
-    shutil.copytree(root / "workflow/schemas", tmp_path / "workflow/schemas")
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copytree(ROOT / "workflow/schemas", tmp_path / "workflow/schemas")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(overhead, "_methods", lambda: {"base": (None, {}, 1)})
     options = ["--width", "4", "--batch-size", "4", "--repeats", "1", "--device", "cpu"]
@@ -93,7 +95,95 @@ def test_the_command_writes_a_record_and_prints_its_rows(tmp_path, monkeypatch, 
         assert key in rows[0]
 
 
-@pytest.mark.parametrize("option", ["--width", "--batch-size", "--repeats", "--threads"])
-def test_a_number_that_cannot_be_is_wrong_usage(option, capsys):
-    assert main(["bench", "overhead", option, "0"]) == 2
+@pytest.mark.parametrize(
+    ("bench", "option"),
+    [
+        (bench, f"--{option.replace('_', '-')}")
+        for bench, options in commands.DEFAULTS.items()
+        for option, default in options.items()
+        if default is not False and isinstance(default, int | list) and option != "precisions"
+    ],
+)
+def test_a_number_that_cannot_be_is_wrong_usage(bench, option, capsys):
+    assert main(["bench", bench, option, "0"]) == 2
     assert f"{option} 0: at least" in capsys.readouterr().err
+
+
+def test_a_dataset_that_is_not_there_is_wrong_usage(capsys):
+    assert main(["bench", "agreement", "--dataset", "cifar"]) == 2
+    assert "unknown dataset 'cifar'; did you mean 'cifar10'?" in capsys.readouterr().err
+
+
+# the loop ---------------------------------------------------------------------------------------
+
+
+def shape(backbone: str, width: int) -> loop._Shape:
+    return loop._Shape(backbone, width, 4, 8, params.load()["training"])
+
+
+@pytest.mark.parametrize(
+    ("backbone", "multiply_adds"),
+    # As thop counts the public CIFAR networks: 0.56 and 0.31 G; VGG-16's last pool is not ours,
+    # but no convolution follows it.
+    [("resnet18", 0.56e9), ("vgg16", 0.31e9)],
+)
+def test_the_operations_of_a_step_are_those_of_the_published_networks(backbone, multiply_adds):
+    """Forward, and twice as much backward; two operations for a multiply-add."""
+    counted = loop._flops(shape(backbone, 64), "float32", CPU)
+    assert counted == pytest.approx(2 * 3 * multiply_adds, rel=0.02)
+
+
+def test_the_usual_loop_sees_the_pixels_that_ours_sees():
+    images = np.random.default_rng(0).integers(256, size=(2, 8, 8, 3), dtype=np.uint8)
+    mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+    pictures = Pictures(images, np.array([3, 1]), mean, std, padding=0, flip=False)
+    found = torch.stack([pictures[i][0] for i in range(2)])
+    ours = normalise(torch.from_numpy(images), torch.tensor(mean), torch.tensor(std))
+    torch.testing.assert_close(found, ours)
+    assert [pictures[i][1] for i in range(2)] == [3, 1]
+
+
+def test_the_loops_are_measured_side_by_side(monkeypatch):
+    monkeypatch.setattr(loop, "BACKBONES", ("vgg16",))
+    (row,) = loop.rows(params.load(), [64], ["bf16"], 2, 1, 1, CPU, 1, False)
+    assert (row["backbone"], row["width"], row["precision"]) == ("vgg16", 64, "bf16")
+    assert min(row[name] for name in ("images_per_second", "usual", "tuned", "packed")) > 0
+    for other in ("usual", "tuned", "limit"):
+        assert row[f"ratio_to_{other}"] == row["images_per_second"] / row[other]
+    # A product can only be faster than a network of many, and a step is more than augmentation.
+    assert row["ratio_to_limit"] < 1
+    assert row["augmentation_share"] < 1
+
+
+def test_both_loops_learn_alike(tmp_path, monkeypatch):
+    from imcl import grid
+    from imcl.data import prepare
+
+    monkeypatch.chdir(tmp_path)
+    loaded = params.load(ROOT / "params.yaml")
+    loaded["datasets"]["digits"] |= {"train_size": 600, "subset_seed": 0}
+    loaded["training"] |= {"batch_size": 32, "learning_rate": 0.05}
+    digits = grid.datasets(loaded)["digits"]
+    prepare.prepare("digits", digits.config, [], digits.path)
+    monkeypatch.setattr(agreement, "BACKBONES", ("resnet18",))
+    (row,) = agreement.rows(loaded, "digits", 4, 4, 2, CPU, 1)
+    assert len(set(row["ours"])) == len(set(row["usual"])) == 2
+    assert min(*row["ours"], *row["usual"]) > 0.5
+    assert row["agree"] == (
+        abs(row["ours_mean"] - row["usual_mean"])
+        <= row["ours_half_width"] + row["usual_half_width"]
+    )
+
+
+def test_recorded_measurements_are_printed_and_put_into_a_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    assert main(["bench", "tables"]) == 0
+    printed = capsys.readouterr().out
+    file = tmp_path / "README.md"
+    file.write_text("# x\n<!-- loop-cpu -->\nold\n<!-- /loop-cpu -->\nend\n")
+    assert main(["bench", "tables", "--write", str(file)]) == 0
+    text = file.read_text()
+    table = text.split("<!-- loop-cpu -->\n")[1].split("<!-- /loop-cpu -->")[0]
+    assert table in printed
+    assert "old" not in text
+    assert text.endswith("<!-- /loop-cpu -->\nend\n")

@@ -353,3 +353,29 @@ def test_the_exit_code_of_the_program(imcl, arguments, code):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == code
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["--help"],
+        ["plan"],
+        ["tables"],
+        ["claims"],
+        ["trace", "text:cells:value"],
+        ["bench", "tables"],
+    ],
+)
+def test_what_needs_no_torch_does_not_import_it(command):
+    """Nor what else takes long: each second at the start is one at every command."""
+    code = (
+        "import sys; from imcl.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "slow = {'torch', 'scipy', 'matplotlib', 'pandas', 'sklearn', 'snakemake', 'dvc'}\n"
+        "print('\\nimported', sorted(slow & sys.modules.keys()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-1] == "imported []"

@@ -134,16 +134,23 @@ def test_a_table_with_one_digit_changed_is_found(project, capsys):
     assert err == f"imcl verify: 1 faults:\n  {table}: is not what the records give\n"
 
 
-@pytest.mark.parametrize("ratio", ["time_ratio", "memory_ratio", "macs_ratio"])
-def test_a_changed_ratio_of_a_measurement_is_found(project, capsys, ratio):
-    path = Path("paper/results/bench/overhead-cpu.json")
-    bench = read_json(path)
-    bench["rows"][3][ratio] += 1e-6
-    write_json(path, bench)
+@pytest.mark.parametrize(
+    ("bench", "ratio"),
+    [
+        *(("overhead", f"{of}_ratio") for of in ("time", "memory", "macs")),
+        *(("loop", f"ratio_to_{other}") for other in ("usual", "tuned", "limit")),
+        ("pipeline", "overhead_ratio"),
+    ],
+)
+def test_a_changed_ratio_of_a_measurement_is_found(project, capsys, bench, ratio):
+    path = Path(f"paper/results/bench/{bench}-cpu.json")
+    record = read_json(path)
+    record["rows"][0][ratio] *= 2
+    write_json(path, record)
     code, _, err = verified(capsys)
     assert code == 1
-    assert f"{path}: {bench['rows'][3]['backbone']} " in err
-    assert f": {ratio} is not " in err
+    assert f"{path}: was changed since it was written: its seal is broken" in err
+    assert f"{path}: rows[0]: {ratio} is not " in err
 
 
 # what was run here ------------------------------------------------------------------------------

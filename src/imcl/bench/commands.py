@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 from importlib import import_module
+from pathlib import Path
 
 from imcl.errors import UsageError, unknown
 
@@ -17,6 +18,7 @@ BENCHES = {
     "growth": "How times grow with the number of cells, with the data and with the seeds.",
     "agreement": "Whether the trainer and the usual loop train equally good networks.",
 }
+TABLES = "Print the tables of all measurements that are recorded."
 COUNT = {"type": int, "metavar": "N"}
 OPTIONS = {
     "width": {**COUNT, "help": "of the networks"},
@@ -77,6 +79,25 @@ def register(bench: argparse.ArgumentParser) -> None:
         sub.add_argument("--json", action="store_true", help="the rows as a JSON list")
         for option, default in DEFAULTS[name].items():
             sub.add_argument(f"--{option.replace('_', '-')}", default=default, **OPTIONS[option])
+    sub = benches.add_parser("tables", help=TABLES, description=TABLES)
+    sub.set_defaults(run=_tables)
+    sub.add_argument(
+        "--write",
+        type=Path,
+        metavar="FILE",
+        help="put each between its `<!-- NAME -->` and `<!-- /NAME -->` in this file",
+    )
+
+
+def _tables(arguments: argparse.Namespace) -> None:
+    from imcl.report import benches, render
+
+    for table in benches.tables():
+        if arguments.write is None:
+            print(f"{table.name}\n\n{render.markdown(table)}")
+        elif f"<!-- {table.name} -->" in arguments.write.read_text(encoding="utf-8"):
+            render.insert(arguments.write, table.name, table)
+            print(f"{arguments.write}: {table.name}")
 
 
 def _run(arguments: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from imcl import experiment, machine
-from imcl.files import write_json
+from imcl.files import sealed, write_json
 from imcl.report import BENCHES
 
 
@@ -19,5 +19,5 @@ def write(name: str, settings: dict, rows: list[dict], device: torch.device) -> 
         "environment": machine.environment(device, settings.get("threads", 1)),
         "rows": rows,
     }
-    write_json(path, record)
+    write_json(path, sealed(record))
     return path

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from imcl import methods
-from imcl.files import atomic
-from imcl.report import BUILD, tables
+from imcl.files import atomic, read_json
+from imcl.report import BENCHES, BUILD, benches, tables
 from imcl.report.render import Entry
 from imcl.ways import WAYS
 
@@ -55,6 +55,8 @@ def write(summary: dict) -> list[Path]:
                 figure = draw(summary, dataset, shown.get(f"{name}-{dataset}", {}))
                 if figure is not None:
                     written.append(_save(figure, f"{name}-{dataset}"))
+        for path in sorted(BENCHES.glob("growth-*.json")):
+            written.append(_save(growth(read_json(path, benches.RECORD)), path.stem))
     names = {path.stem for path in written}
     for old in (BUILD / "figures").iterdir():  # of another study
         if old.stem not in names:
@@ -95,6 +97,29 @@ def error_per_method(summary: dict, dataset: str, rows: Rows) -> Figure:
         axes.grid(axis="y", visible=False)
         axes.label_outer()
     figure.supxlabel(f"{summary['data'][dataset]['evaluation']} error (%)", fontsize=FONT_SIZE)
+    return figure
+
+
+def growth(record: dict) -> Figure:
+    """Time against size, both relative to the smallest, of each thing that was measured."""
+    figure, axes = plt.subplots(figsize=PANEL_INCHES)
+    by_what: dict[str, list[dict]] = {}
+    for row in record["rows"]:
+        by_what.setdefault(row["what"], []).append(row)
+    for index, (what, rows) in enumerate(by_what.items()):
+        sizes = [row["size"] / rows[0]["size"] for row in rows]
+        times = [row["seconds"] / rows[0]["seconds"] for row in rows]
+        colour, marker = COLOURS[index], MARKERS[index]
+        axes.plot(sizes, times, marker=marker, color=colour, markersize=3, linewidth=1, label=what)
+    ends = np.array(
+        [1, max(row["size"] / by_what[row["what"]][0]["size"] for row in record["rows"])]
+    )
+    axes.plot(ends, ends, color="grey", linewidth=0.7, linestyle=":")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("size")
+    axes.set_ylabel("time")
+    axes.legend()
     return figure
 
 

@@ -3,13 +3,13 @@
 Rendered as LaTeX by Jinja and as Markdown by tabulate.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import jinja2
 
-from imcl.files import read_json, write_text
-from imcl.report import BENCHES, BUILD, TEMPLATES, claims
+from imcl.files import write_text
+from imcl.report import BUILD, TEMPLATES, benches, claims
 from imcl.report.render import MISSING, Entry, Table, markdown, number, p_value
 
 
@@ -113,7 +113,7 @@ def build(summary: dict) -> list[Table]:
     ledger = [claims_table(summary["claims"]), readings_table(summary["claims"])]
     return [
         *tables,
-        *_overhead(),
+        *benches.tables(),
         _data(summary),
         _settings(summary),
         *ledger,
@@ -294,34 +294,6 @@ def _cost(summary: dict, dataset: str) -> Table:
     parameters = ("parameters", count)
     columns = [("time", ratio("training_seconds")), ("memory", ratio("peak_memory_bytes"))]
     return _by_method(summary, dataset, "cost", caption, columns, parameters, intervals=False)
-
-
-def _overhead() -> Iterator[Table]:
-    """A table for each device that `imcl bench overhead` was run on."""
-    for path in sorted(BENCHES.glob("overhead-*.json")):
-        record = read_json(path, ("settings", "environment", "rows"))
-        settings, where = record["settings"], record["environment"]
-        caption = (
-            f"overhead: a training step of {settings['batch_size']} images of CIFAR's shape, "
-            f"backbones of width {settings['width']}, {settings['precision']}, on "
-            f"{where['device_name']}, {where['threads']} threads: median of "
-            f"{settings['repeats']} interleaved steps. Parameters while training and when served "
-            "(millions); multiply-adds, time and peak memory relative to base."
-        )
-        header = ["backbone", "method", "training", "served", "multiply-adds", "time", "memory"]
-        groups: dict[str, list] = {}
-        for row in record["rows"]:
-            names = [Entry(row["backbone"]), Entry(row["method"])]
-            sizes = [
-                number(row[key], [str(path)], key, scale=1e-6)
-                for key in ("training_parameters", "parameters")
-            ]
-            ratios = [
-                number(row[key], [str(path)], f"{key}, to base of the same run", digits=2)
-                for key in ("macs_ratio", "time_ratio", "memory_ratio")
-            ]
-            groups.setdefault(row["backbone"], []).append([*names, *sizes, *ratios])
-        yield Table(path.stem, caption, header, list(groups.values()))
 
 
 def _data(summary: dict) -> Table:
