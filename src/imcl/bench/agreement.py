@@ -95,7 +95,7 @@ def _ours(config: dict, seed: int, description: dict, arrays: Arrays, device) ->
     )
     classes = len(description["class_names"])
     collaboration = experiment.assemble(config, seed, description["shape"], classes, batches)
-    fit(collaboration, batches, config["training"], lambda entry: None)
+    fit(collaboration, batches, config["training"], lambda entry, state: None)
     return _accuracy(collaboration.model, config, description, arrays, device)
 
 

@@ -34,7 +34,7 @@ class Pictures(Dataset):
         return len(self.images)
 
     def __getitem__(self, index: int):
-        return self.transform(Image.fromarray(self.images[index])), int(self.labels[index])
+        return self.transform(Image.fromarray(self.images[index].squeeze())), int(self.labels[index])
 
 
 class UsualLoop:
