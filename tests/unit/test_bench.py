@@ -166,7 +166,7 @@ def test_both_loops_learn_alike(tmp_path, monkeypatch):
     digits = grid.datasets(loaded)["digits"]
     prepare.prepare("digits", digits.config, [], digits.path)
     monkeypatch.setattr(agreement, "BACKBONES", ("resnet18",))
-    (row,) = agreement.rows(loaded, "digits", 4, 4, 2, CPU, 1)
+    (row,) = agreement.rows(loaded, "digits", 4, 8, 2, CPU, 1)
     assert len(set(row["ours"])) == len(set(row["usual"])) == 2
     assert min(*row["ours"], *row["usual"]) > 0.5
     assert row["agree"] == (

@@ -51,6 +51,16 @@ def test_its_ledger_is_what_the_committed_records_say(monkeypatch, tmp_path):
     assert f"<!-- claims -->\n{ledger}<!-- /claims -->" in README
 
 
+@pytest.mark.parametrize("name", ["loop-cpu", "pipeline-cpu", "growth-cpu", "agreement-cpu"])
+def test_its_measurements_are_the_recorded_ones(name, monkeypatch):
+    from imcl.report import benches, render
+
+    monkeypatch.chdir(ROOT)
+    table = next(table for table in benches.tables() if table.name == name)
+    shown = README.split(f"<!-- {name} -->\n")[1].split(f"<!-- /{name} -->")[0]
+    assert shown == render.markdown(table)
+
+
 def test_every_link_and_place_exists():
     links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
     places = re.findall(r"^\| `([^`]+)`", README.split("## Layout")[1], flags=re.MULTILINE)

@@ -38,7 +38,9 @@ rule train:
         cell=trainable(),
     conda:
         "../envs/imcl.yaml"
-    threads: 1
+    threads: 1  # two cells in one thread each are done before one after the other in two
+    resources:
+        gpu_slots=1,  # counts where a profile says how many there are
     params:
         study=STUDY,
     message:
