@@ -75,7 +75,7 @@ def _keep_memory() -> None:
     """Have the C library keep freed memory, where it is glibc.
 
     It gives large blocks back to the system, which clears them page by page when the next step asks
-    for the same: 5 to 15 % of a step on two cores (`imcl bench loop` with and without).
+    for the same: 5 to 15 % of a step on two cores of an AMD EPYC.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -376,3 +376,13 @@ def test_a_command_imports_nothing_slow_that_it_does_not_need(command, taken):
         [sys.executable, "-c", code, *command], cwd=ROOT, capture_output=True, text=True
     )
     assert done.stdout.splitlines()[-1] == f"imported {taken}"
+
+
+def test_training_imports_only_what_it_uses():
+    code = (
+        "import sys, imcl.experiment\n"
+        "slow = {'scipy', 'matplotlib', 'pandas', 'sklearn', 'torchvision', 'torch._dynamo'}\n"
+        "print(sorted(slow & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"

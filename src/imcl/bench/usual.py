@@ -34,7 +34,8 @@ class Pictures(Dataset):
         return len(self.images)
 
     def __getitem__(self, index: int):
-        return self.transform(Image.fromarray(self.images[index].squeeze())), int(self.labels[index])
+        picture = Image.fromarray(self.images[index].squeeze())
+        return self.transform(picture), int(self.labels[index])
 
 
 class UsualLoop:
