@@ -194,14 +194,14 @@ def _cell(params, plan, training, dataset, noise_name, backbone, method) -> Cell
     noise = None
     if noise_name != "clean":
         noise = Noise(noise_name, params["noise"][noise_name], dataset)
-    peer, used = methods.parse(method)
+    peer, options, training = _method(params, method, training)
     config = {
         "dataset": {"name": dataset.name, **dataset.config},
         "noise": {"name": noise_name, **(noise.config if noise else {})},
         "backbone": {"name": backbone, "width": plan["width"]},
         "method": method,
-        "views": _views(params, method, used),
-        "ways": {way: _used_options(way, params["ways"][way]) for way in used},
+        "views": params["ways"]["output"]["parts"] if method == "control" else _views(options),
+        "ways": {way: _used_options(way, chosen) for way, chosen in options.items()},
         **({"peer": {"name": peer, **params["peers"][peer]}} if peer else {}),
         "training": training,
         "seeds": sorted(plan["seeds"]),
@@ -211,18 +211,26 @@ def _cell(params, plan, training, dataset, noise_name, backbone, method) -> Cell
             "train",
             "evaluate",
             backbone,
-            *used,
+            *options,
             *([peer] if peer else []),
         ),
     }
     return Cell(dataset, noise, backbone, method, config)
 
 
-def _views(params: dict, method: str, used: tuple[str, ...]) -> int:
-    """How many augmentations of each image a method sees at once."""
-    if method == "control":
-        return params["ways"]["output"]["parts"]
-    augmented = [o for o in map(params["ways"].get, used) if o["variant"] == "augment"]
+def _method(params: dict, method: str, training: dict) -> tuple[str | None, dict, dict]:
+    """A method's peer, its ways with their options, and the training with what it sets itself."""
+    trial = params["trials"].get(method)
+    if trial is None:
+        peer, used = methods.parse(method)
+        return peer, {way: params["ways"][way] for way in used}, training
+    options = {way: {**params["ways"][way], **trial[way]} for way in WAYS if way in trial}
+    return None, options, {**training, **trial.get("training", {})}
+
+
+def _views(options: dict[str, dict]) -> int:
+    """How many augmentations of each image the ways see at once."""
+    augmented = [o for o in options.values() if o["variant"] == "augment"]
     return max((o.get("parts", 2) for o in augmented), default=1)
 
 

@@ -1,5 +1,6 @@
 """The names of methods: `base`, `control`, combinations of ways, peers, and peers with ways."""
 
+from collections.abc import Iterable
 from itertools import combinations
 from typing import NamedTuple
 
@@ -40,13 +41,16 @@ def parse(name: str) -> Method:
     return Method(None, tuple(WAYS) if name == "all" else (first, *rest))
 
 
-def fault(name: str) -> str | None:
-    """What is wrong with a method's name, in words; None if nothing is."""
+def fault(name: str, trials: Iterable[str] = ()) -> str | None:
+    """What is wrong with a method's name, in words; None if nothing is.
+
+    `trials` are names that it may have been meant for.
+    """
     if name in names():
         return None
     peer, _, ways = name.partition("+")
     if peer not in PEERS or ways not in combined()[1:]:
-        return unknown("method", name, names())
+        return unknown("method", name, [*names(), *trials])
     used = parse(name).ways
     for way, reason in APART.get(peer, {}).items():
         if way in used:

@@ -253,7 +253,7 @@ def _name_faults(params: object) -> Iterator[tuple[tuple, str]]:
     """Names that refer to nothing; what the schema faults anyway is passed over."""
     section = {
         key: _mappings(params.get(key) if isinstance(params, dict) else None)
-        for key in ("studies", "datasets", "noise")
+        for key in ("studies", "datasets", "noise", "trials")
     }
     if isinstance(params, dict) and section["studies"]:
         yield from _unknown(("study",), params.get("study"), "study", section["studies"])
@@ -265,6 +265,9 @@ def _name_faults(params: object) -> Iterator[tuple[tuple, str]]:
             yield ("noise", name), "'clean' always means the true labels; choose another name"
         where = ("noise", name, "kind")
         yield from _unknown(where, entry.get("kind"), "kind of noise", noise.KINDS)
+    for name in section["trials"]:
+        if methods.fault(name) is None:
+            yield ("trials", name), f"{name!r} is a method already; choose another name"
     known = {
         "datasets": ("dataset", list(section["datasets"])),
         "noise": ("noise", ["clean", *section["noise"]]),
@@ -277,8 +280,10 @@ def _name_faults(params: object) -> Iterator[tuple[tuple, str]]:
                 yield from _unknown(("studies", study, key, index), name, what, names)
         chosen = entry.get("methods")
         for index, name in enumerate(chosen if isinstance(chosen, list) else []):
-            if isinstance(name, str) and (fault := methods.fault(name)):
-                yield ("studies", study, "methods", index), fault
+            if isinstance(name, str) and name not in section["trials"]:
+                fault = methods.fault(name, section["trials"])
+                if fault:
+                    yield ("studies", study, "methods", index), fault
         yield from _warmup_fault(params.get("training"), study, entry.get("training", {}))
     if isinstance(params, dict):
         yield from _claim_faults(params.get("claims"), known)

@@ -59,6 +59,10 @@ PARAMS = {
         "representation": {"variant": "correlation", "weight": 1.0, "ramp_up": 0.2},
         "kernel": {"variant": "cosine", "weight": 10.0, "ramp_up": 0.2},
     },
+    "trials": {
+        "spatial": {"output": {"variant": "spatial", "weight": 2.0}, "kernel": {"weight": 1.0}},
+        "slow": {"training": {"learning_rate": 0.05}},
+    },
     "training": {
         "epochs": 200,
         "batch_size": 128,
@@ -410,3 +414,43 @@ def test_the_augmentations_that_a_method_sees(method, views):
     loaded["ways"]["output"]["parts"] = 3
     loaded["studies"][loaded["study"]]["methods"] = [method]
     assert grid.cells(loaded)[0].config["views"] == views
+
+
+# trials -----------------------------------------------------------------------------------------
+
+
+def tried(name: str) -> dict:
+    loaded = copy.deepcopy(PARAMS)
+    loaded["studies"]["small"]["methods"] = [name]
+    return grid.cells(loaded)[0].config
+
+
+def test_a_trial_is_a_method_with_options_of_its_own():
+    config = tried("spatial")
+    assert config["method"] == "spatial"
+    assert config["ways"] == {
+        # Those of the variant it tries; what it leaves open is as in `ways`.
+        "output": {
+            "variant": "spatial",
+            "weight": 2.0,
+            "ramp_up": 0.2,
+            "temperature": 2.0,
+            "parts": 2,
+        },
+        "kernel": {"variant": "cosine", "weight": 1.0, "ramp_up": 0.2},
+    }
+    assert config["views"] == 1
+    assert config["training"] == tried("base")["training"]
+
+
+def test_a_trial_may_train_otherwise():
+    config = tried("slow")
+    assert config["ways"] == {}
+    assert config["training"] == {**tried("base")["training"], "learning_rate": 0.05}
+
+
+def test_a_trial_changes_no_other_cell():
+    loaded = copy.deepcopy(PARAMS)
+    before = [cell.digest for cell in grid.cells(loaded)]
+    loaded["trials"] = {}
+    assert [cell.digest for cell in grid.cells(loaded)] == before

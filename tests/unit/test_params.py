@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from imcl import methods, params, ways
+from imcl import grid, methods, params, ways
 from imcl.errors import UsageError
 from imcl.peers import PEERS
 
@@ -153,6 +153,39 @@ def test_a_method_that_makes_no_sense_is_refused_with_the_reason(method, reason)
     change("studies.quick.methods", ["base", method])
     [fault] = faults()
     assert fault.startswith(f"params.yaml: studies.quick.methods[1]: {reason}")
+
+
+def test_a_trial_is_named_among_the_methods():
+    change("trials", {"strong": {"kernel": {"weight": 100.0}}, "slow": {"training": {}}})
+    change("studies.quick.methods", ["base", "strong", "slow"])
+    assert [cell.method for cell in grid.cells(params.load())][:3] == ["base", "strong", "slow"]
+    change("studies.quick.methods", ["base", "strnog"])
+    assert faults() == [
+        "params.yaml: studies.quick.methods[1]: unknown method 'strnog'; did you mean 'strong'?"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("trial", "fault"),
+    [
+        ({"kernel": {"wieght": 1.0}}, "x.kernel.wieght: unknown key 'wieght'; did you mean"),
+        ({"kernels": {}}, "x.kernels: unknown key 'kernels'; did you mean 'kernel'?"),
+        ({"kernel": {"variant": "relation"}}, "x.kernel.variant: unknown value 'relation'"),
+        ({"training": {"epochs": 3}}, "x.training.epochs: unknown key 'epochs'"),
+        ({}, "x: {} is empty; give at least one"),
+    ],
+)
+def test_a_wrong_trial_is_named_by_its_place(trial, fault):
+    change("trials", {"x": trial})
+    [found] = faults()
+    assert found.startswith(f"params.yaml: trials.{fault}")
+
+
+def test_a_trial_takes_no_name_of_a_method():
+    change("trials", {"kernel": {"kernel": {"weight": 1.0}}})
+    assert faults() == [
+        "params.yaml: trials.kernel: 'kernel' is a method already; choose another name"
+    ]
 
 
 def test_every_peer_has_its_options_and_its_schema():
@@ -441,7 +474,7 @@ def test_all_faulty_values_are_listed():
         "params.yaml: noise.n20.rate: 2 is out of range; it must be at most 1",
         "params.yaml: studies.quick.seeds: 1 stands twice",
         "params.yaml: zzz: unknown key 'zzz'; "
-        "known: study, studies, datasets, noise, ways, peers, training, claims",
+        "known: study, studies, datasets, noise, ways, trials, peers, training, claims",
     ]
 
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from imcl import grid, methods, stats
+from imcl import grid, stats
 from imcl.errors import ImclError
 from imcl.files import read_json, sha256, write_json, write_text
 from imcl.report import CURVES, METRICS, SUMMARY, claims, records
@@ -76,7 +76,7 @@ def read() -> dict:
     found = sorted(SUMMARY.glob("*.json"))
     if not found:
         raise ImclError(f"{SUMMARY}: no summary is there; run `imcl summary` first")
-    needed = ("study", "axes", "cells", "data", "noise", "ways", "training", "claims")
+    needed = ("study", "axes", "cells", "data", "noise", "ways", "trials", "training", "claims")
     return read_json(found[-1], needed)
 
 
@@ -87,7 +87,8 @@ def summarise(
     rows = [_row(cell, found[cell.name], paths[cell.name]) for cell in cells if cell.name in found]
     _compare(rows, "base")
     _compare([row for row in rows if row["views"] > 1], "control")
-    used = {way for cell in cells for way in methods.parse(cell.method).ways}
+    trials = {c.method: params["trials"][c.method] for c in cells if c.method in params["trials"]}
+    ways = {way: o for c in cells if c.method not in trials for way, o in c.config["ways"].items()}
     plan = params["studies"][params["study"]]
     axes = {key: plan[key] for key in ("datasets", "noise", "backbones", "methods", "seeds")}
     data = {record["dataset"]["name"]: record["dataset"] for record in found.values()}
@@ -98,8 +99,9 @@ def summarise(
         "planned": len(cells),
         "axes": axes,
         "width": plan["width"],
-        "training": cells[0].config["training"],
-        "ways": {way: _way_options(cells, way) for way in params["ways"] if way in used},
+        "training": {**params["training"], **plan.get("training", {})},
+        "ways": {way: ways[way] for way in params["ways"] if way in ways},
+        "trials": trials,
         "peers": {c.peer: params["peers"][c.peer] for c in cells if c.peer},
         "code": _distinct(record["code"] for record in found.values()),
         "environment": _distinct(record["environment"] for record in found.values()),
@@ -211,10 +213,6 @@ def _setting(row: dict) -> tuple:
 def _distinct(values: Iterable[dict]) -> list[dict]:
     """The values in order, each once."""
     return list({json.dumps(value, sort_keys=True): value for value in values}.values())
-
-
-def _way_options(cells: Sequence[grid.Cell], way: str) -> dict:
-    return next(c.config["ways"][way] for c in cells if way in c.config["ways"])
 
 
 def _mean_history(runs: list[dict]) -> list[dict]:

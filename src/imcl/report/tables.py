@@ -330,6 +330,11 @@ def _settings(summary: dict) -> Table:
     groups.append([_setting("training", *item) for item in summary["training"].items()])
     for way, options in [*summary["ways"].items(), *summary["peers"].items()]:
         groups.append([_setting(way, *item) for item in options.items()])
+    for trial, parts in summary["trials"].items():
+        own = [
+            (f"{part}.{key}", v) for part, options in parts.items() for key, v in options.items()
+        ]
+        groups.append([_setting(trial, *item) for item in own])
     caption = "Every setting of the study. All of them are choices of this reproduction."
     return Table("settings", caption, ["part", "setting", "value"], groups)
 
