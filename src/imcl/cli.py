@@ -64,6 +64,11 @@ def _parser() -> argparse.ArgumentParser:
     plan = with_study(command(_plan, "plan", "List the cells of a study and what is done."))
     plan.add_argument("--json", action="store_true", help="as a JSON list")
 
+    status = with_study(
+        command(_status, "status", "Show what runs, what failed and the time left.")
+    )
+    status.add_argument("--json", action="store_true", help="as a JSON list")
+
     fetch = with_params(command(_fetch, "fetch", "Download a dataset's archives and check them."))
     fetch.add_argument("source", help="a dataset, its source, or `human` for CIFAR-10N's labels")
 
@@ -148,6 +153,12 @@ def _plan(arguments: argparse.Namespace) -> None:
     from imcl import plan
 
     _list(plan, arguments)
+
+
+def _status(arguments: argparse.Namespace) -> None:
+    from imcl import status
+
+    _list(status, arguments)
 
 
 def _fetch(arguments: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import imcl
-from imcl import checkpoint, evaluate, machine
+from imcl import checkpoint, evaluate, live, machine
 from imcl.batches import Batches
 from imcl.checkpoint import Checkpoints
 from imcl.data import prepare
@@ -227,6 +227,7 @@ def _run_seed(
         history, spent, resumed = stored["history"], stored["spent"], stored["resumed"] + 1
         checkpoint.say(f"{cell.name}: seed {seed} goes on behind epoch {len(history)}")
         progress.advance(len(history))
+    watch = live.watcher(cell.key, seed)
 
     def after_epoch(entry: dict, state: Callable[[], dict]) -> None:
         nonlocal begun
@@ -242,6 +243,7 @@ def _run_seed(
             note += f", {split} accuracy {entry['evaluation']['accuracy']:.2%}"
         spent["evaluation_seconds"] += time.perf_counter() - trained
         spent["peak_memory_bytes"] = max(spent["peak_memory_bytes"], machine.peak_memory(device))
+        watch(entry)
         progress.advance(note=note)
         parts = {"history": history, "spent": spent, "resumed": resumed}
         checkpoints.save(seed, lambda: {**parts, "training": state()})

@@ -71,23 +71,12 @@ def test_every_link_and_place_exists():
             assert (ROOT / name).exists(), name
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "plan",
-        "fetch",
-        "prepare",
-        "noise",
-        "train",
-        "summary",
-        "tables",
-        "claims",
-        "trace",
-        "figures",
-        "paper",
-        "verify",
-    ],
+COMMANDS = (
+    "plan status fetch prepare noise train summary tables claims trace figures paper report verify"
 )
+
+
+@pytest.mark.parametrize("command", COMMANDS.split())
 def test_every_command_explains_itself(command, capsys):
     assert f"`{command}`" in README or f"imcl {command}" in README
     with pytest.raises(SystemExit) as stop:

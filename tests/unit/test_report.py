@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from handmade import empty_project, record
 
-from imcl import grid, params
+from imcl import grid, methods, params
 from imcl.data.prepare import DESCRIPTION
 from imcl.errors import ImclError
 from imcl.report import CURVES, METRICS, figures, paper, render, summary, tables
@@ -70,6 +70,31 @@ def test_differences_are_paired_and_holm_corrected(study):
     assert found["kernel"] == ["+2.0 ± 2.5", "0.074", "0.500"]
     # Smaller p of two, so doubled: t = 10.33 / (0.577 / sqrt 3) = 31, p = 0.00104.
     assert found["output"] == ["**+10.3 ± 1.4**", "0.002", "0.500"]
+
+
+def test_the_text_counts_what_the_table_shows(study):
+    write_records(study)
+    said = {name: row["value"].text for name, row in built(study)["text"].rows().items()}
+    counts = [said[f"{what} digits"] for what in ("compared", "higher", "better", "worse")]
+    assert counts == ["2", "2", "1", "0"]
+    text = (tables.write(summary.read()), Path("paper/build/results.tex").read_text())[1]
+    assert "Of the 2 comparisons with base" in text
+
+
+def test_the_aggregate_over_backbones_by_hand(study):
+    """Of the differences of kernel, 1, 2, 3 and 2, 4, 6, the middle half are 2, 2, 3, 4."""
+    study["studies"]["quick"] |= {"backbones": ["resnet18", "vgg16"], "methods": ["base", "kernel"]}
+    grid.RECORDS.mkdir(parents=True)
+    for cell in grid.cells(study):
+        twice = 2 if cell.backbone == "vgg16" else 1
+        gain = [0.01 * twice * k * (cell.method == "kernel") for k in (1, 2, 3)]
+        values = [0.5 + g for g in gain]
+        cell.record.write_text(json.dumps(record(cell, values)))
+    row = built(study)["aggregate"].rows()["kernel"]
+    assert row["all"].value["mean"] == pytest.approx((2 + 2 + 3 + 4) / 4)
+    assert row["all"].text.startswith("+2.8 [+")
+    assert row["all"].value["n"] == 6
+    assert len(row["all"].sources) == 4
 
 
 def test_two_seeds_are_never_bold(study):
@@ -154,6 +179,43 @@ def test_a_matrix_and_an_area_are_shown_where_they_were_measured(study):
     assert "| 87.5 " in Path("paper/build/tables/calibration-digits.md").read_text()
     assert "12.50 %" in Path("paper/build/tables/data.md").read_text()
     assert Path("paper/build/figures/transition-digits.png") in figures.write(made)
+
+
+def test_every_point_of_a_figure_lies_inside_its_panel(study):
+    """Panels share their limits, and one must not cut off what another shows."""
+    study["studies"]["quick"]["backbones"] = ["resnet18", "vgg16"]
+    grid.RECORDS.mkdir(parents=True)
+    for cell in grid.cells(study):
+        shift = 0.0 if cell.backbone == "resnet18" else 0.5
+        accuracies = [value - shift for value in ACCURACY[cell.method]]
+        cell.record.write_text(json.dumps(record(cell, accuracies)))
+    made = summary.write(study)
+    rows = {table.name: table.rows() for table in tables.build(made)}
+    drawn = figures.error_per_method(made, "digits", rows["error-digits"])
+    for axes in drawn.axes:
+        low, high = axes.get_xlim()
+        points = [x for line in axes.lines if line.get_marker() == "o" for x in line.get_xdata()]
+        assert len(points) == 3
+        assert all(low < x < high for x in points)
+
+
+def test_a_figure_of_the_combinations_where_enough_are_studied(study):
+    study["studies"]["quick"]["methods"] = methods.combined()
+    grid.RECORDS.mkdir(parents=True)
+    for cell in grid.cells(study):
+        better = 0.01 * len(cell.config["ways"])
+        values = [0.8 + better, 0.82 + better, 0.85 + better]
+        cell.record.write_text(json.dumps(record(cell, values)))
+    made = summary.write(study)
+    rows = {table.name: table.rows() for table in tables.build(made)}
+    drawn = figures.combinations(made, "digits", rows["difference-to-base-digits"])
+    means = [line.get_xdata()[0] for line in drawn.axes[1].lines if line.get_marker() == "o"]
+    expected = [len(methods.parse(name).ways) for name in methods.combined()[1:]]
+    assert means == pytest.approx(expected)
+    tables.write(made)
+    assert "difference-to-base-digits.pdf" in Path("paper/build/results.tex").read_text()
+    few = {**made, "axes": {**made["axes"], "methods": ["base", "all"]}}
+    assert figures.combinations(few, "digits", rows["difference-to-base-digits"]) is None
 
 
 def test_records_of_different_code_are_all_named(study):

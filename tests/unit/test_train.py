@@ -190,6 +190,14 @@ def test_a_record_holds_what_a_reader_needs(micro):
     assert record["cost"][0]["peak_memory_bytes"] > 2**20
 
 
+def test_a_run_is_watched_where_it_is_asked_for(micro, monkeypatch):
+    monkeypatch.setenv("IMCL_LIVE", "live")
+    cell = find(micro, "digits-clean-resnet18-base")
+    experiment.run(cell, "cpu")
+    seeds = {path.parent.name for path in Path("live", cell.key).glob("*/events.*")}
+    assert seeds == {"seed-1", "seed-2"}
+
+
 def test_stored_weights_give_the_recorded_accuracy(micro):
     from imcl.evaluate import metrics, predict
 

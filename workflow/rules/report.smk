@@ -31,9 +31,7 @@ rule summary:
 rule tables:
     input:
         STUDY_SUMMARY,
-        expand(
-            TEMPLATES / "{name}.tex.j2", name=["table", "numbers", "results", "claims"]
-        ),
+        expand(TEMPLATES / "{name}.tex.j2", name=["table", "numbers", "results"]),
         BENCHES_THERE,
         "src/imcl/report/tables.py",
         "src/imcl/report/render.py",

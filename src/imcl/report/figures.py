@@ -42,7 +42,8 @@ STYLE = {
     "pdf.fonttype": 42,
     "figure.constrained_layout.use": True,
 }
-PANEL_INCHES = (3.1, 2.3)
+TEXT_INCHES = 6.38  # the width of the paper's text, so that type is printed at its own size
+PANEL_INCHES = 2.0  # the height of a panel
 
 
 def write(summary: dict) -> list[Path]:
@@ -93,9 +94,10 @@ def error_per_method(summary: dict, dataset: str, rows: Rows) -> Figure:
                 axes.axvline(mean, color=colour, linewidth=0.7, linestyle=":")
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.set_xlim(max(axes.get_xlim()[0], 0), min(axes.get_xlim()[1], 100))
         axes.grid(axis="y", visible=False)
         axes.label_outer()
+    for axes, *_ in panels:  # once all is drawn, since panels of one column share their limits
+        axes.set_xlim(max(axes.get_xlim()[0], 0), min(axes.get_xlim()[1], 100))
     figure.supxlabel(f"{summary['data'][dataset]['evaluation']} error (%)", fontsize=FONT_SIZE)
     return figure
 
@@ -138,7 +140,7 @@ def learning_curves(summary: dict, dataset: str, rows: Rows) -> Figure:
             axes.plot(list(points), means, color=colour, label=method, linewidth=1)
             limits = np.clip(means - widths, 0, 100), np.clip(means + widths, 0, 100)
             axes.fill_between(list(points), *limits, color=colour, alpha=0.1, linewidth=0)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.label_outer()
     figure.supxlabel("epoch", fontsize=FONT_SIZE)
     figure.supylabel(f"{summary['data'][dataset]['evaluation']} accuracy (%)", fontsize=FONT_SIZE)
@@ -151,9 +153,8 @@ def accuracy_against_noise(summary: dict, dataset: str, rows: Rows) -> Figure | 
     if len(summary["axes"]["noise"]) < 2:
         return None
     backbones = summary["axes"]["backbones"]
-    width, height = PANEL_INCHES
     figure, grid = plt.subplots(
-        1, len(backbones), squeeze=False, sharey=True, figsize=(width * len(backbones), height)
+        1, len(backbones), squeeze=False, sharey=True, figsize=(TEXT_INCHES, PANEL_INCHES + 0.7)
     )
     rates = {
         (row["noise"], row["backbone"], row["method"]): 100 * row["realised_rate"]
@@ -199,14 +200,17 @@ def transition_matrices(summary: dict, dataset: str, rows: Rows) -> Figure | Non
         matrices.setdefault(name.split("/")[0], []).append([e.value for e in row.values()])
     if not matrices:
         return None
-    size = PANEL_INCHES[1]
+    columns = max(len(matrices), 2)  # one alone would fill the page
     figure, grid = plt.subplots(
-        1, len(matrices), squeeze=False, figsize=(size * len(matrices) + 0.8, size + 0.3)
+        1,
+        len(matrices),
+        squeeze=False,
+        figsize=(TEXT_INCHES * len(matrices) / columns, TEXT_INCHES / columns),
     )
     for axes, (name, values) in zip(grid[0], matrices.items(), strict=True):
         matrix = np.array(values)
         picture = axes.imshow(matrix, vmin=0, vmax=100, cmap="Blues")
-        if len(matrix) <= 10:
+        if len(matrix) <= 10 and columns <= 3:
             for (true, label), share in np.ndenumerate(matrix):
                 shade = "white" if share > 50 else "black"
                 axes.text(label, true, f"{share:.0f}", ha="center", va="center", c=shade, size=5)
@@ -215,7 +219,7 @@ def transition_matrices(summary: dict, dataset: str, rows: Rows) -> Figure | Non
         axes.set_xlabel("label")
         axes.grid(False)
     grid[0, 0].set_ylabel("true class")
-    figure.colorbar(picture, ax=grid[0, -1], label="share of the class (%)")
+    figure.colorbar(picture, ax=grid[0, :].tolist(), shrink=0.7, label="share of the class (%)")
     return figure
 
 
@@ -224,18 +228,18 @@ def combinations(summary: dict, dataset: str, rows: Rows) -> Figure | None:
 
     A panel for each noise, a marker for each backbone; None where fewer than eight are studied.
     """
-    names = [name for name in methods.combined()[1:] if name in summary["axes"]["methods"]]
-    if len(names) < 8 or not rows:
+    names = tables.combinations(summary)
+    if not names or not rows:
         return None
     noises, backbones = summary["axes"]["noise"], summary["axes"]["backbones"]
-    width, height = PANEL_INCHES[0] / 1.3, 0.6 + 0.17 * len(names)
+    height = 1.4 + 0.17 * len(names)
     figure, grid = plt.subplots(
         1,
         1 + len(noises),
         squeeze=False,
         sharey=True,
-        width_ratios=[0.42] + [1] * len(noises),
-        figsize=(width * (len(noises) + 0.42), height),
+        width_ratios=[0.5] + [1] * len(noises),
+        figsize=(TEXT_INCHES, height),
     )
     for place, name in enumerate(names):
         used = methods.parse(name).ways
@@ -283,14 +287,13 @@ FIGURES = {
 def _panels(summary: dict, height: float = 0) -> tuple[Figure, list[tuple[Axes, str, str]]]:
     """A grid of panels: a row for each backbone, a column for each noise."""
     noises, backbones = summary["axes"]["noise"], summary["axes"]["backbones"]
-    width, least = PANEL_INCHES
     figure, grid = plt.subplots(
         len(backbones),
         len(noises),
         squeeze=False,
         sharex="col",
         sharey="row",
-        figsize=(width * max(len(noises), 1.4), max(least, height) * len(backbones)),
+        figsize=(TEXT_INCHES, 0.4 + max(PANEL_INCHES, height) * len(backbones)),
     )
     panels = []
     for line, backbone in zip(grid, backbones, strict=True):
@@ -301,12 +304,12 @@ def _panels(summary: dict, height: float = 0) -> tuple[Figure, list[tuple[Axes, 
 
 
 def _legend(figure: Figure) -> None:
-    """One legend below, of what is drawn in any panel."""
+    """One legend above, of what is drawn in any panel."""
     drawn = {}
     for axes in figure.axes:
         drawn |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     if drawn:
-        figure.legend(drawn.values(), drawn, loc="outside lower center", ncols=min(len(drawn), 4))
+        figure.legend(drawn.values(), drawn, loc="outside upper center", ncols=min(len(drawn), 4))
 
 
 def _values(summary: dict, shown: Entry, metric: str) -> list[float]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import jinja2
 
+from imcl import methods
 from imcl.files import write_text
 from imcl.report import BUILD, TEMPLATES, benches, claims
 from imcl.report.render import MISSING, Entry, Table, markdown, number, p_value
@@ -30,9 +31,13 @@ def write(summary: dict) -> list[Table]:
         write_text(folder / f"{table.name}.md", markdown(table))
     by_name = {table.name: table for table in built}
     said = {name: row["value"].text for name, row in by_name["text"].rows().items()}
-    for name in ("numbers", "results", "claims"):
+    for name in ("numbers", "results"):
         text = latex.get_template(f"{name}.tex.j2").render(
-            summary=summary, tables=shown, by_name=by_name, said=said
+            summary=summary,
+            tables=shown,
+            by_name=by_name,
+            said=said,
+            combinations=combinations(summary),
         )
         write_text(BUILD / f"{name}.tex", text)
     return shown
@@ -122,6 +127,8 @@ def build(summary: dict) -> list[Table]:
     ]
 
 
+LEAST_COMBINATIONS = 8  # that a figure of them is worth its place
+
 TESTS = {"p": "p of the paired t-test", "permutation_p": "p of the paired permutation test"}
 
 Show = Callable[[dict], Entry | None]
@@ -178,7 +185,7 @@ def _accuracy(summary: dict, dataset: str) -> Table:
 
     def show(row: dict) -> Entry:
         is_best = best[row["dataset"], row["noise"], row["backbone"]] is row
-        significant = row.get("difference_to_reference", {}).get("significant", False)
+        significant = row.get("difference_to_base", {}).get("significant", False)
         return replace(_metric("accuracy", 100)(row), bold=is_best and significant)
 
     caption = (
@@ -368,6 +375,12 @@ def _second(pairs: dict[tuple, dict]) -> set:
     return {second for _, second in pairs}
 
 
+def combinations(summary: dict) -> list[str]:
+    """The combinations of ways in the order of a figure; none where few of them are studied."""
+    studied = [name for name in methods.combined()[1:] if name in summary["axes"]["methods"]]
+    return studied if len(studied) >= LEAST_COMBINATIONS else []
+
+
 def claims_table(judged: list[dict]) -> Table:
     """The ledger: a row for each claim of the abstract."""
     lines = []
@@ -543,11 +556,11 @@ def _text(summary: dict) -> Table:
         compared = [
             row
             for row in summary["cells"]
-            if row["dataset"] == dataset and "difference_to_reference" in row
+            if row["dataset"] == dataset and "difference_to_base" in row
         ]
         counts = {
             "compared": compared,
-            "higher": [r for r in compared if r["difference_to_reference"]["mean"] > 0],
+            "higher": [r for r in compared if r["difference_to_base"]["mean"] > 0],
             "better": [r for r in compared if _significant(r, 1)],
             "worse": [r for r in compared if _significant(r, -1)],
         }
@@ -560,7 +573,7 @@ def _text(summary: dict) -> Table:
 
 
 def _significant(row: dict, sign: int) -> bool:
-    difference = row["difference_to_reference"]
+    difference = row["difference_to_base"]
     return difference["significant"] and difference["mean"] * sign > 0
 
 
