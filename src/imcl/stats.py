@@ -89,8 +89,7 @@ def permutation_p(values: Sequence[float], base: Sequence[float]) -> float | Non
     from scipy.stats import permutation_test
 
     test = permutation_test(
-        # Rounded, so that swaps of equal size count as such.
-        (np.round(np.subtract(values, base), 9),),
+        (np.subtract(values, base),),
         np.mean,
         permutation_type="samples",
         n_resamples=2**15,
