@@ -35,6 +35,7 @@ def write(summary: dict) -> list[Table]:
         text = latex.get_template(f"{name}.tex.j2").render(
             summary=summary,
             tables=shown,
+            benches=benches.tables(),
             by_name=by_name,
             said=said,
             combinations=combinations(summary),
