@@ -10,7 +10,7 @@ import altair as alt
 from imcl.ways import WAYS
 
 HEIGHT = 300
-TOP = alt.Legend(orient="top", columns=3, title=None, labelLimit=260)
+TOP = alt.Legend(orient="top", title=None, labelLimit=260, symbolOpacity=1)
 
 
 def specifications() -> dict[str, dict]:
@@ -132,15 +132,15 @@ def matrix(column: str, unit: str) -> alt.LayerChart:
     )
     shade = alt.Color(
         "share:Q",
-        title="% of the class",
+        title="%",
         scale=alt.Scale(scheme="cividis", domain=[0, 100]),
     )
     tiles = base.mark_rect().encode(
         color=shade,
-        tooltip=["row:O", "column:O", alt.Tooltip("value:Q", title=unit, format=",.4~g")],
+        tooltip=["row:O", "column:O", alt.Tooltip("value:Q", title=unit, format=",.4~r")],
     )
     numbers = base.mark_text(fontSize=10).encode(
-        text=alt.Text("value:Q", format=",.3~g"),
+        text=alt.Text("value:Q", format=",.0f"),
         opacity=alt.condition("datum.small", alt.value(1), alt.value(0)),
         color=alt.condition("datum.share > 60", alt.value("black"), alt.value("white")),
     )

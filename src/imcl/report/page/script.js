@@ -142,6 +142,11 @@ function tick(name, words) {
   }
   return document.getElementById(id).checked;
 }
+// Combinations of ways crowd a chart, and have one of their own.
+function few(name, cells) {
+  return cells.some((cell) => cell.method.includes("+")) && !tick(name, "combinations too")
+    ? cells.filter((cell) => !cell.method.includes("+")) : cells;
+}
 const picked = () => $$(".pick:checked", body).map((box) => CELLS[box.closest("tr").dataset.cell])
   .sort((a, b) => CELLS.indexOf(a) - CELLS.indexOf(b)).slice(0, 14);
 // A cell by what tells it from the others that are drawn.
@@ -162,7 +167,7 @@ const chartable = {
   noise() {
     const dataset = control("noise", "dataset", settings("dataset"));
     const backbone = control("noise", "backbone", settings("backbone"));
-    return CELLS.filter((c) => c.dataset === dataset && c.backbone === backbone).map((cell) => ({
+    return few("noise", CELLS.filter((c) => c.dataset === dataset && c.backbone === backbone)).map((cell) => ({
       method: cell.method, rate: 100 * cell.rate, ...bounded(percent(cell.estimates.accuracy)) }));
   },
   cost() {
@@ -172,7 +177,7 @@ const chartable = {
     const benched = Object.fromEntries(DATA.benches.flatMap((bench, index) =>
       ["time", "memory", "macs"].map((what) => [`${what === "macs" ? "multiply-adds" : what}, bench on ${bench.device}`, [index, what]])));
     const name = control("cost", "cost", [...Object.keys(measured), ...Object.keys(benched)]);
-    const here = CELLS.filter((c) => c.dataset === dataset && c.noise === noise);
+    const here = few("cost", CELLS.filter((c) => c.dataset === dataset && c.noise === noise));
     return here.filter((cell) => cell.difference).flatMap((cell) => {
       const base = here.find((c) => c.backbone === cell.backbone && c.method === "base");
       let cost = measured[name] && cell[measured[name]] / base[measured[name]];
@@ -199,7 +204,7 @@ const chartable = {
   },
   redundancy() {
     const [dataset, noise, backbone] = ["dataset", "noise", "backbone"].map((key) => control("redundancy", key, settings(key)));
-    const here = CELLS.filter((c) => c.dataset === dataset && c.noise === noise && c.backbone === backbone);
+    const here = few("redundancy", CELLS.filter((c) => c.dataset === dataset && c.noise === noise && c.backbone === backbone));
     const place = (cell) => ["channel_correlation", "kernel_cosine"].map((key) => 1000 * cell.estimates[key][0]);
     const base = here.find((cell) => cell.method === "base");
     return here.map((cell) => {
@@ -251,10 +256,11 @@ async function draw(name) {
   const spec = structuredClone(SPECIFICATIONS[name]);
   if (spec.hconcat) spec.hconcat[1].width = Math.min(760, Math.max(160, place.clientWidth - 190));
   // Square tiles; `container` would stretch them.
-  if (name === "confusion" || name === "transition") spec.width = spec.height = Math.min(520, place.clientWidth - 130);
+  if (name === "confusion" || name === "transition") spec.width = spec.height = Math.min(520, place.clientWidth - 110);
   for (const row of datasets.rows) row.form = row.role ?? row.label ?? (row.cost || row.combination ? row.backbone : row.method);
   spec.datasets = { ...datasets, zero: [{}] };
   const config = theme();
+  config.legend.columns = Math.max(1, Math.floor((place.clientWidth - 60) / 220));
   if (datasets.rows[0].label || datasets.rows[0].method) config.range.category = [...config.range.category, ...COLOURS];
   await vegaEmbed(place, { ...spec, config: { ...spec.config, ...config, range: { ...config.range, dash: DASHES } } },
     { actions: false, renderer: "svg" });
