@@ -100,10 +100,12 @@ def permutation_p(values: Sequence[float], base: Sequence[float]) -> float | Non
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Holm's correction over the tests that there are; None stays None."""
+    tested = [p for p in p_values if p is not None]
+    if not tested:
+        return list(p_values)
     from statsmodels.stats.multitest import multipletests
 
-    tested = [p for p in p_values if p is not None]
-    corrected = iter(multipletests(tested, method="holm")[1] if tested else [])
+    corrected = iter(multipletests(tested, method="holm")[1])
     return [None if p is None else float(next(corrected)) for p in p_values]
 
 

@@ -111,6 +111,17 @@ def test_a_thousand_runs_fit_into_five_megabytes(folder):
     assert (folder / html.PATH).stat().st_size < 5e6
 
 
+def test_a_long_learning_curve_is_thinned_and_keeps_its_end(folder):
+    text = (folder / html.PATH).read_text()
+    data = json.loads(text.split('id="data">')[1].split("</script>")[0])
+    cell = data["cells"][0]
+    assert 50 < len(cell["epochs"]) <= html.POINTS + 1
+    assert cell["epochs"][-1] == 200
+    assert {len(curve) for curve in [*cell["curves"], cell["mean"], cell["half"]]} == {
+        len(cell["epochs"])
+    }
+
+
 @browser_only
 def test_it_sorts_by_number_and_back(page):
     heading = page.locator("#grid thead .sort", has_text="accuracy (%)")
@@ -125,6 +136,9 @@ def test_it_sorts_by_number_and_back(page):
     page.locator("#grid thead .sort", has_text="to base").click()
     shown = column(page, 6)
     assert shown[-20:] == ["–"] * 20  # base has no difference to itself: gaps come last
+    differences = [float(text.split(" ±")[0].replace("−", "-")) for text in shown[:-20]]
+    assert min(differences) < 0 < max(differences)
+    assert differences == sorted(differences)
 
 
 @browser_only
