@@ -61,6 +61,16 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--study", help="a study instead of the one params.yaml chooses")
         return sub
 
+    def with_machine(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        sub.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+        sub.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+        sub.add_argument(
+            "--compile",
+            action="store_true",
+            help="with torch's compiler, for a GPU (slower on CPUs)",
+        )
+        return sub
+
     plan = with_study(command(_plan, "plan", "List the cells of a study and what is done."))
     plan.add_argument("--json", action="store_true", help="as a JSON list")
 
@@ -86,17 +96,21 @@ def _parser() -> argparse.ArgumentParser:
 
     train = with_study(command(_train, "train", "Train and evaluate one cell, all its seeds."))
     train.add_argument("cell", help="a cell as `imcl plan` prints it")
-    train.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    train.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
-    train.add_argument(
-        "--compile", action="store_true", help="with torch's compiler, for a GPU (slower on CPUs)"
-    )
+    with_machine(train)
     train.add_argument(
         "--checkpoint-share",
         type=float,
         default=0.02,
         metavar="SHARE",
         help="of the run time at most, for writing checkpoints (default: 0.02)",
+    )
+
+    every = command(_run, "run", "Train a study without an engine: its cells in order, for a time.")
+    with_machine(with_study(every))
+    every.add_argument("--jobs", type=int, default=1, help="cells at once (default: 1)")
+    every.add_argument("--minutes", type=float, help="stop by then; called again, it goes on")
+    every.add_argument(
+        "--grace", type=float, default=1.0, help="minutes before that to stop in (default: 1)"
     )
 
     summary = with_study(command(_summary, "summary", "Gather a study's records into one file."))
@@ -236,6 +250,28 @@ def _train(arguments: argparse.Namespace) -> None:
     record = experiment.run(cell, arguments.device, arguments.threads, arguments.compile, share)
     accuracy = ", ".join(f"{run['final']['accuracy']:.2%}" for run in record["runs"])
     print(f"{cell.record}: test accuracy by seed {accuracy}")
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from imcl import grid, runner
+
+    loaded = _load(arguments)
+    for option, least in (("jobs", 1), ("threads", 1), ("minutes", 0), ("grace", 0)):
+        value = getattr(arguments, option)
+        if value is not None and value < least:
+            raise UsageError(f"--{option} {value}: at least {least}")
+    options = [f"--params={arguments.params}"]
+    training = [f"--study={loaded['study']}", f"--device={arguments.device}"]
+    training += [f"--threads={arguments.threads}", *(["--compile"] if arguments.compile else [])]
+    seconds = None if arguments.minutes is None else 60 * arguments.minutes
+    cells = grid.cells(loaded)
+    failed, left = runner.run(
+        cells, options, training, arguments.jobs, seconds, 60 * arguments.grace
+    )
+    done = len(cells) - len(failed) - len(left)
+    print(f"study {loaded['study']}: {done} of {len(cells)} cells done, {len(left)} left")
+    if failed:
+        raise ImclError(f"{len(failed)} cells failed: {', '.join(failed)}")
 
 
 def _summary(arguments: argparse.Namespace) -> None:

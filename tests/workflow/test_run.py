@@ -1,0 +1,38 @@
+"""A study trained without an engine, as on a machine that is lent for minutes."""
+
+import pytest
+
+pytestmark = pytest.mark.workflow
+
+
+def test_cells_are_trained_in_order_until_the_time_is_up_and_then_the_rest(project):
+    project.change(studies__micro__training__epochs=3)
+    every = [line.split()[0] for line in project.run("imcl", "plan").splitlines()[1:-1]]
+    # All of the time is for stopping in, so that nothing begins.
+    output = project.run("imcl", "run", "--minutes", "0.1", "--grace", "0.1")
+    assert "study micro: 0 of 6 cells done, 6 left" in output
+    # Ended while the first cells train, and then gone on with.
+    output = project.run("imcl", "run", "--jobs", "2", "--minutes", "0.2", "--grace", "0.05")
+    done = {name.rpartition("-")[0] for name in project.records()}
+    assert done == set(every[: len(done)])
+    assert len(done) < 6
+    assert f"{len(done)} of 6 cells done, {6 - len(done)} left" in output
+    assert "study micro: 6 of 6 cells done, 0 left" in project.run("imcl", "run", "--jobs", "2")
+    assert project.trained_by(project.snakemake) == set()
+
+
+def test_a_cell_that_fails_stops_no_other(project):
+    project.change(
+        studies__micro__methods=["base", "wild"],
+        studies__micro__noise=["clean"],
+        trials={"wild": {"training": {"learning_rate": 1e9}}},
+    )
+    output = project.run("imcl", "run", code=1)
+    assert "imcl run: 1 cells failed: digits-clean-resnet18-wild" in output
+    assert "digits-clean-resnet18-base" not in output.splitlines()[-1]
+    assert "study micro: 1 of 2 cells done, 0 left" in output
+
+
+@pytest.mark.parametrize("option", ["--jobs", "--threads", "--minutes", "--grace"])
+def test_a_number_that_cannot_be_is_wrong_usage(project, option):
+    assert f"{option} -1" in project.run("imcl", "run", option, "-1", code=2)
