@@ -1,6 +1,6 @@
 # make reproduce     params.yaml to the paper; STUDY=cpu chooses another study
 # make paper         the paper from committed records alone: no GPU, no data, no training
-# make test          all tests
+# make test          all tests, and how much of src they cover
 # make lint          ruff, its formatter's check, snakefmt, snakemake --lint
 # make environment   what the others begin with
 # make clean         delete what the pipeline made, but for downloaded archives
@@ -28,7 +28,7 @@ paper: environment
 	@ls paper/build/paper.pdf paper/build/report.html 2>/dev/null || $(BIN)/imcl paper
 
 test: environment
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --cov
 
 lint: environment
 	$(BIN)/ruff check .
