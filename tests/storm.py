@@ -165,8 +165,11 @@ def _compare(calm: Path, rough: Path, say) -> None:
             continue
         assert mine == theirs, f"{name} differs"
         counts[str(Path(*name.parts[: 3 if name.parts[0] == "paper" else 2]))] += 1
+    records = [json.loads(p.read_text()) for p in (rough / "results/records").glob("*.json")]
+    resumed = sum(cost["resumed"] for record in records for cost in record["cost"])
     left = [p.name for p in (rough / "results").rglob("*") if p.name.endswith((".tmp", ".part"))]
-    say(f"identical: {dict(counts)}; temporary files left: {len(left)}")
+    say(f"identical: {dict(counts)}")
+    say(f"trainings taken up from a checkpoint: {resumed}; temporary files left: {len(left)}")
     assert counts["results/records"] == 6
 
 

@@ -18,8 +18,8 @@ from imcl.errors import ImclError
 from imcl.files import is_sealed, json_text, read_json, sha256
 from imcl.noise import inject
 from imcl.report import BENCHES, BUILD, CURVES, METRICS, SUMMARY, summary, tables
+from imcl.report.records import COMMITTED, FIELDS
 
-COMMITTED = Path("paper/results")
 SAME_MACHINE = ("device", "device_name", "threads", "torch", "numpy")
 
 # On another machine sums are rounded in another order, and training amplifies that: first little,
@@ -123,7 +123,7 @@ def check_record(cell: grid.Cell, path: Path) -> Iterator[Finding]:
     if not path.exists():
         return
     try:
-        record = read_json(path, summary.RECORD)
+        record = read_json(path, FIELDS)
         faults = list(_record_faults(cell, record))
         # Two spellings of one number have one seal.
         if is_sealed(record) and path.read_text(encoding="utf-8") != json_text(record):
@@ -188,7 +188,7 @@ def retrain(cell: grid.Cell, path: Path) -> tuple[str, Finding | None]:
     """
     from imcl import experiment
 
-    record = read_json(path, summary.RECORD)
+    record = read_json(path, FIELDS)
     place = path.resolve()
     with _project(None):
         if not cell.dataset.path.exists():
