@@ -104,7 +104,7 @@ def test_a_training_image_left_over_costs_batch_norm_nothing(micro, whole, monke
     # 65 images in batches of 64: a last batch of one would have no variance.
     arrays = replace(whole, train_images=whole.train_images[:65], train_labels=np.arange(65) % 10)
     micro["studies"]["quick"]["training"]["batch_size"] = 64
-    record = trained(micro, "all", monkeypatch, arrays)
+    record = trained(micro, "base", monkeypatch, arrays)
     assert record["dataset"]["n_train"] == 65
     json.dumps(record, allow_nan=False)
 
