@@ -79,7 +79,7 @@ def _grow(
 def _of_cells(params: dict, size: int) -> dict:
     """Parameters whose study has so many cells, for each of 10 as many kinds of noise."""
     noises = {
-        f"n{i}": {"kind": "symmetric", "rate": 0.5, "noise_seed": i} for i in range(size // 10)
+        f"growth{i}": {"kind": "symmetric", "rate": 0.5, "noise_seed": i} for i in range(size // 10)
     }
     return _with(params, noise=noises, chosen={"noise": list(noises), "methods": METHODS})
 
@@ -112,5 +112,5 @@ def _with(params: dict, noise: dict | None = None, chosen: dict | None = None) -
         **copy.deepcopy(params),
         "study": "growth",
         "studies": {"growth": study},
-        "noise": noise or {},
+        "noise": {**params["noise"], **(noise or {})},
     }
