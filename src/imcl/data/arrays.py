@@ -53,12 +53,12 @@ class Arrays:
                     f"{name}: {split} labels {labels.min()}..{labels.max()} for "
                     f"{len(self.class_names)} classes"
                 )
-            if labels.min() == labels.max():
-                only = self.class_names[labels.min()]
-                raise ImclError(
-                    f"{name}: all {split} labels are of one class, {only!r}: there is nothing to "
-                    "learn; give images of two classes or more"
-                )
+        if self.train_labels.min() == self.train_labels.max():
+            only = self.class_names[self.train_labels.min()]
+            raise ImclError(
+                f"{name}: all train labels are of one class, {only!r}: there is nothing to "
+                "learn; give images of two classes or more"
+            )
         if self.train_images.shape[1:] != self.test_images.shape[1:]:
             raise ImclError(
                 f"{name}: train images {self.train_images.shape[1:]}, "

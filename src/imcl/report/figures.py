@@ -104,7 +104,7 @@ def error_per_method(summary: dict, dataset: str, rows: Rows) -> Figure:
 
 def growth(record: dict) -> Figure:
     """Time against size, both relative to the smallest, of each thing that was measured."""
-    figure, axes = plt.subplots(figsize=PANEL_INCHES)
+    figure, axes = plt.subplots(figsize=(TEXT_INCHES / 2, PANEL_INCHES + 0.5))
     by_what: dict[str, list[dict]] = {}
     for row in record["rows"]:
         by_what.setdefault(row["what"], []).append(row)
