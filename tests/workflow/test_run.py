@@ -6,13 +6,13 @@ pytestmark = pytest.mark.workflow
 
 
 def test_cells_are_trained_in_order_until_the_time_is_up_and_then_the_rest(project):
-    project.change(studies__micro__training__epochs=3)
+    project.change(studies__micro__training__epochs=30)
     every = [line.split()[0] for line in project.run("imcl", "plan").splitlines()[1:-1]]
     # All of the time is for stopping in, so that nothing begins.
     output = project.run("imcl", "run", "--minutes", "0.1", "--grace", "0.1")
     assert "study micro: 0 of 6 cells done, 6 left" in output
     # Ended while the first cells train, and then gone on with.
-    output = project.run("imcl", "run", "--jobs", "2", "--minutes", "0.2", "--grace", "0.05")
+    output = project.run("imcl", "run", "--jobs", "2", "--minutes", "0.15", "--grace", "0.05")
     done = {name.rpartition("-")[0] for name in project.records()}
     assert done == set(every[: len(done)])
     assert len(done) < 6
