@@ -145,7 +145,8 @@ def jobs(project: Project) -> Iterator[tuple[str, psutil.Process]]:
             yield Path(words[1]).name, process
 
 
-TIMES = ("cost", "seal", "training_seconds", "peak_memory_bytes")
+# `record`: a summary's hash of a record's file, which holds times; the records are compared too.
+TIMES = ("cost", "seal", "record", "training_seconds", "peak_memory_bytes")
 
 
 def _compare(calm: Path, rough: Path, say) -> None:
