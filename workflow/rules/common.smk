@@ -55,6 +55,30 @@ FIGURES = [BUILD / "figures"]
 REPORT, CRATE = BUILD / "report.html", BUILD / "crate"
 PAPER = [BUILD / "paper.pdf"] if can_build() else []
 
+# A record's name carries the digest of all that decides it, so a record that is there is right, and
+# nothing makes it again, whatever becomes of file times, data or metadata.
+# Delete it, or say --forceall, to have that.
+FORCED = {"--forceall", "-F"} & set(sys.argv)
+TRAINED = [] if FORCED else [c.digest for c in CELLS.values() if c.record.exists()]
+UNTRAINED = [c.digest for c in CELLS.values() if FORCED or not c.record.exists()]
+
+
+def trainable():
+    """A regular expression of the cells that may be trained, by the shorter of the two lists.
+
+    Snakemake carries it in every job's file names, so its length counts squared.
+    """
+    if len(TRAINED) < len(UNTRAINED):
+        return rf"(?!.*-(?:{'|'.join(TRAINED) or '(?!)'})\.json$)[^/]+"
+    return rf"[^/]+-(?:{'|'.join(UNTRAINED) or '(?!)'})"
+
+
+def cell_of(wildcards):
+    if wildcards.cell not in CELLS:
+        raise WorkflowError(f"study {STUDY}: {unknown('cell', wildcards.cell, CELLS)}")
+    return CELLS[wildcards.cell]
+
+
 # The rules run `python -m imcl`: with the interpreter that runs Snakemake, unless a deployment
 # method puts its own first, and with the code of this checkout.
 os.environ.update(
