@@ -249,7 +249,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
     record = experiment.run(cell, arguments.device, arguments.threads, arguments.compile, share)
     accuracy = ", ".join(f"{run['final']['accuracy']:.2%}" for run in record["runs"])
-    print(f"{cell.record}: test accuracy by seed {accuracy}")
+    print(f"{cell.record}: {record['dataset']['evaluation']} accuracy by seed {accuracy}")
 
 
 def _run(arguments: argparse.Namespace) -> None:

@@ -65,14 +65,15 @@ def run(
 def _run(cell: Cell, device: str, threads: int, compiled: bool, share: float) -> dict:
     target = machine.choose(device)
     machine.settle(threads, cell.config["training"]["precision"])
-    dataset, noise, arrays, labels = _load(cell)
+    dataset, noise, arrays = _load(cell)
     where = {**machine.environment(target, threads), "compiled": compiled}
     setting = {"dataset": dataset["sha256"], "noise": noise["sha256"], **where}
     checkpoints = Checkpoints(cell.key, {k: str(v) for k, v in setting.items()}, share)
     batch_size = cell.config["training"]["batch_size"]
-    if batch_size > len(labels):
+    count = len(arrays.train_labels)
+    if batch_size > count:
         raise ImclError(
-            f"{cell.name}: training.batch_size is {batch_size}, but there are {len(labels)} "
+            f"{cell.name}: training.batch_size is {batch_size}, but there are {count} "
             "training images; lower it"
         )
     runs, cost = [], []
@@ -86,7 +87,6 @@ def _run(cell: Cell, device: str, threads: int, compiled: bool, share: float) ->
                     seed,
                     dataset,
                     arrays,
-                    labels,
                     noise["nominal_rate"],
                     target,
                     compiled,
@@ -158,7 +158,8 @@ def assemble(
     )
 
 
-def _load(cell: Cell) -> tuple[dict, dict, Arrays, np.ndarray]:
+def _load(cell: Cell) -> tuple[dict, dict, Arrays]:
+    """The descriptions of dataset and noise, and the arrays with the labels to train on."""
     for path in [cell.dataset.path] + ([cell.noise.path] if cell.noise else []):
         if not path.exists():
             raise ImclError(
@@ -167,13 +168,13 @@ def _load(cell: Cell) -> tuple[dict, dict, Arrays, np.ndarray]:
             )
     dataset, arrays = prepare.load(cell.dataset.path)
     noise = {"nominal_rate": 0.0, "realised_rate": 0.0, "sha256": None}
-    labels = arrays.train_labels
     if cell.noise:
-        description, labels = inject.load(cell.noise.path, arrays.train_labels)
+        description, labels = inject.load(cell.noise.path, arrays.labels)
+        arrays = arrays.relabelled(labels)
         noise = {key: description[key] for key in noise}
         if len(arrays.class_names) <= MATRIX_CLASSES:
             noise["transition_matrix"] = description["transition_matrix"]
-    return dataset, noise, arrays, labels
+    return dataset, noise, arrays
 
 
 def _run_seed(
@@ -181,7 +182,6 @@ def _run_seed(
     seed: int,
     dataset: dict,
     arrays: Arrays,
-    labels: np.ndarray,
     noise_rate: float,
     device: torch.device,
     compiled: bool,
@@ -201,7 +201,7 @@ def _run_seed(
     std = torch.tensor(dataset["std"], device=device).clamp(min=1e-6)
     batches = Batches(
         torch.from_numpy(arrays.train_images).to(device),
-        torch.from_numpy(labels).to(device),
+        torch.from_numpy(arrays.train_labels).to(device),
         mean=mean,
         std=std,
         padding=config["dataset"]["padding"],

@@ -22,9 +22,9 @@ RECORDS = Path("results/records")
 WEIGHTS = Path("results/weights")
 
 # Raised by hand when a change to the code is meant to change results: of the component named here
-# ("data", "noise", "train", "evaluate", or a backbone or way by its name), and of all that use it.
-# A component that is not named stands at 1.
-REVISIONS: dict[str, int] = {"resnet18": 2}
+# ("data", "validation", "noise", "train", "evaluate", or a backbone or way by its name), and of all
+# that use it. A component that is not named stands at 1.
+REVISIONS: dict[str, int] = {"resnet18": 2, "validation": 2}
 
 
 def digest(config: object) -> str:
@@ -65,7 +65,12 @@ class Dataset:
             *("validation_share", "validation_seed", "train_size", "subset_seed"),
         )
         stored = {key: self.config[key] for key in keys if key in self.config}
-        return digest({**stored, "revisions": _revisions("data")})
+        return digest({**stored, "revisions": _revisions(*self.components)})
+
+    @property
+    def components(self) -> list[str]:
+        """Of the code, those that decide its arrays and labels."""
+        return ["data", *(["validation"] if "validation_share" in self.config else [])]
 
     @property
     def archives(self) -> list[Path]:
@@ -206,7 +211,7 @@ def _cell(params, plan, training, dataset, noise_name, backbone, method) -> Cell
         "training": training,
         "seeds": sorted(plan["seeds"]),
         "revisions": _revisions(
-            "data",
+            *dataset.components,
             *(["noise"] if noise else []),
             "train",
             "evaluate",

@@ -730,6 +730,7 @@ def test_a_validation_share_is_stratified_and_shares_nothing_with_training(unequ
     assert sorted(shades[0] + validation) == list(range(100))
     assert arrays.validation_labels.tolist() == unequal.train_labels[validation].tolist()
     assert arrays.train_indices.tolist() == shades[0]
+    assert arrays.validation_indices.tolist() == validation
     assert arrays.evaluation == "validation"
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import pickle
 import zipfile
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -238,7 +239,7 @@ def test_load_finds_missing_labels(stored):
 
 @pytest.mark.parametrize("count", [999, 1001])
 def test_load_finds_labels_of_another_length(stored, count):
-    with pytest.raises(ImclError, match=f"1000 labels for {count} training images"):
+    with pytest.raises(ImclError, match=f"1000 labels for {count} images"):
         inject.load(stored, clean(count))
 
 
@@ -404,3 +405,47 @@ def test_injected_human_labels_have_their_published_and_their_realised_rate(tmp_
     made = inject.inject(config, cifar10(np.arange(20)), [path], tmp_path / "worse.json")
     assert made["nominal_rate"] == 0.4021
     assert made["realised_rate"] == 5 / 20
+
+
+# held-out images --------------------------------------------------------------------------------
+
+
+def held_out(arrays: Arrays, count: int) -> Arrays:
+    """With the last images held out."""
+    train, places = np.split(np.arange(len(arrays.train_labels)), [-count])
+    return replace(
+        arrays,
+        train_images=arrays.train_images[train],
+        train_labels=arrays.train_labels[train],
+        train_indices=train,
+        validation_images=arrays.train_images[places],
+        validation_labels=arrays.train_labels[places],
+        validation_indices=places,
+    )
+
+
+def test_held_out_images_get_the_noisy_labels_that_they_have_among_the_others(tmp_path):
+    whole = dataset(clean(), 10, train_indices=np.arange(1000))
+    arrays = held_out(whole, 400)
+    for name, given in (("whole", whole), ("part", arrays)):
+        inject.inject(config("symmetric", 0.5), given, [], tmp_path / f"{name}.json")
+
+    described, noisy = inject.load(tmp_path / "part.json", arrays.labels)
+
+    np.testing.assert_array_equal(arrays.labels, clean())
+    assert noisy.tolist() == inject.load(tmp_path / "whole.json", clean())[1].tolist()
+    assert described["realised_rate"] == np.mean(noisy[:600] != clean()[:600])
+    assert np.mean(noisy[600:] != clean()[600:]) == pytest.approx(0.5, abs=0.1)
+    relabelled = arrays.relabelled(noisy)
+    assert relabelled.train_labels.tolist() == noisy[:600].tolist()
+    assert relabelled.validation_labels.tolist() == noisy[600:].tolist()
+    assert relabelled.test_labels is arrays.test_labels
+
+
+def test_held_out_images_of_cifar10_get_what_people_answered(tmp_path):
+    path = human_file(tmp_path / "h.pt")
+    arrays = held_out(cifar10(np.arange(20)), 8).joined()
+    assert human.read(arrays, "worse", [path]).tolist() == [
+        *((clean(20)[:5] + 1) % 10),
+        *clean(20)[5:],
+    ]

@@ -13,6 +13,7 @@ from imcl import experiment, grid
 from imcl.batches import Batches, crop_and_flip, normalise
 from imcl.data import prepare
 from imcl.errors import ImclError
+from imcl.noise import inject
 from imcl.train import SGD, learning_rate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -315,3 +316,19 @@ def test_a_captured_step_gives_the_numbers_of_an_eager_one(micro, method, monkey
     for mine, theirs in zip(captured["runs"], eager["runs"], strict=True):
         losses = [[entry["loss"] for entry in run["history"]] for run in (mine, theirs)]
         assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_held_out_images_are_evaluated_with_labels_as_noisy_as_the_others(micro):
+    micro["datasets"]["digits"] |= {"validation_share": 0.25, "validation_seed": 0}
+    cell = next(c for c in grid.cells(micro) if c.noise and c.method == "base")
+    prepare.prepare("digits", cell.dataset.config, [], cell.dataset.path)
+    _, arrays = prepare.load(cell.dataset.path)
+    inject.inject(cell.noise.config, arrays, [], cell.noise.path)
+    _, noisy = inject.load(cell.noise.path, arrays.labels)
+
+    record = experiment.run(cell)
+
+    truth = noisy[len(arrays.train_labels) :]
+    assert (truth != arrays.validation_labels).mean() == pytest.approx(0.5, abs=0.1)
+    counts = np.array(record["runs"][0]["predictions"]["confusion"]).sum(1)
+    assert counts.tolist() == np.bincount(truth, minlength=10).tolist()

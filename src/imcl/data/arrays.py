@@ -1,7 +1,7 @@
 """A dataset as arrays: what every reader returns and the trainer takes."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ class Arrays:
     Images may be mapped from a file. `superclasses` holds the superclass of each class, and `folds`
     the places of the training images of each official fold, where the dataset has such. A prepared
     dataset also has `train_indices`, the places of its training images among the source's, and,
-    where a share was held out, validation images.
+    where a share was held out, validation images with their places.
     """
 
     train_images: np.ndarray
@@ -31,11 +31,36 @@ class Arrays:
     train_indices: np.ndarray | None = None
     validation_images: np.ndarray | None = None
     validation_labels: np.ndarray | None = None
+    validation_indices: np.ndarray | None = None
 
     @property
     def evaluation(self) -> str:
         """Which images a network is evaluated on: "validation" where some are held out."""
         return "test" if self.validation_labels is None else "validation"
+
+    @property
+    def labels(self) -> np.ndarray:
+        """All labels that noise concerns: those of the held-out images behind the training's.
+
+        Whoever has noisy labels to train on has noisy labels to choose by.
+        """
+        return self._both("labels")
+
+    def joined(self) -> "Arrays":
+        """With the held-out images as training images, behind the others."""
+        kinds = ("images", "labels", "indices")
+        return replace(self, **{f"train_{kind}": self._both(kind) for kind in kinds})
+
+    def _both(self, kind: str) -> np.ndarray:
+        own, held_out = getattr(self, f"train_{kind}"), getattr(self, f"validation_{kind}")
+        return own if held_out is None else np.concatenate([own, held_out])
+
+    def relabelled(self, labels: np.ndarray) -> "Arrays":
+        """With others in the place of `labels`, in its order."""
+        count = len(self.train_labels)
+        if self.validation_labels is None:
+            return replace(self, train_labels=labels)
+        return replace(self, train_labels=labels[:count], validation_labels=labels[count:])
 
     def check(self, name: str) -> None:
         """Raise ImclError where the arrays do not fit each other or the classes."""

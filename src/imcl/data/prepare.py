@@ -67,6 +67,7 @@ def prepare(name: str, config: dict, archives: list[Path], path: Path) -> dict:
                     arrays.train_images, held_out, whole, scratch / "b.npy"
                 ),
                 "validation_labels": arrays.train_labels[held_out],
+                "validation_indices": held_out,
             }
         mean, std = statistics(chosen["train_images"])
         files = {array: _file(values, scratch / array) for array, values in chosen.items()}

@@ -20,15 +20,19 @@ def inject(config: dict, arrays: Arrays, archives: list[Path], path: Path) -> di
 
     Args:
         config: the noise's entry in params.yaml: kind, and rate and noise_seed or labels.
-        arrays: the prepared dataset, whose training labels are the clean ones.
+        arrays: the prepared dataset, whose labels are the clean ones. Held-out images get noisy
+            labels in the same draw, behind those of the training images.
         archives: the files of the kind, in the registry's order; each is checked first.
         path: where the description goes; the labels go to the same name with .npy.
 
     Returns:
         The description: nominal and realised rate (the share of labels that differ from the
-        clean ones), transition matrix (row: true class, column: label, rows sum to 1) and SHA-256.
+        clean ones), transition matrix (row: true class, column: label, rows sum to 1), both of the
+        training images, and SHA-256.
     """
-    labels, classes = arrays.train_labels, len(arrays.class_names)
+    classes, count = len(arrays.class_names), len(arrays.train_labels)
+    arrays = arrays.joined()
+    labels = arrays.train_labels
     for archive, file in zip(KINDS[config["kind"]], archives, strict=True):
         check(archive, file)
     kind = import_module(f"imcl.noise.{config['kind']}")
@@ -44,8 +48,8 @@ def inject(config: dict, arrays: Arrays, archives: list[Path], path: Path) -> di
     description = {
         "config": config,
         "nominal_rate": nominal,
-        "realised_rate": float(np.mean(noisy != labels)),
-        "transition_matrix": transition_matrix(labels, noisy, classes).tolist(),
+        "realised_rate": float(np.mean(noisy[:count] != labels[:count])),
+        "transition_matrix": transition_matrix(labels[:count], noisy[:count], classes).tolist(),
         "sha256": sha256(file),
         "clean_sha256": _digest(labels),
     }
@@ -64,7 +68,7 @@ def transition_matrix(clean: np.ndarray, noisy: np.ndarray, classes: int) -> np.
 
 
 def load(path: Path, clean: np.ndarray) -> tuple[dict, np.ndarray]:
-    """The description at `path` and the noisy labels, int64 (N,).
+    """The description at `path` and the noisy labels, int64 (N,), for the clean ones.
 
     Raises:
         ImclError: the labels changed since they were drawn, or are of another dataset.
@@ -74,7 +78,7 @@ def load(path: Path, clean: np.ndarray) -> tuple[dict, np.ndarray]:
         raise ImclError(f"{file}: missing or changed since it was drawn; delete {path}, draw again")
     noisy = np.load(file, allow_pickle=False)
     if noisy.shape != clean.shape:
-        raise ImclError(f"{file}: {len(noisy)} labels for {len(clean)} training images")
+        raise ImclError(f"{file}: {len(noisy)} labels for {len(clean)} images")
     if description["clean_sha256"] != _digest(clean):
         raise ImclError(f"{file}: drawn for another dataset; delete {path}, draw again")
     return description, noisy
