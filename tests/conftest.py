@@ -130,6 +130,7 @@ def copy_project(folder: Path) -> Project:
     loaded = project.params()
     other = {**MICRO, "noise": ["clean"], "methods": ["base", "kernel"]}
     loaded |= {"study": "micro", "studies": {"micro": MICRO, "other": other}}
+    loaded["calibration"] = {"rungs": [], "chosen": {}}
     (folder / "params.yaml").write_text(yaml.safe_dump(loaded, sort_keys=False))
     project.run("git", "add", "--all")
     project.run("git", "commit", "--quiet", "--message", "start")

@@ -268,6 +268,7 @@ def _name_faults(params: object) -> Iterator[tuple[tuple, str]]:
     for name in section["trials"]:
         if methods.fault(name) is None:
             yield ("trials", name), f"{name!r} is a method already; choose another name"
+    yield from _calibration_faults(params, section)
     known = {
         "datasets": ("dataset", list(section["datasets"])),
         "noise": ("noise", ["clean", *section["noise"]]),
@@ -287,6 +288,19 @@ def _name_faults(params: object) -> Iterator[tuple[tuple, str]]:
         yield from _warmup_fault(params.get("training"), study, entry.get("training", {}))
     if isinstance(params, dict):
         yield from _claim_faults(params.get("claims"), known)
+
+
+def _calibration_faults(params: object, section: dict) -> Iterator[tuple[tuple, str]]:
+    """Rungs that are no study, and choices that were not tried."""
+    calibration = params.get("calibration") if isinstance(params, dict) else None
+    if not isinstance(calibration, dict):
+        return
+    rungs = calibration.get("rungs")
+    for index, name in enumerate(rungs if isinstance(rungs, list) else []):
+        yield from _unknown(("calibration", "rungs", index), name, "study", section["studies"])
+    for part, entry in _mappings(calibration.get("chosen")).items():
+        where = ("calibration", "chosen", part, "method")
+        yield from _unknown(where, entry.get("method"), "trial", section["trials"])
 
 
 # What a claim about errors needs, and one about costs.

@@ -137,7 +137,8 @@ def test_any_value_in_any_place(data):
     place, head = dotted(tuple(parents)), str([*parents, key][0])
     for fault in (match["path"] or "" for match in found):
         near = fault.startswith(place) or place.startswith(fault)
-        refers = fault.startswith("studies." if head in ("datasets", "noise") else "study")
+        named_in = {"studies": ("study", "calibration."), "trials": ("studies.", "calibration.")}
+        refers = fault.startswith(named_in.get(head, "studies."))
         assert near or refers or head == "training", (place, key, fault)
 
 

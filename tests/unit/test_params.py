@@ -50,7 +50,7 @@ def faults(study: str | None = None) -> list[str]:
 def test_the_committed_file_loads():
     loaded = params.load(ROOT / "params.yaml")
     assert loaded["study"] == "quick"
-    assert list(loaded["studies"]) == ["quick", "cpu", "every", "paper"]
+    assert list(loaded["studies"]) == ["quick", "cpu", "every", "paper", "calibrate_training"]
 
 
 def test_a_study_can_be_chosen():
@@ -156,7 +156,8 @@ def test_a_method_that_makes_no_sense_is_refused_with_the_reason(method, reason)
 
 
 def test_a_trial_is_named_among_the_methods():
-    change("trials", {"strong": {"kernel": {"weight": 100.0}}, "slow": {"training": {}}})
+    change("trials.strong", {"kernel": {"weight": 100.0}})
+    change("trials.slow", {"training": {}})
     change("studies.quick.methods", ["base", "strong", "slow"])
     assert [cell.method for cell in grid.cells(params.load())][:3] == ["base", "strong", "slow"]
     change("studies.quick.methods", ["base", "strnog"])
@@ -176,16 +177,23 @@ def test_a_trial_is_named_among_the_methods():
     ],
 )
 def test_a_wrong_trial_is_named_by_its_place(trial, fault):
-    change("trials", {"x": trial})
+    change("trials.x", trial)
     [found] = faults()
     assert found.startswith(f"params.yaml: trials.{fault}")
 
 
 def test_a_trial_takes_no_name_of_a_method():
-    change("trials", {"kernel": {"kernel": {"weight": 1.0}}})
+    change("trials.kernel", {"kernel": {"weight": 1.0}})
     assert faults() == [
         "params.yaml: trials.kernel: 'kernel' is a method already; choose another name"
     ]
+
+
+def test_a_calibration_is_of_studies_and_of_what_was_tried():
+    change("calibration", {"rungs": ["quik"], "chosen": {"output": {"method": "a", "reason": "b"}}})
+    rung, trial = faults()
+    assert rung == "params.yaml: calibration.rungs[0]: unknown study 'quik'; did you mean 'quick'?"
+    assert trial.startswith("params.yaml: calibration.chosen.output.method: unknown trial 'a'; known")
 
 
 def test_every_peer_has_its_options_and_its_schema():
@@ -474,7 +482,8 @@ def test_all_faulty_values_are_listed():
         "params.yaml: noise.n20.rate: 2 is out of range; it must be at most 1",
         "params.yaml: studies.quick.seeds: 1 stands twice",
         "params.yaml: zzz: unknown key 'zzz'; "
-        "known: study, studies, datasets, noise, ways, trials, peers, training, claims",
+        "known: study, studies, datasets, noise, ways, trials, calibration, peers, training, "
+        "claims",
     ]
 
 

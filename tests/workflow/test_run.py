@@ -25,7 +25,7 @@ def test_a_cell_that_fails_stops_no_other(project):
     project.change(
         studies__micro__methods=["base", "wild"],
         studies__micro__noise=["clean"],
-        trials={"wild": {"training": {"learning_rate": 1e9}}},
+        trials__wild={"training": {"learning_rate": 1e9}},
     )
     output = project.run("imcl", "run", code=1)
     assert "imcl run: 1 cells failed: digits-clean-resnet18-wild" in output

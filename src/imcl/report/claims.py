@@ -2,11 +2,14 @@
 
 A claim is a set of comparisons: each of its methods against each of its references, in each
 setting. Where the abstract is ambiguous it has several readings, and each is judged. A comparison
-counts if it has the seeds, width and epochs that `claims.evidence` asks for, on the whole dataset;
-one that has less is shown as an indication, and no verdict rests on it.
+counts if it has the seeds, width and epochs that `claims.evidence` asks for; one that has less is
+shown as an indication, and no verdict rests on it. One that counts is of full size with the width
+of `claims.full_size`, on the whole dataset, and of reduced size otherwise; where both are there,
+the full one is taken. A verdict says the size that it rests on: reduced, if any part of it is.
+Records on held-out training images served to choose settings and are no evidence.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -16,6 +19,7 @@ from imcl.files import read_json
 from imcl.report import BENCHES, records
 
 SIGNIFICANCE = 0.05
+RANKS = (None, "reduced", "full")
 COSTS = ("training_parameters", "macs", "time", "memory")
 VERDICTS = ("reproduced", "partly", "not reproduced", "not tested")
 
@@ -51,6 +55,7 @@ def judge(params: dict) -> list[dict]:
                 "says": claim["says"],
                 "figure": claim.get("figure"),
                 "verdict": _common(verdicts),
+                "size": _least(r["size"] for r in readings),
                 "missing": list(dict.fromkeys(m for r in readings for m in r["missing"])),
                 "readings": readings,
             }
@@ -62,6 +67,12 @@ def _common(verdicts: set[str]) -> str:
     if not verdicts:
         return "not tested"
     return verdicts.pop() if len(verdicts) == 1 else "partly"
+
+
+def _least(sizes: Iterable[str | None]) -> str | None:
+    """The smaller of the sizes that verdicts rest on; None if there is none."""
+    found = set(sizes)
+    return next((size for size in ("reduced", "full") if size in found), None)
 
 
 def _readings(claim: dict) -> Iterator[dict]:
@@ -88,6 +99,7 @@ def _verdict(stated: dict, comparisons: list[dict]) -> dict:
         verdict = "not reproduced"
     return {
         "verdict": verdict,
+        "size": _least(c["size"] for c in tested),
         "comparisons_planned": len(comparisons),
         "comparisons_tested": len(tested),
         "comparisons_holding": len(holding),
@@ -114,7 +126,7 @@ def _missing(comparisons: list[dict]) -> list[str]:
     """What is missing, in words, each reason with all the settings that it holds for."""
     reasons: dict[str, dict] = {}
     for comparison in comparisons:
-        if comparison["state"] == "not tested":
+        if comparison["lacks"]:
             reasons.setdefault(comparison["lacks"], {})[tuple(comparison["setting"])] = None
     return [f"{lacks}: {_settings(list(settings))}" for lacks, settings in reasons.items()]
 
@@ -154,15 +166,16 @@ def _errors(stated: dict, params: dict, runs: list[dict]) -> list[dict]:
             candidates = list(
                 _candidates(stated, params, runs, (dataset, noise, backbone), method, other)
             )
-            chosen = max(candidates, key=lambda c: (not c["lacks"], c["n"]), default={})
-            state = "tested" if chosen and not chosen["lacks"] else "not tested"
+            chosen = max(candidates, key=lambda c: (RANKS.index(c["size"]), c["n"]), default={})
+            state = "tested" if chosen and chosen["size"] else "not tested"
             made.append(
                 {
                     "setting": [dataset, noise, backbone],
                     "method": method,
                     "against": other,
                     "state": state,
-                    "lacks": "no records" if not chosen else "",
+                    "size": None,
+                    "lacks": "no records",
                     "n": 0,
                     **chosen,
                 }
@@ -192,7 +205,7 @@ def _candidates(stated, params, runs, setting, method, other) -> Iterator[dict]:
         noise_name = cell.config["noise"]["name"]
         if (noise_name, cell.backbone, cell.method) != (noise, backbone, method):
             continue
-        if cell.dataset.config["source"] != source:
+        if cell.dataset.config["source"] != source or "validation_share" in cell.dataset.config:
             continue
         same = (mine["study"], cell.dataset.name, noise, backbone, other)
         theirs = next((r for r in runs if _place(r) == same), None)
@@ -201,9 +214,11 @@ def _candidates(stated, params, runs, setting, method, other) -> Iterator[dict]:
         values = _paired(stated, mine[epoch], theirs[epoch])
         if values is None:
             continue
+        size, lacks = _size(params["claims"], cell, dataset)
         yield {
             "study": mine["study"],
-            "lacks": _lacks(params["claims"]["evidence"], cell, dataset, mine["study"]),
+            "size": size,
+            "lacks": f"study {mine['study']} has {lacks}" if lacks else "",
             "values": values,
             "n": len(values),
             "effect": stats.estimate(values)._asdict(),
@@ -229,17 +244,19 @@ def _paired(stated: dict, mine: list[float], theirs: list[float]) -> list[float]
     return [p / w for p, w in zip(points, whole, strict=True)] if all(whole) else None
 
 
-def _lacks(evidence: dict, cell: grid.Cell, dataset: str, study: str) -> str:
-    """Why a comparison does not count, in words; empty if it does."""
+def _size(section: dict, cell: grid.Cell, dataset: str) -> tuple[str | None, str]:
+    """The size of a comparison, None if it does not count; and what it lacks of full size."""
     has = {
         "seeds": len(cell.config["seeds"]),
         "width": cell.config["backbone"]["width"],
         "epochs": cell.config["training"]["epochs"],
     }
-    short = [f"{k} {has[k]} of {least}" for k, least in evidence.items() if has[k] < least]
+    counts = all(has[key] >= least for key, least in section["evidence"].items())
+    wanted = {**section["evidence"], **section["full_size"]}
+    short = [f"{k} {has[k]} of {least}" for k, least in wanted.items() if has[k] < least]
     if cell.dataset.name != dataset:
         short.append(f"{cell.dataset.name} alone")
-    return f"study {study} has {', '.join(short)}" if short else ""
+    return ("reduced" if short else "full") if counts else None, ", ".join(short)
 
 
 def _costs(stated: dict, benches: dict[Path, dict]) -> list[dict]:
@@ -257,6 +274,7 @@ def _costs(stated: dict, benches: dict[Path, dict]) -> list[dict]:
                 "setting": [bench["environment"]["device_name"], backbone],
                 "method": method,
                 "against": other,
+                "size": None,
                 "n": bench["settings"]["repeats"],
                 "records": [str(path)],
             }
@@ -265,17 +283,23 @@ def _costs(stated: dict, benches: dict[Path, dict]) -> list[dict]:
                 continue
             ratio = pair[0][key] / pair[1][key]
             fits = ratio == 1 if stated.get("relation") == "equal" else ratio < 1
-            comparison["effect"] = {"mean": ratio, "half_width": None}
+            comparison |= {"effect": {"mean": ratio, "half_width": None}, "size": "full"}
             made.append({**comparison, "state": "holds" if fits else "contradicted", "lacks": ""})
     return made or [
-        {"setting": ["any machine"], "state": "not tested", "lacks": "no `imcl bench overhead`"}
+        {
+            "setting": ["any machine"],
+            "state": "not tested",
+            "size": None,
+            "lacks": "no `imcl bench overhead`",
+        }
     ]
 
 
 def show(judged: list[dict]) -> None:
     """Print the ledger: a line for each claim, and one for each reading of it."""
     for claim in judged:
-        print(f"{claim['claim']}: {claim['verdict']}. {claim['says']}")
+        size = " at reduced size" if claim["size"] == "reduced" else ""
+        print(f"{claim['claim']}: {claim['verdict']}{size}. {claim['says']}")
         for reading in claim["readings"]:
             choice = describe(reading["reading"])
             counts = (

@@ -13,7 +13,7 @@ from pathlib import Path
 from imcl import grid, stats
 from imcl.errors import ImclError
 from imcl.files import read_json, sha256, write_json, write_text
-from imcl.report import CURVES, METRICS, SUMMARY, claims, records
+from imcl.report import CURVES, METRICS, SUMMARY, ablation, claims, records
 
 SIGNIFICANCE = 0.05
 LEAST_SEEDS = 3  # to call a difference significant
@@ -76,7 +76,10 @@ def read() -> dict:
     found = sorted(SUMMARY.glob("*.json"))
     if not found:
         raise ImclError(f"{SUMMARY}: no summary is there; run `imcl summary` first")
-    needed = ("study", "axes", "cells", "data", "noise", "ways", "trials", "training", "claims")
+    needed = (
+        *("study", "axes", "cells", "data", "noise", "ways", "trials", "training"),
+        *("ablation", "claims"),
+    )
     return read_json(found[-1], needed)
 
 
@@ -116,6 +119,8 @@ def summarise(
         },
         "cells": rows,
         "aggregate": _aggregate(rows, plan["noise"]),
+        "ablation": ablation.gather(params),
+        "chosen": params["calibration"]["chosen"],
         "claims": claims.judge(params),
     }
 

@@ -10,7 +10,7 @@ import jinja2
 
 from imcl import methods
 from imcl.files import write_text
-from imcl.report import BUILD, TEMPLATES, benches, claims
+from imcl.report import BUILD, TEMPLATES, ablation, benches, claims
 from imcl.report.render import MISSING, Entry, Table, markdown, number, p_value
 
 
@@ -116,6 +116,7 @@ def build(summary: dict) -> list[Table]:
             _transition(summary, dataset),
         ]
     tables += [_aggregate(summary)] if summary["aggregate"] else []
+    tables += [ablation.table(summary["ablation"])] if summary["ablation"] else []
     ledger = [claims_table(summary["claims"]), readings_table(summary["claims"])]
     return [
         *tables,
@@ -393,6 +394,7 @@ def claims_table(judged: list[dict]) -> Table:
             [
                 Entry(claim["says"]),
                 Entry(claim["verdict"], sources=sources, rule="the verdicts of its readings"),
+                Entry(claim["size"] or MISSING),
                 number(tested, sources, "readings that could be tested", digits=0),
                 number(len(readings), sources, "readings of the claim", digits=0),
                 Entry("; ".join(claim["missing"]) or MISSING),
@@ -402,10 +404,11 @@ def claims_table(judged: list[dict]) -> Table:
         "What the abstract claims, judged from the records of all studies. Reproduced: every "
         "comparison is tested and holds, in each reading that could be tested; partly: some do; "
         "not reproduced: none does; not tested: no comparison has the seeds, width and epochs that "
-        "params.yaml asks of evidence."
+        "params.yaml asks of evidence. Size: reduced where the networks are narrower than the "
+        "published ones or trained on a part of the dataset, as `missing` tells."
     )
-    header = ["claim", "verdict", "tested", "readings", "missing"]
-    return Table("claims", caption, header, [lines], labels=1, align="p{52mm}lrrp{75mm}")
+    header = ["claim", "verdict", "size", "tested", "readings", "missing"]
+    return Table("claims", caption, header, [lines], labels=1, align="p{52mm}llrrp{75mm}")
 
 
 def readings_table(judged: list[dict]) -> Table:
@@ -424,6 +427,7 @@ def readings_table(judged: list[dict]) -> Table:
                     Entry(claim["claim"]),
                     Entry(claims.describe(reading["reading"]) or MISSING),
                     Entry(reading["verdict"], sources=sources, rule="from its comparisons"),
+                    Entry(reading["size"] or MISSING),
                     *counts,
                     number(effect, sources, rule, digits=2),
                     number(effect and effect["n"], sources, "n", digits=0),
@@ -438,8 +442,8 @@ def readings_table(judged: list[dict]) -> Table:
         "stratified bootstrap interval. Of a cost the ratio to the reference, mean [least, "
         "largest] over backbones and machines; n is then the steps whose median counts."
     )
-    header = ["claim", "reading", "verdict", "holding", "tested", "planned", "effect", "n"]
-    return Table("readings", caption, header, groups, align="lllrrrrr")
+    header = ["claim", "reading", "verdict", "size", "holding", "tested", "planned", "effect", "n"]
+    return Table("readings", caption, header, groups, align="llllrrrrr")
 
 
 def _claim_sources(readings: list[dict]) -> tuple[str, ...]:
