@@ -55,7 +55,12 @@ PARAMS = {
             "parts": 2,
             "dropout_rate": 0.3,
         },
-        "intermediate": {"variant": "augment", "weight": 1.0, "ramp_up": 0.2},
+        "intermediate": {
+            "variant": "augment",
+            "weight": 1.0,
+            "ramp_up": 0.2,
+            "centred": False,
+        },
         "representation": {"variant": "correlation", "weight": 1.0, "ramp_up": 0.2},
         "kernel": {"variant": "cosine", "weight": 10.0, "ramp_up": 0.2},
     },

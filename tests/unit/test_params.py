@@ -193,7 +193,9 @@ def test_a_calibration_is_of_studies_and_of_what_was_tried():
     change("calibration", {"rungs": ["quik"], "chosen": {"output": {"method": "a", "reason": "b"}}})
     rung, trial = faults()
     assert rung == "params.yaml: calibration.rungs[0]: unknown study 'quik'; did you mean 'quick'?"
-    assert trial.startswith("params.yaml: calibration.chosen.output.method: unknown trial 'a'; known")
+    assert trial.startswith(
+        "params.yaml: calibration.chosen.output.method: unknown trial 'a'; known"
+    )
 
 
 def test_every_peer_has_its_options_and_its_schema():

@@ -182,6 +182,32 @@ def test_agreement_by_hand():
     assert intermediate.agreement(pooled, views=2).item() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("views", "expected"),
+    [
+        ([[1, 0], [0, 1], [-1, 0], [0, -1]], 1 - -1),  # opposite
+        ([[1, 0], [-1, 0], [0, 1], [0, -1]], 1 - 0),
+        ([[1, 0], [-1, 0], [3, 0], [-3, 0]], 1 - 1),
+    ],
+)
+def test_centred_agreement_does_not_see_what_all_samples_share(views, expected):
+    pooled = torch.tensor(views, dtype=torch.float32)  # their mean is (0, 0)
+    for shift in (0.0, 100.0):
+        found = intermediate.agreement(pooled + shift, views=2, centred=True)
+        assert found.item() == pytest.approx(expected, abs=1e-4)
+    assert intermediate.agreement(pooled + 100, views=2).item() < 1e-3
+
+
+def test_centred_relation_does_not_see_what_all_samples_share():
+    torch.manual_seed(0)
+    shallow, deep = torch.randn(6, 4), torch.randn(6, 3)
+    shallow, deep = shallow - shallow.mean(0), deep - deep.mean(0)
+    plain = intermediate.relation(shallow, deep)
+    found = intermediate.relation(shallow + 50, deep + 50, centred=True)
+    assert found.item() == pytest.approx(plain.item(), rel=1e-3)
+    assert intermediate.relation(shallow + 50, deep + 50).item() < 1e-4
+
+
 # representation and kernel ----------------------------------------------------------------------
 
 

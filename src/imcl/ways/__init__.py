@@ -13,7 +13,7 @@ WAYS = {
         "channel": ("temperature", "parts"),
         "augment": ("temperature", "parts"),
     },
-    "intermediate": {"relation": (), "attention": (), "augment": ()},
+    "intermediate": {"relation": ("centred",), "attention": (), "augment": ("centred",)},
     "representation": {"correlation": (), "cosine": ()},
     "kernel": {"cosine": (), "orthogonal": ()},
 }
@@ -27,7 +27,7 @@ DEFAULTS = {
         "parts": 2,
         "dropout_rate": 0.3,
     },
-    "intermediate": {"variant": "augment", "weight": 1.0, "ramp_up": 0.2},
+    "intermediate": {"variant": "augment", "weight": 1.0, "ramp_up": 0.2, "centred": False},
     "representation": {"variant": "correlation", "weight": 1.0, "ramp_up": 0.2},
     "kernel": {"variant": "cosine", "weight": 10.0, "ramp_up": 0.2},
 }

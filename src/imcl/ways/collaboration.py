@@ -21,6 +21,7 @@ VALID = {
     "temperature": lambda value: value > 0,
     "parts": lambda value: isinstance(value, int) and value >= 2,
     "dropout_rate": lambda value: 0 <= value < 1,
+    "centred": lambda value: isinstance(value, bool),
 }
 
 

@@ -29,13 +29,16 @@ def loss(options: dict, parts: Parts) -> Tensor:
         raise ImclError(f"ways.intermediate: variant {options['variant']!r} needs two stages")
     if options["variant"] == "relation":
         *shallow, deep = parts.stages
-        return _mean([relation(stage.pooled, deep.pooled) for stage in shallow])
+        centred = options["centred"]
+        return _mean([relation(stage.pooled, deep.pooled, centred) for stage in shallow])
     if options["variant"] == "attention":
         return _mean([attention(a.energy, b.energy) for a, b in pairwise(parts.stages)])
-    return _mean([agreement(stage.pooled, parts.views) for stage in parts.stages])
+    return _mean(
+        [agreement(stage.pooled, parts.views, options["centred"]) for stage in parts.stages]
+    )
 
 
-def relation(shallow: Tensor, deep: Tensor) -> Tensor:
+def relation(shallow: Tensor, deep: Tensor, centred: bool = False) -> Tensor:
     """Mean squared difference of the stages' similarities between samples.
 
     R_s[i, j] = cos(GAP(F_s)_i, GAP(F_s)_j); mean over i != j of (R_s - R_S)^2, no gradient
@@ -45,8 +48,10 @@ def relation(shallow: Tensor, deep: Tensor) -> Tensor:
     Args:
         shallow: (N, C_s), a stage's pooled features, the student.
         deep: (N, C_S), the deepest stage's, the teacher.
+        centred: subtract the batch's mean first. What comes out of a ReLU is alike for all samples
+            otherwise, since it is never negative.
     """
-    difference = _similarities(shallow) - _similarities(deep.detach())
+    difference = _similarities(shallow, centred) - _similarities(deep.detach(), centred)
     off_diagonal = difference - torch.diag(difference.diagonal())
     samples = len(shallow)
     return off_diagonal.square().sum() / (samples * (samples - 1))
@@ -69,13 +74,15 @@ def attention(shallow: Tensor, deep: Tensor) -> Tensor:
     return (a - b).square().sum(1).mean()
 
 
-def agreement(pooled: Tensor, views: int) -> Tensor:
+def agreement(pooled: Tensor, views: int, centred: bool = False) -> Tensor:
     """1 - cos of the pooled features of two augmentations, mean over samples and pairs of views.
 
     Args:
         pooled: (V * B, C), a stage's pooled features, the views one after another, V >= 2.
         views: V.
+        centred: subtract the mean over the batch's V * B samples first.
     """
+    pooled = _centred(pooled) if centred else pooled
     pairs = [
         F.cosine_similarity(a, b, dim=1, eps=LEAST_NORM).mean()
         for a, b in combinations(pooled.unflatten(0, (views, -1)), 2)
@@ -83,7 +90,12 @@ def agreement(pooled: Tensor, views: int) -> Tensor:
     return 1 - _mean(pairs)
 
 
-def _similarities(pooled: Tensor) -> Tensor:
+def _centred(pooled: Tensor) -> Tensor:
+    return pooled - pooled.mean(0)
+
+
+def _similarities(pooled: Tensor, centred: bool) -> Tensor:
+    pooled = _centred(pooled) if centred else pooled
     directions = F.normalize(pooled, dim=1, eps=LEAST_NORM)
     return directions @ directions.T
 
