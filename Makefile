@@ -1,5 +1,5 @@
 # make reproduce     params.yaml to the paper; STUDY=cpu chooses another study
-# make paper         the paper from committed records alone: no GPU, no data, no training
+# make paper         the paper from committed records alone (STUDY=cpu): no GPU, data or training
 # make test          all tests, and how much of src they cover
 # make lint          ruff, its formatter's check, snakefmt, snakemake --lint
 # make environment   what the others begin with
@@ -23,8 +23,9 @@ reproduce: environment
 	@ls paper/build/paper.pdf 2>/dev/null || echo "no PDF: $$($(BIN)/imcl paper 2>&1)"
 	@ls -d paper/build/tables paper/build/figures
 
+paper: STUDY ?= cpu
 paper: environment
-	@$(SNAKEMAKE) --config $(if $(STUDY),study=$(STUDY)) records=committed
+	@$(SNAKEMAKE) --config study=$(STUDY) records=committed
 	@ls paper/build/paper.pdf paper/build/report.html 2>/dev/null || $(BIN)/imcl paper
 
 test: environment

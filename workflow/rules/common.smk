@@ -35,10 +35,20 @@ ARCHIVES = {
     for archive in archives
 }
 
-# `--config records=committed` renders the study from paper/results and trains nothing.
-RECORDS = (
-    records.committed(STUDY) if config.get("records") == "committed" else grid.RECORDS
-)
+# `--config records=committed` renders the study from paper/results, as far as its records stand
+# there, and trains nothing.
+FROM_COMMITTED = config.get("records") == "committed"
+RECORDS = records.committed(STUDY) if FROM_COMMITTED else grid.RECORDS
+SHOWN = [
+    cell
+    for cell in CELLS.values()
+    if not FROM_COMMITTED or (RECORDS / cell.record.name).exists()
+]
+if not SHOWN:
+    raise WorkflowError(
+        f"study {STUDY} has no records in {RECORDS}; choose another, as in"
+        " `--config study=quick records=committed`, or leave records= out to train it"
+    )
 STUDY_SUMMARY = summary.path(PARAMS, RECORDS)
 COMMITTED = [
     path

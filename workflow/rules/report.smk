@@ -8,10 +8,13 @@ rule summary:
         COMMITTED,
         BENCHES_THERE,
         "src/imcl/stats.py",
-        expand("src/imcl/report/{name}.py", name=["summary", "claims", "records"]),
+        expand(
+            "src/imcl/report/{name}.py",
+            name=["summary", "ablation", "claims", "records"],
+        ),
     output:
         STUDY_SUMMARY,
-        [METRICS / f"{cell.name}.json" for cell in CELLS.values()],
+        [METRICS / f"{cell.name}.json" for cell in SHOWN],
         CURVES,
     log:
         "logs/summary.log",
@@ -21,11 +24,13 @@ rule summary:
         study=STUDY,
         records=RECORDS,
         claims=PARAMS["claims"],
+        calibration=PARAMS["calibration"],
+        partial="--partial" if FROM_COMMITTED else "",
     message:
         "summarise study {params.study}"
     shell:
         "python -m imcl summary --study {params.study:q} --records {params.records:q}"
-        " > {log:q} 2>&1"
+        " {params.partial} > {log:q} 2>&1"
 
 
 rule tables:
@@ -33,8 +38,10 @@ rule tables:
         STUDY_SUMMARY,
         expand(TEMPLATES / "{name}.tex.j2", name=["table", "numbers", "results"]),
         BENCHES_THERE,
-        "src/imcl/report/tables.py",
-        "src/imcl/report/render.py",
+        expand(
+            "src/imcl/report/{name}.py",
+            name=["tables", "ablation", "findings", "benches", "render"],
+        ),
     output:
         directory(TABLES[0]),
         TABLES[1:],

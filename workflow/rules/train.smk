@@ -29,4 +29,4 @@ rule train:
 
 rule records:
     input:
-        [RECORDS / cell.record.name for cell in CELLS.values()],
+        [RECORDS / cell.record.name for cell in SHOWN],

@@ -95,7 +95,9 @@ def summarise(
     plan = params["studies"][params["study"]]
     axes = {key: plan[key] for key in ("datasets", "noise", "backbones", "methods", "seeds")}
     data = {record["dataset"]["name"]: record["dataset"] for record in found.values()}
-    axes["datasets"] = [name for name in axes["datasets"] if name in data]
+    for axis in ("datasets", "noise", "backbones", "methods"):  # what has records, in its order
+        there = {row[axis.removesuffix("s")] for row in rows}
+        axes[axis] = [name for name in axes[axis] if name in there]
     return {
         "study": params["study"],
         "digest": grid.study_digest(cells),

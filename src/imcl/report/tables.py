@@ -10,7 +10,7 @@ import jinja2
 
 from imcl import methods
 from imcl.files import write_text
-from imcl.report import BUILD, TEMPLATES, ablation, benches, claims
+from imcl.report import BUILD, TEMPLATES, ablation, benches, claims, findings
 from imcl.report.render import MISSING, Entry, Table, markdown, number, p_value
 
 
@@ -106,6 +106,7 @@ def build(summary: dict) -> list[Table]:
                 for reference in ("base", "control")
                 if reference in summary["axes"]["methods"]
             ),
+            *([gain] if (gain := findings.table(summary, dataset)).groups else []),
             _oracle(summary, dataset),
             _calibration(summary, dataset),
             _redundancy(summary, dataset),
