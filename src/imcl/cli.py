@@ -266,7 +266,13 @@ def _run(arguments: argparse.Namespace) -> None:
     seconds = None if arguments.minutes is None else 60 * arguments.minutes
     cells = grid.cells(loaded)
     failed, left = runner.run(
-        cells, options, training, arguments.jobs, seconds, 60 * arguments.grace
+        cells,
+        options,
+        training,
+        arguments.jobs,
+        seconds,
+        60 * arguments.grace,
+        loaded["studies"][loaded["study"]].get("anchors"),
     )
     done = len(cells) - len(failed) - len(left)
     print(f"study {loaded['study']}: {done} of {len(cells)} cells done, {len(left)} left")

@@ -286,6 +286,7 @@ def _name_faults(params: object) -> Iterator[tuple[tuple, str]]:
                 if fault:
                     yield ("studies", study, "methods", index), fault
         yield from _warmup_fault(params.get("training"), study, entry.get("training", {}))
+        yield from _anchor_faults(study, entry)
     if isinstance(params, dict):
         yield from _claim_faults(params.get("claims"), known)
 
@@ -339,6 +340,21 @@ def _mappings(section: object) -> dict[str, dict]:
 def _unknown(where: tuple, value: object, what: str, known: Iterable[str]) -> Iterator:
     if isinstance(value, str) and value not in known:
         yield where, unknown(what, value, known)
+
+
+def _anchor_faults(study: str, entry: dict) -> Iterator[tuple[tuple, str]]:
+    """Anchors that are no cells of their study."""
+    axes = [entry.get(key) for key in ("datasets", "noise", "backbones", "methods")]
+    anchors = entry.get("anchors")
+    if not isinstance(anchors, dict) or not all(isinstance(axis, list) for axis in axes):
+        return
+    for name in anchors:
+        parts = name.split("-") if isinstance(name, str) else []
+        if len(parts) != len(axes) or not all(map(list.__contains__, axes, parts)):
+            yield (
+                ("studies", study, "anchors"),
+                f"{shown(name)} is no cell of the study, as DATASET-NOISE-BACKBONE-METHOD",
+            )
 
 
 def _warmup_fault(common: object, study: str, own: object) -> Iterator[tuple[tuple, str]]:

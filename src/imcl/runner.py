@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 
 from imcl import grid
+from imcl.errors import ImclError
+from imcl.files import read_json
 
 POLL_SECONDS = 0.2
 
@@ -23,6 +25,7 @@ def run(
     jobs: int,
     seconds: float | None = None,
     grace: float = 60.0,
+    anchors: Mapping[str, float] | None = None,
 ) -> tuple[list[str], list[str]]:
     """Prepare the data of the cells that have no record, and train them.
 
@@ -33,16 +36,27 @@ def run(
         jobs: cells at once.
         seconds: after which nothing runs any more.
         grace: seconds before that, when no cell is begun and those under way are told to stop.
+        anchors: by the names of cells the least accuracy, in 0..1, that shows that all is in order;
+            they are trained first, and the others only behind them.
 
     Returns:
         The names of the cells that failed, and of those that are left for another call.
+
+    Raises:
+        ImclError: an anchor is not reached; nothing else is trained.
     """
     until = None if seconds is None else time.monotonic() + seconds
+    anchors = anchors or {}
+    first = [cell for cell in cells if cell.name in anchors]
     waiting = [cell for cell in cells if not cell.record.exists()]
+    waiting.sort(key=lambda cell: cell.name not in anchors)
     failed: list[str] = []
     with _children(until) as running:
         while (waiting or running) and (until is None or time.monotonic() < until - grace):
+            held = not _reached(first, anchors)
             while waiting and len(running) < jobs:
+                if held and waiting[0].name not in anchors:
+                    break
                 cell = waiting.pop(0)
                 if _prepared(cell, options):
                     command = ["train", *options, *training, cell.name]
@@ -53,8 +67,25 @@ def run(
             for name in [name for name, child in running.items() if child.poll() is not None]:
                 if running.pop(name).returncode:
                     failed.append(name)
+            if held and not running and any(name in anchors for name in failed):
+                break
     left = [c.name for c in cells if c.name not in failed and not c.record.exists()]
     return failed, left
+
+
+def _reached(first: Sequence[grid.Cell], anchors: Mapping[str, float]) -> bool:
+    """Whether all anchors are trained; ImclError at one that falls short."""
+    for cell in first:
+        if not cell.record.exists():
+            return False
+        runs = read_json(cell.record, ("runs",))["runs"]
+        accuracy = sum(run["final"]["accuracy"] for run in runs) / len(runs)
+        if accuracy < anchors[cell.name]:
+            raise ImclError(
+                f"{cell.name} reaches {accuracy:.2%} where its anchor is {anchors[cell.name]:.2%}: "
+                "find out why before the others are trained"
+            )
+    return True
 
 
 IMCL = (sys.executable, "-m", "imcl")

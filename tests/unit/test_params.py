@@ -189,6 +189,19 @@ def test_a_trial_takes_no_name_of_a_method():
     ]
 
 
+@pytest.mark.parametrize(
+    "name", ["digits-clean-resnet18-elr", "digits-clean-resnet18", "base-digits-clean-resnet18"]
+)
+def test_an_anchor_is_a_cell_of_its_study(name):
+    change("studies.quick.anchors", {"digits-n50-vgg16-all": 0.5})
+    params.load()
+    change("studies.quick.anchors", {name: 0.5})
+    assert faults() == [
+        f"params.yaml: studies.quick.anchors: {name!r} is no cell of the study, as "
+        "DATASET-NOISE-BACKBONE-METHOD"
+    ]
+
+
 def test_a_calibration_is_of_studies_and_of_what_was_tried():
     change("calibration", {"rungs": ["quik"], "chosen": {"output": {"method": "a", "reason": "b"}}})
     rung, trial = faults()

@@ -33,6 +33,26 @@ def test_a_cell_that_fails_stops_no_other(project):
     assert "study micro: 1 of 2 cells done, 0 left" in output
 
 
+def test_nothing_is_trained_behind_an_anchor_that_is_not_reached(project):
+    anchor = "digits-clean-vgg16-base"
+    project.change(
+        studies__micro__noise=["clean"],
+        studies__micro__methods=["kernel", "base"],
+        studies__micro__backbones=["resnet18", "vgg16"],
+        studies__micro__seeds=[7],
+        studies__micro__anchors={anchor: 1.0},
+    )
+    before = set(project.records())
+    output = project.run("imcl", "run", "--jobs", "2", code=1)
+    assert f"{anchor} reaches " in output
+    assert "where its anchor is 100.00%: find out why" in output
+    (made,) = set(project.records()) - before
+    assert made.startswith(anchor)
+    # As soon as it is reached, the others are.
+    project.change(studies__micro__anchors={anchor: 0.0})
+    assert "study micro: 4 of 4 cells done, 0 left" in project.run("imcl", "run", "--jobs", "2")
+
+
 @pytest.mark.parametrize("option", ["--jobs", "--threads", "--minutes", "--grace"])
 def test_a_number_that_cannot_be_is_wrong_usage(project, option):
     assert f"{option} -1" in project.run("imcl", "run", option, "-1", code=2)
