@@ -50,7 +50,10 @@ def faults(study: str | None = None) -> list[str]:
 def test_the_committed_file_loads():
     loaded = params.load(ROOT / "params.yaml")
     assert loaded["study"] == "quick"
-    assert list(loaded["studies"]) == ["quick", "cpu", "every", "paper", "calibrate_training"]
+    assert list(loaded["studies"]) == [
+        *("quick", "cpu", "every", "gpu", "paper"),
+        *("calibrate_training", "calibrate_ways"),
+    ]
 
 
 def test_a_study_can_be_chosen():

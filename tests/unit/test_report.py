@@ -367,3 +367,24 @@ def test_a_fault_in_the_paper_is_named(study):
     (Path("paper") / "main.tex").write_text("\\documentclass{article}\n\\oops\n")
     with pytest.raises(ImclError, match="Undefined control sequence"):
         paper.write()
+
+
+def test_the_discussion_says_what_the_table_shows(study):
+    study["studies"]["quick"]["methods"] = ["base", "control", "all"]
+    values = {"base": [0.80, 0.82, 0.84], "control": [0.81, 0.84, 0.87], "all": [0.90, 0.93, 0.94]}
+    grid.RECORDS.mkdir(parents=True)
+    text = {}
+    for lost in (0.005, 0.02):
+        for cell in grid.cells(study):
+            made = record(cell, values[cell.method])
+            for run in made["runs"]:
+                run["oracle"]["accuracy"] = run["final"]["accuracy"] + lost
+            cell.record.write_text(json.dumps(made))
+        tables.write(summary.write(study))
+        text[lost] = " ".join(Path("paper/build/discussion.tex").read_text().split())
+    assert "2.0 points below its best epoch: it learns labels by heart." in text[0.02]
+    text = text[0.005]
+    assert r"Base ends at 82.0 $\pm$ 5.0\,\%, 0.5 points below its best epoch: at this" in text
+    assert r"by +10.3 $\pm$ 1.4 points, a difference that is significant, for 1.00 times" in text
+    assert r"changes it by +2.0 $\pm$ 2.5 points, so that +8.3 $\pm$ 2.9 are left" in text
+    assert r"\item No module is duplicated. \emph{not tested} (0 of 1 readings" in text

@@ -59,7 +59,7 @@ COMMITTED = [
 BENCHES_THERE = sorted(BENCHES.glob("*.json"))
 TABLES = [
     BUILD / "tables",
-    *(BUILD / f"{name}.tex" for name in ("numbers", "results")),
+    *(BUILD / f"{name}.tex" for name in ("numbers", "results", "discussion")),
 ]
 FIGURES = [BUILD / "figures"]
 REPORT, CRATE = BUILD / "report.html", BUILD / "crate"

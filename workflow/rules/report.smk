@@ -36,7 +36,10 @@ rule summary:
 rule tables:
     input:
         STUDY_SUMMARY,
-        expand(TEMPLATES / "{name}.tex.j2", name=["table", "numbers", "results"]),
+        expand(
+            TEMPLATES / "{name}.tex.j2",
+            name=["table", "numbers", "results", "discussion"],
+        ),
         BENCHES_THERE,
         expand(
             "src/imcl/report/{name}.py",

@@ -31,12 +31,13 @@ def write(summary: dict) -> list[Table]:
         write_text(folder / f"{table.name}.md", markdown(table))
     by_name = {table.name: table for table in built}
     said = {name: row["value"].text for name, row in by_name["text"].rows().items()}
-    for name in ("numbers", "results"):
+    for name in ("numbers", "results", "discussion"):
         text = latex.get_template(f"{name}.tex.j2").render(
             summary=summary,
             tables=shown,
             benches=benches.tables(),
             by_name=by_name,
+            header={table.name: table.header for table in built},
             said=said,
             combinations=combinations(summary),
         )
@@ -63,7 +64,7 @@ def environment() -> jinja2.Environment:
         finalize=_finalize,
         autoescape=False,
     )
-    latex.filters["verbatim"] = _Verbatim
+    latex.filters |= {"verbatim": _Verbatim, "zip": zip}
     return latex
 
 
