@@ -192,6 +192,18 @@ def test_a_trial_takes_no_name_of_a_method():
     ]
 
 
+def test_what_was_chosen_is_in_use():
+    loaded = params.load()
+    cpu = {**loaded["training"], **loaded["studies"]["cpu"]["training"]}
+    tried = {m for rung in loaded["calibration"]["rungs"] for m in loaded["studies"][rung]["methods"]}
+    assert set(loaded["calibration"]["chosen"]) == {"training", *loaded["ways"]}
+    for part, entry in loaded["calibration"]["chosen"].items():
+        assert entry["method"] in tried
+        options = loaded["trials"][entry["method"]][part]
+        in_use = cpu if part == "training" else loaded["ways"][part]
+        assert {key: in_use[key] for key in options} == options
+
+
 @pytest.mark.parametrize(
     "name", ["digits-clean-resnet18-elr", "digits-clean-resnet18", "base-digits-clean-resnet18"]
 )
