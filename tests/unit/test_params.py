@@ -195,7 +195,8 @@ def test_a_trial_takes_no_name_of_a_method():
 def test_what_was_chosen_is_in_use():
     loaded = params.load()
     cpu = {**loaded["training"], **loaded["studies"]["cpu"]["training"]}
-    tried = {m for rung in loaded["calibration"]["rungs"] for m in loaded["studies"][rung]["methods"]}
+    rungs = [loaded["studies"][rung] for rung in loaded["calibration"]["rungs"]]
+    tried = {method for rung in rungs for method in rung["methods"]}
     assert set(loaded["calibration"]["chosen"]) == {"training", *loaded["ways"]}
     for part, entry in loaded["calibration"]["chosen"].items():
         assert entry["method"] in tried
