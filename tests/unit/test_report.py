@@ -196,9 +196,9 @@ def test_the_search_shows_what_lost_and_marks_what_was_chosen(study):
     found = built(study)["ablation"].rows()
 
     lost, won = (found[f"rung/clean/resnet18/{name}"] for name in ("slow", "strong"))
-    assert lost["settings"].text == "learning rate 0.01; decay 0.0005"
+    assert lost["settings"].text == "14 epochs; learning rate 0.01; decay 0.0005"
     assert won["settings"].text == (
-        "learning rate 0.05; decay 0.0005; kernel: cosine × 30 (ramp_up 0.2)"
+        "14 epochs; learning rate 0.05; decay 0.0005; kernel: cosine × 30 (ramp-up 0.2)"
     )
     assert [(e["last"].text, e["best"].text) for e in (lost, won)] == [
         ("25.0", "26.0"),

@@ -49,9 +49,17 @@ VALUES = (
 def _settings(cell: grid.Cell) -> str:
     """The options that a method was tried with, in a few words."""
     training = cell.config["training"]
-    said = [f"learning rate {training['learning_rate']:g}", f"decay {training['weight_decay']:g}"]
+    said = [
+        f"{training['epochs']} epochs",
+        f"learning rate {training['learning_rate']:g}",
+        f"decay {training['weight_decay']:g}",
+    ]
     for way, options in cell.config["ways"].items():
-        others = [f"{k} {v:g}" for k, v in options.items() if k not in ("variant", "weight")]
+        others = [
+            f"{key.replace('_', '-')} {value if isinstance(value, bool) else f'{value:g}'}".lower()
+            for key, value in options.items()
+            if key not in ("variant", "weight")
+        ]
         said.append(f"{way}: {options['variant']} × {options['weight']:g} ({', '.join(others)})")
     return "; ".join(said)
 
@@ -75,8 +83,8 @@ def table(rows: list[dict]) -> Table:
         )
     caption = (
         "The search for the settings, rung by rung, on held-out training images whose labels are "
-        "as noisy as those trained on, so that half of the labels at noise n50 are wrong and an "
-        "accuracy of 55 % would be perfect. One seed each. Last and best: accuracy (%) at the last "
+        "as noisy as those trained on: at noise n50 half of them are wrong, so that whoever knows "
+        "the truth has an accuracy of 50 %. One seed each. Last and best: accuracy (%) at the last "
         "epoch, by which the choice was made, and at the best one. Bold: what was chosen."
     )
     header = ["rung", "noise", "backbone", "method", "settings", "last", "best", "NLL"]
