@@ -70,13 +70,18 @@ def studies(loaded: dict, file: Path) -> list[Study]:
 
 
 def check(study: Study) -> Iterator[Finding]:
-    """All that is wrong with a study's records and with what was made from them."""
+    """All that is wrong with a study's records and with what was made from them.
+
+    A committed study may have records of a part of its cells, if its tables say so: then one that
+    is taken away is a table that is wrong.
+    """
     cells = grid.cells(study.loaded)
     paths = {study.records / cell.record.name: cell for cell in cells}
     faults = [fault for path, cell in paths.items() for fault in check_record(cell, path)]
     if study.records != grid.RECORDS:  # where older ones stay, and others are yet to come
         there = set(study.records.glob("*.json"))
-        faults += [Finding(path, "is missing") for path in paths if path not in there]
+        if not study.made:
+            faults += [Finding(path, "is missing") for path in paths if path not in there]
         faults += [
             Finding(path, f"is of no cell of study {study.loaded['study']}")
             for path in sorted(there - set(paths))
@@ -84,7 +89,7 @@ def check(study: Study) -> Iterator[Finding]:
     yield from faults
     if study.made and not faults:
         with _project(study.records):
-            summary.write(study.loaded)
+            summary.write(study.loaded, partial=study.records != grid.RECORDS)
             tables.write(summary.read())
             again = {path: path.read_bytes() for path in study.made if path.exists()}
         for path, shown in study.made.items():

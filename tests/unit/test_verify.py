@@ -117,14 +117,30 @@ def test_half_a_record_is_found(project, capsys):
     assert f"{path}: is damaged" in verified(capsys)[2]
 
 
-def test_a_missing_and_a_foreign_record_are_found(project, capsys):
+def test_a_foreign_record_is_found(project, capsys):
     path = a_record()
     other = path.with_name("digits-n50-resnet18-kernel-000000000000.json")
     path.rename(other)
     code, _, err = verified(capsys)
     assert code == 1
-    assert f"{path}: is missing" in err
     assert f"{other}: is of no cell of study quick" in err
+
+
+def test_a_record_that_was_taken_away_is_missing_from_the_committed_table(project, capsys):
+    a_record().unlink()
+    code, _, err = verified(capsys)
+    assert code == 1
+    assert f"{QUICK}/accuracy-digits.md: is not what the records give" in err
+
+
+def test_a_study_without_tables_has_all_its_records(project, capsys):
+    path = a_record()
+    path.unlink()
+    for table in QUICK.glob("*.md"):
+        table.unlink()
+    code, _, err = verified(capsys)
+    assert code == 1
+    assert f"{path}: is missing" in err
 
 
 def test_a_table_with_one_digit_changed_is_found(project, capsys):

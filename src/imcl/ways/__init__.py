@@ -21,13 +21,13 @@ WAYS = {
 DEFAULTS = {
     "output": {
         "variant": "augment",
-        "weight": 5.0,
+        "weight": 45.0,
         "ramp_up": 0.2,
         "temperature": 2.0,
         "parts": 2,
         "dropout_rate": 0.3,
     },
-    "intermediate": {"variant": "augment", "weight": 1.0, "ramp_up": 0.2, "centred": False},
+    "intermediate": {"variant": "augment", "weight": 1.0, "ramp_up": 0.2, "centred": True},
     "representation": {"variant": "correlation", "weight": 1.0, "ramp_up": 0.2},
     "kernel": {"variant": "cosine", "weight": 10.0, "ramp_up": 0.2},
 }
