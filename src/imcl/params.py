@@ -292,16 +292,34 @@ def _name_faults(params: object) -> Iterator[tuple[tuple, str]]:
 
 
 def _calibration_faults(params: object, section: dict) -> Iterator[tuple[tuple, str]]:
-    """Rungs that are no study, and choices that were not tried."""
+    """Rungs that are no study on held-out images, and choices that no rung tries."""
     calibration = params.get("calibration") if isinstance(params, dict) else None
     if not isinstance(calibration, dict):
         return
     rungs = calibration.get("rungs")
-    for index, name in enumerate(rungs if isinstance(rungs, list) else []):
-        yield from _unknown(("calibration", "rungs", index), name, "study", section["studies"])
+    rungs = [name for name in rungs if isinstance(name, str)] if isinstance(rungs, list) else []
+    tried: set[str] = set()
+    for index, name in enumerate(rungs):
+        where = ("calibration", "rungs", index)
+        yield from _unknown(where, name, "study", section["studies"])
+        study = section["studies"].get(name, {})
+        tried |= {m for m in _list(study.get("methods")) if isinstance(m, str)}
+        for dataset in _list(study.get("datasets")):
+            known = section["datasets"].get(dataset) if isinstance(dataset, str) else None
+            if known is not None and "validation_share" not in known:
+                yield where, f"{name!r} is evaluated on the test images of {dataset}: hold some out"
     for part, entry in _mappings(calibration.get("chosen")).items():
-        where = ("calibration", "chosen", part, "method")
-        yield from _unknown(where, entry.get("method"), "trial", section["trials"])
+        where, method = ("calibration", "chosen", part, "method"), entry.get("method")
+        yield from _unknown(where, method, "trial", section["trials"])
+        if isinstance(method, str) and method in section["trials"]:
+            if part not in section["trials"][method]:
+                yield where, f"trial {method!r} says nothing of {part}"
+            elif method not in tried:
+                yield where, f"trial {method!r} is in no rung"
+
+
+def _list(value: object) -> list:
+    return value if isinstance(value, list) else []
 
 
 # What a claim about errors needs, and one about costs.

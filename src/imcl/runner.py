@@ -51,9 +51,10 @@ def run(
     waiting = [cell for cell in cells if not cell.record.exists()]
     waiting.sort(key=lambda cell: cell.name not in anchors)
     failed: list[str] = []
+    held = True
     with _children(until) as running:
         while (waiting or running) and (until is None or time.monotonic() < until - grace):
-            held = not _reached(first, anchors)
+            held = held and not _reached(first, anchors)
             while waiting and len(running) < jobs:
                 if held and waiting[0].name not in anchors:
                     break
@@ -69,6 +70,7 @@ def run(
                     failed.append(name)
             if held and not running and any(name in anchors for name in failed):
                 break
+    _reached(first, anchors)
     left = [c.name for c in cells if c.name not in failed and not c.record.exists()]
     return failed, left
 

@@ -62,7 +62,7 @@ def studies(loaded: dict, file: Path) -> list[Study]:
         found.append(Study(params.load(file, name), folder, made))
     if any(cell.record.exists() for cell in grid.cells(loaded)):
         made = [*SUMMARY.glob("*.json"), *METRICS.glob("*.json"), CURVES]
-        built = [*BUILD.glob("tables/*"), BUILD / "numbers.tex", BUILD / "results.tex"]
+        built = [*BUILD.glob("tables/*"), *BUILD.glob("*.tex")]
         summarised = summary.path(loaded).exists()  # or tables are of another study, or not yet
         of_it = {path: path for path in [*made, *built] if summarised and path.exists()}
         found.append(Study(loaded, grid.RECORDS, of_it))
@@ -72,16 +72,20 @@ def studies(loaded: dict, file: Path) -> list[Study]:
 def check(study: Study) -> Iterator[Finding]:
     """All that is wrong with a study's records and with what was made from them.
 
-    A committed study may have records of a part of its cells, if its tables say so: then one that
-    is taken away is a table that is wrong.
+    Of a dataset whose table of accuracies is committed, a study may have records of a part of its
+    cells: the table says which, and is wrong when one is taken away.
     """
     cells = grid.cells(study.loaded)
     paths = {study.records / cell.record.name: cell for cell in cells}
     faults = [fault for path, cell in paths.items() for fault in check_record(cell, path)]
     if study.records != grid.RECORDS:  # where older ones stay, and others are yet to come
         there = set(study.records.glob("*.json"))
-        if not study.made:
-            faults += [Finding(path, "is missing") for path in paths if path not in there]
+        tables_of = {path.name for path in study.made.values()}
+        faults += [
+            Finding(path, "is missing")
+            for path, cell in paths.items()
+            if path not in there and f"accuracy-{cell.dataset.name}.md" not in tables_of
+        ]
         faults += [
             Finding(path, f"is of no cell of study {study.loaded['study']}")
             for path in sorted(there - set(paths))

@@ -176,7 +176,7 @@ def test_a_claim_on_many_settings_is_reproduced_only_if_all_of_them_are(loaded):
 def test_costs_are_judged_on_each_machine(loaded):
     folder = Path("paper/results/bench")
     folder.mkdir(parents=True)
-    row = {"backbone": "resnet18", "training_parameters": 10, "macs_ratio": 1.0}
+    row = {"backbone": "resnet18", "width": 64, "training_parameters": 10, "macs_ratio": 1.0}
     row |= {"time_ratio": 1.0, "memory_ratio": 1.0}
     rows = [
         {**row, "method": "all", "time_ratio": 1.5},
@@ -194,6 +194,7 @@ def test_costs_are_judged_on_each_machine(loaded):
     ledger["no_duplication"]["methods"] = ["all"]
     found = judged(loaded, "overhead")
     assert list(verdicts(found).values()) == ["partly", "not reproduced"]  # 0.75 and 1.25; 1 and 1
+    assert (found["size"], found["missing"]) == ("full", [])
     effect = {"mean": 1.0, "low": 0.75, "high": 1.25, "n": 7}
     assert found["readings"][0]["effect"] == effect
     assert judged(loaded, "no_duplication")["verdict"] == "reproduced"

@@ -222,9 +222,33 @@ def test_a_calibration_is_of_studies_and_of_what_was_tried():
     change("calibration", {"rungs": ["quik"], "chosen": {"output": {"method": "a", "reason": "b"}}})
     rung, trial = faults()
     assert rung == "params.yaml: calibration.rungs[0]: unknown study 'quik'; did you mean 'quick'?"
-    assert trial.startswith(
-        "params.yaml: calibration.chosen.output.method: unknown trial 'a'; known"
-    )
+    assert "calibration.chosen.output.method: unknown trial 'a'; known" in trial
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "fault"),
+    [
+        (
+            "rungs",
+            ["calibrate_training", "calibrate_ways", "calibrate_all", "cpu"],
+            "rungs[3]: 'cpu' is evaluated on the test images of cifar10_5k: hold some out",
+        ),
+        (
+            "chosen.output",
+            {"method": "base_lr10", "reason": "x"},
+            "chosen.output.method: trial 'base_lr10' says nothing of output",
+        ),
+        (
+            "chosen.kernel",
+            {"method": "untried", "reason": "x"},
+            "chosen.kernel.method: trial 'untried' is in no rung",
+        ),
+    ],
+)
+def test_a_choice_was_tried_on_held_out_images(where, value, fault):
+    change("trials.untried", {"kernel": {"weight": 3.0}})
+    change(f"calibration.{where}", value)
+    assert faults() == [f"params.yaml: calibration.{fault}"]
 
 
 def test_every_peer_has_its_options_and_its_schema():
@@ -306,7 +330,7 @@ def test_an_unknown_key(where, key, meant):
             "training.precision: unknown value 'bf61'; did you mean 'bf16'?",
         ),
         ("study", "quik", "study: unknown study 'quik'; did you mean 'quick'?"),
-        ("study", "zzz", "study: unknown study 'zzz'; known: quick, cpu, every, paper"),
+        ("study", "zzz", "study: unknown study 'zzz'; known: quick, cpu, every, gpu, paper"),
     ],
 )
 def test_an_unknown_name(where, value, message):
@@ -319,7 +343,7 @@ def test_an_unknown_name(where, value, message):
 def test_a_chosen_study_that_does_not_exist(name):
     [fault] = faults(study=name)
     assert fault.startswith(f"params.yaml: study: unknown study '{name}'; ")
-    assert "'paper'?" in fault or "known: quick, cpu, every, paper" in fault
+    assert "'paper'?" in fault or "known: quick, cpu, every, gpu, paper" in fault
 
 
 def test_the_name_clean_is_taken():

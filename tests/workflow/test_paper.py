@@ -89,13 +89,23 @@ def test_snakemakes_own_report_has_captions(clone):
     assert "One file that needs no" in text
 
 
-def test_a_missing_committed_record_is_named_and_not_trained(clone):
-    record = min((clone.folder / "paper/results/quick/records").iterdir())
-    record.unlink()
+def test_a_study_is_shown_as_far_as_its_committed_records_go(clone):
+    folder = clone.folder / "paper/results/quick/records"
+    record = folder / next(p.name for p in folder.iterdir() if "n50-vgg16-all-" in p.name)
+    stray = record.rename(record.with_name("digits-n50-vgg16-all-000000000000.json"))
     output = clone.snakemake(*COMMITTED, code=1)
-    assert f"paper/results/quick/records/{record.name}" in output
-    assert "train" not in output.replace("no training", "")
+    assert f"paper/results/quick/records/{stray.name} and 0 more are of no cell" in output
+    stray.unlink()
+    assert "train " not in clone.snakemake(*COMMITTED)
     assert not (clone.folder / "results/records").exists()
+    row = r"\| vgg16 +\| all +\| [\d.]+ ± [\d.]+ +\| – +\|"
+    assert re.search(row, (clone.folder / "paper/build/tables/accuracy-digits.md").read_text())
+    assert "23 of 24 planned cells" in (clone.folder / "paper/build/report.html").read_text()
+
+
+def test_a_study_without_committed_records_is_refused(clone):
+    output = clone.snakemake("--config", "study=gpu", "records=committed", code=1)
+    assert "study gpu has no records in paper/results/gpu/records; choose another" in output
 
 
 def test_an_unknown_origin_of_records_is_refused(clone):

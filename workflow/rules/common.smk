@@ -44,17 +44,29 @@ SHOWN = [
     for cell in CELLS.values()
     if not FROM_COMMITTED or (RECORDS / cell.record.name).exists()
 ]
+STRAY = [
+    path
+    for path in RECORDS.glob("*.json")
+    if FROM_COMMITTED and path.name not in {cell.record.name for cell in CELLS.values()}
+]
+if STRAY:
+    raise WorkflowError(
+        f"{STRAY[0]} and {len(STRAY) - 1} more are of no cell of study {STUDY}: params.yaml has"
+        " changed since; train the study anew, or delete them"
+    )
 if not SHOWN:
     raise WorkflowError(
         f"study {STUDY} has no records in {RECORDS}; choose another, as in"
         " `--config study=quick records=committed`, or leave records= out to train it"
     )
 STUDY_SUMMARY = summary.path(PARAMS, RECORDS)
-COMMITTED = [
+# What claims and the search for the settings are read from.
+OTHERS = [
     path
     for study in PARAMS["studies"]
+    if study != STUDY
     for cell in grid.cells(PARAMS, study)
-    if (path := records.committed(study) / cell.record.name).exists()
+    if (path := records.find(cell, study))
 ]
 BENCHES_THERE = sorted(BENCHES.glob("*.json"))
 TABLES = [

@@ -5,7 +5,7 @@ rule summary:
     input:
         rules.records.input,
         # The claims are judged from the records of all studies.
-        COMMITTED,
+        OTHERS,
         BENCHES_THERE,
         "src/imcl/stats.py",
         expand(
@@ -114,6 +114,9 @@ rule report:
                 "charts.py",
                 "crate.py",
                 "tables.py",
+                "ablation.py",
+                "findings.py",
+                "benches.py",
                 "render.py",
                 "page",
             ],

@@ -7,28 +7,33 @@ from imcl import grid
 from imcl.report import records
 from imcl.report.render import Entry, Table, number
 
+VALUES = (
+    ("last", "final", "accuracy"),
+    ("best", "oracle", "accuracy"),
+    ("nll", "final", "nll"),
+)
+
 
 def gather(params: dict) -> list[dict]:
     """What was tried: a row for each cell of the rungs that has a record, here or committed."""
     rows = []
-    chosen = {entry["method"] for entry in params["calibration"]["chosen"].values()}
+    winners = {entry["method"] for entry in params["calibration"]["chosen"].values()}
     for rung in params["calibration"]["rungs"]:
         for cell in grid.cells(params, rung):
             path = records.find(cell, rung)
             if path is None:
                 continue
-            record = records.read(cell, path)
-            runs = record["runs"]
+            runs = records.read(cell, path)["runs"]
             rows.append(
                 {
                     "rung": rung,
                     "record": str(path),
+                    "dataset": cell.dataset.name,
                     "noise": cell.config["noise"]["name"],
                     "backbone": cell.backbone,
                     "method": cell.method,
                     "settings": _settings(cell),
-                    "chosen": cell.method in chosen,
-                    "evaluation": record["dataset"]["evaluation"],
+                    "chosen": cell.method in winners,
                     "n": len(runs),
                     **{
                         name: sum(run[part][metric] for run in runs) / len(runs)
@@ -39,11 +44,16 @@ def gather(params: dict) -> list[dict]:
     return rows
 
 
-VALUES = (
-    ("last", "final", "accuracy"),
-    ("best", "oracle", "accuracy"),
-    ("nll", "final", "nll"),
-)
+def chosen(params: dict, plan: dict, ways: dict) -> dict:
+    """The choices that a study uses: of `training` if it trains so, and of the ways in it."""
+    training = {**params["training"], **plan.get("training", {})}
+    in_use = {"training": training, **ways}
+    return {
+        part: entry
+        for part, entry in params["calibration"]["chosen"].items()
+        if part in in_use
+        and params["trials"][entry["method"]][part].items() <= in_use[part].items()
+    }
 
 
 def _settings(cell: grid.Cell) -> str:
@@ -65,10 +75,10 @@ def _settings(cell: grid.Cell) -> str:
 
 
 def table(rows: list[dict]) -> Table:
-    """A row for each method that was tried, by rung, backbone and noise; the chosen ones bold."""
+    """A row for each method that was tried, by rung and setting; the chosen ones bold."""
     groups: dict[tuple, list[list[Entry]]] = {}
     for row in rows:
-        place = tuple(row[key] for key in ("rung", "noise", "backbone"))
+        place = tuple(row[key] for key in ("rung", "dataset", "noise", "backbone"))
         sources = [row["record"]]
         bold = row["chosen"]
         groups.setdefault(place, []).append(
@@ -79,14 +89,16 @@ def table(rows: list[dict]) -> Table:
                 number(row["last"], sources, "mean accuracy × 100", scale=100, bold=bold),
                 number(row["best"], sources, "mean oracle accuracy × 100", scale=100),
                 number(row["nll"], sources, "mean NLL", digits=2),
+                number(row["n"], sources, "seeds", digits=0),
             ]
         )
     caption = (
-        "The search for the settings, rung by rung, on held-out training images whose labels are "
-        "as noisy as those trained on: at noise n50 half of them are wrong, so that whoever knows "
-        "the truth has an accuracy of 50 %. One seed each. Last and best: accuracy (%) at the last "
-        "epoch, by which the choice was made, and at the best one. Bold: what was chosen."
+        "The search for the settings, rung by rung, on held-out training images, whose labels are "
+        "as noisy as those trained on: where a share of them is wrong, whoever knows the truth "
+        "is right in the rest alone. Last and best: accuracy (%) at the last epoch and at the best "
+        "one, mean over n seeds. Bold: where the settings in use come from."
     )
-    header = ["rung", "noise", "backbone", "method", "settings", "last", "best", "NLL"]
-    align = "llllp{75mm}rrr"
-    return Table("ablation", caption, header, list(groups.values()), labels=4, align=align)
+    header = ["rung", "dataset", "noise", "backbone", "method"]
+    header += ["settings", "last", "best", "NLL", "n"]
+    align = "lllllp{75mm}rrrr"
+    return Table("ablation", caption, header, list(groups.values()), labels=5, align=align)

@@ -44,7 +44,7 @@ def judge(params: dict) -> list[dict]:
         for choice in _readings(claim):
             stated = {**claim, **{k: [v] if k in LISTS else v for k, v in choice.items()}}
             if stated["measure"] in COSTS:
-                comparisons = _costs(stated, benches)
+                comparisons = _costs(stated, benches, params["claims"]["full_size"])
             else:
                 comparisons = _errors(stated, params, runs)
             readings.append({"reading": choice, **_verdict(stated, comparisons)})
@@ -259,7 +259,7 @@ def _size(section: dict, cell: grid.Cell, dataset: str) -> tuple[str | None, str
     return ("reduced" if short else "full") if counts else None, ", ".join(short)
 
 
-def _costs(stated: dict, benches: dict[Path, dict]) -> list[dict]:
+def _costs(stated: dict, benches: dict[Path, dict], full_size: dict) -> list[dict]:
     """The comparisons of cost, on each machine that was measured."""
     key = stated["measure"] if stated["measure"] == "training_parameters" else None
     key = key or f"{stated['measure']}_ratio"
@@ -283,8 +283,13 @@ def _costs(stated: dict, benches: dict[Path, dict]) -> list[dict]:
                 continue
             ratio = pair[0][key] / pair[1][key]
             fits = ratio == 1 if stated.get("relation") == "equal" else ratio < 1
-            comparison |= {"effect": {"mean": ratio, "half_width": None}, "size": "full"}
-            made.append({**comparison, "state": "holds" if fits else "contradicted", "lacks": ""})
+            width, least = pair[0]["width"], full_size["width"]
+            comparison |= {
+                "effect": {"mean": ratio, "half_width": None},
+                "size": "full" if width >= least else "reduced",
+                "lacks": "" if width >= least else f"measured at width {width} of {least}",
+            }
+            made.append({**comparison, "state": "holds" if fits else "contradicted"})
     return made or [
         {
             "setting": ["any machine"],

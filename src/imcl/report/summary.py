@@ -78,7 +78,7 @@ def read() -> dict:
         raise ImclError(f"{SUMMARY}: no summary is there; run `imcl summary` first")
     needed = (
         *("study", "axes", "cells", "data", "noise", "ways", "trials", "training"),
-        *("ablation", "claims"),
+        *("ablation", "chosen", "claims"),
     )
     return read_json(found[-1], needed)
 
@@ -122,7 +122,7 @@ def summarise(
         "cells": rows,
         "aggregate": _aggregate(rows, plan["noise"]),
         "ablation": ablation.gather(params),
-        "chosen": params["calibration"]["chosen"],
+        "chosen": ablation.chosen(params, plan, ways),
         "claims": claims.judge(params),
     }
 
@@ -133,6 +133,10 @@ def _row(cell: grid.Cell, record: dict, path: Path) -> dict:
     values = {metric: [run["final"][metric] for run in runs] for metric in runs[0]["final"]}
     values["error"] = [1 - run["final"]["accuracy"] for run in runs]
     values["oracle_accuracy"] = [run["oracle"]["accuracy"] for run in runs]
+    values["lost_since_best"] = [
+        run["oracle"]["accuracy"] - run["final"]["accuracy"] for run in runs
+    ]
+    values["train_accuracy"] = [run["history"][-1]["train_accuracy"] for run in runs]
     return {
         "cell": cell.name,
         "key": cell.key,

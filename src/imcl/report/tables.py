@@ -359,9 +359,10 @@ def _aggregate(summary: dict) -> Table:
         line = [Entry(method)]
         for noise in noises:
             entry = found.get((method, noise))
+            most = max(e["settings"] for (_, n), e in found.items() if n == noise)
             line.append(
                 number(entry, entry["cells"], rule, scale=100, signed=True)
-                if entry
+                if entry and entry["settings"] == most
                 else Entry(MISSING)
             )
         lines.append(line)
@@ -370,7 +371,8 @@ def _aggregate(summary: dict) -> Table:
         f"Over all datasets ({', '.join(axes['datasets'])}) and backbones "
         f"({', '.join(axes['backbones'])}): interquartile mean of the differences to base in "
         "points of accuracy, paired by seed, with its 95 % interval from a bootstrap stratified by "
-        f"setting (n = {len(axes['seeds'])} seeds a setting)."
+        f"setting (n = {len(axes['seeds'])} seeds a setting). A method that lacks records of a "
+        "setting is left out."
     )
     return Table("aggregate", caption, ["method", *noises], [lines], labels=1)
 
@@ -381,8 +383,9 @@ def _second(pairs: dict[tuple, dict]) -> set:
 
 def combinations(summary: dict) -> list[str]:
     """The combinations of ways in the order of a figure; none where few of them are studied."""
-    studied = [name for name in methods.combined()[1:] if name in summary["axes"]["methods"]]
-    return studied if len(studied) >= LEAST_COMBINATIONS else []
+    there = summary["axes"]["methods"]
+    studied = [name for name in methods.combined()[1:] if name in there]
+    return studied if "base" in there and len(studied) >= LEAST_COMBINATIONS else []
 
 
 def claims_table(judged: list[dict]) -> Table:
