@@ -20,6 +20,9 @@ class Stopped(BaseException):
         self.number = number
 
 
+MOST_KNOWN = 32  # names that a message lists
+
+
 def unknown(what: str, value: object, known: Iterable[str]) -> str:
     """A message about a name that is not known, with the nearest one that is.
 
@@ -28,7 +31,9 @@ def unknown(what: str, value: object, known: Iterable[str]) -> str:
     """
     known = list(known)
     near = get_close_matches(str(value), known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"
+    rest = len(known) - MOST_KNOWN
+    listed = known if rest <= 0 else [*known[:MOST_KNOWN], f"... and {rest} more"]
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(listed) or 'none'}"
     return f"unknown {what} {shown(value)}; {hint}"
 
 

@@ -105,7 +105,7 @@ def test_a_changed_lambda_through_snakemake_retrains_what_uses_it(project):
 
 
 def test_an_old_parameter_finds_its_old_records(project):
-    project.change(ways__output__weight=5.0, ways__kernel__weight=10.0)
+    project.change(ways__output__weight=45.0, ways__kernel__weight=10.0)
     assert project.trained_by(project.snakemake) == set()
     table = (project.folder / "paper/build/tables/settings.md").read_text()
     assert "| kernel         | weight         | 10 " in table
