@@ -276,11 +276,9 @@ def _name_faults(params: object) -> Iterator[tuple[tuple, str]]:
     }
     for study, entry in section["studies"].items():
         for key, (what, names) in known.items():
-            chosen = entry.get(key)
-            for index, name in enumerate(chosen if isinstance(chosen, list) else []):
+            for index, name in enumerate(_list(entry.get(key))):
                 yield from _unknown(("studies", study, key, index), name, what, names)
-        chosen = entry.get("methods")
-        for index, name in enumerate(chosen if isinstance(chosen, list) else []):
+        for index, name in enumerate(_list(entry.get("methods"))):
             if isinstance(name, str) and name not in section["trials"]:
                 fault = methods.fault(name, section["trials"])
                 if fault:
@@ -296,10 +294,10 @@ def _calibration_faults(params: object, section: dict) -> Iterator[tuple[tuple, 
     calibration = params.get("calibration") if isinstance(params, dict) else None
     if not isinstance(calibration, dict):
         return
-    rungs = calibration.get("rungs")
-    rungs = [name for name in rungs if isinstance(name, str)] if isinstance(rungs, list) else []
     tried: set[str] = set()
-    for index, name in enumerate(rungs):
+    for index, name in enumerate(_list(calibration.get("rungs"))):
+        if not isinstance(name, str):
+            continue
         where = ("calibration", "rungs", index)
         yield from _unknown(where, name, "study", section["studies"])
         study = section["studies"].get(name, {})
@@ -339,7 +337,7 @@ def _claim_faults(section: object, known: dict) -> Iterator[tuple[tuple, str]]:
             yield where, f"missing: {', '.join(missing)}, here or under readings"
         for place, part in ((where, entry), ((*where, "readings"), open_to)):
             for key, chosen in part.items() if isinstance(part, dict) else []:
-                for index, name in enumerate(chosen if isinstance(chosen, list) else []):
+                for index, name in enumerate(_list(chosen)):
                     if key in known:
                         what, names = known[key]
                         yield from _unknown((*place, key, index), name, what, names)

@@ -55,7 +55,9 @@ def studies(loaded: dict, file: Path) -> list[Study]:
         file: that they were read from.
     """
     found = []
-    for folder in sorted(COMMITTED.glob("*/records")):
+    # A study whose records are gone altogether still has its tables.
+    places = {path.parent for part in ("records", "*.md") for path in COMMITTED.glob(f"*/{part}")}
+    for folder in (place / "records" for place in sorted(places)):
         name = folder.parent.name
         shown = sorted(folder.parent.glob("*.md"))
         made = {BUILD / "tables" / path.name: path for path in shown}
@@ -80,6 +82,8 @@ def check(study: Study) -> Iterator[Finding]:
     faults = [fault for path, cell in paths.items() for fault in check_record(cell, path)]
     if study.records != grid.RECORDS:  # where older ones stay, and others are yet to come
         there = set(study.records.glob("*.json"))
+        if not there:
+            faults.append(Finding(study.records, "has no records"))
         tables_of = {path.name for path in study.made.values()}
         faults += [
             Finding(path, "is missing")

@@ -46,6 +46,14 @@ def test_its_tables_are_what_the_committed_records_say(path, monkeypatch):
     assert render.markdown(table).strip() in README
 
 
+def test_the_time_it_gives_for_a_study_is_that_of_the_records():
+    paths = list((ROOT / "paper/results/cpu/records").iterdir())
+    costs = [cost for path in paths for cost in json.loads(path.read_text())["cost"]]
+    spent = sum(cost["training_seconds"] + cost["evaluation_seconds"] for cost in costs)
+    said = f"{len(paths)} of 78 cells, which took {spent / 60:.0f} minutes of one core together"
+    assert said in " ".join(README.split())
+
+
 def test_its_ledger_is_what_the_committed_records_say(monkeypatch, tmp_path):
     from imcl import grid, params
     from imcl.report import claims, render, tables

@@ -133,6 +133,13 @@ def test_a_record_that_was_taken_away_is_missing_from_the_committed_table(projec
     assert f"{QUICK}/accuracy-digits.md: is not what the records give" in err
 
 
+def test_a_study_whose_records_are_all_gone_is_found(project, capsys):
+    shutil.rmtree(QUICK / "records")
+    code, _, err = verified(capsys)
+    assert code == 1
+    assert err == f"imcl verify: 1 faults:\n  {QUICK}/records: has no records\n"
+
+
 def test_a_study_without_tables_has_all_its_records(project, capsys):
     path = a_record()
     path.unlink()

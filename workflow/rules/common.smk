@@ -44,16 +44,14 @@ SHOWN = [
     for cell in CELLS.values()
     if not FROM_COMMITTED or (RECORDS / cell.record.name).exists()
 ]
-STRAY = [
-    path
-    for path in RECORDS.glob("*.json")
-    if FROM_COMMITTED and path.name not in {cell.record.name for cell in CELLS.values()}
-]
-if STRAY:
-    raise WorkflowError(
-        f"{STRAY[0]} and {len(STRAY) - 1} more are of no cell of study {STUDY}: params.yaml has"
-        " changed since; train the study anew, or delete them"
-    )
+if FROM_COMMITTED:
+    planned = {RECORDS / cell.record.name for cell in CELLS.values()}
+    stray = sorted({*RECORDS.glob("*.json")} - planned)
+    if stray:
+        raise WorkflowError(
+            f"{stray[0]} and {len(stray) - 1} more are of no cell of study {STUDY}: params.yaml"
+            " has changed since; train the study anew, or delete them"
+        )
 if not SHOWN:
     raise WorkflowError(
         f"study {STUDY} has no records in {RECORDS}; choose another, as in"

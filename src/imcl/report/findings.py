@@ -2,7 +2,6 @@
 
 from imcl.report.render import MISSING, Entry, Table, number
 
-PAIRED = "mean over seeds of accuracy less that of {}, × 100, ± 95 % t-interval"
 METRICS = {
     "base (%)": ("accuracy", "mean over seeds of accuracy × 100 ± 95 % t-interval"),
     "fitted (%)": ("train_accuracy", "mean over seeds of the last epoch's train_accuracy × 100"),
@@ -44,9 +43,8 @@ def _entries(base: dict, control: dict | None, best: dict) -> list[Entry]:
         number(base["estimates"][metric], own, rule, scale=100) for metric, rule in METRICS.values()
     ]
     made += [
-        _difference(control, "base"),
-        _difference(best, "control"),
-        _difference(best, "base"),
+        difference(row, reference) or Entry(MISSING)
+        for row, reference in ((control, "base"), (best, "control"), (best, "base"))
     ]
     for metric in ("channel_correlation", "kernel_cosine"):
         before, after = (row["estimates"][metric]["mean"] * 1000 for row in (base, best))
@@ -57,11 +55,11 @@ def _entries(base: dict, control: dict | None, best: dict) -> list[Entry]:
     return made
 
 
-def _difference(row: dict | None, reference: str) -> Entry:
+def difference(row: dict | None, reference: str = "base") -> Entry | None:
+    """A cell's difference in accuracy to a reference, if it was compared with one."""
     found = row and row.get(f"difference_to_{reference}")
     if not found:
-        return Entry(MISSING)
+        return None
+    rule = f"mean over seeds of accuracy less that of {reference}, × 100, ± 95 % t-interval"
     sources = [row["key"], found["with"]]
-    return number(
-        found, sources, PAIRED.format(reference), scale=100, signed=True, bold=found["significant"]
-    )
+    return number(found, sources, rule, scale=100, signed=True, bold=found["significant"])

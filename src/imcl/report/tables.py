@@ -208,15 +208,6 @@ def _mean(row: dict) -> float:
     return row["estimates"]["accuracy"]["mean"]
 
 
-def _to_reference(row: dict, reference: str = "base") -> Entry | None:
-    found = row.get(f"difference_to_{reference}")
-    if found is None:
-        return None
-    rule = f"mean over seeds of accuracy less that of {reference}, × 100, ± 95 % t-interval"
-    sources = [row["key"], found["with"]]
-    return number(found, sources, rule, scale=100, signed=True, bold=found["significant"])
-
-
 def _tested(row: dict, test: str, reference: str = "base") -> Entry | None:
     found = row.get(f"difference_to_{reference}")
     if found is None:
@@ -236,7 +227,7 @@ def _difference(summary: dict, dataset: str, reference: str) -> Table:
     if reference == "control":
         caption += " Only methods that see as many augmentations of each image as control does."
     columns = [
-        ("", lambda row: _to_reference(row, reference)),
+        ("", lambda row: findings.difference(row, reference)),
         ("p", lambda row: _tested(row, "p", reference)),
         ("perm.", lambda row: _tested(row, "permutation_p", reference)),
     ]
@@ -461,7 +452,7 @@ def _results(summary: dict) -> Table:
     """What the report's main table shows: a row for each cell."""
     shows: dict[str, Show] = {
         "accuracy (%)": _metric("accuracy", 100),
-        "to base": _to_reference,
+        "to base": findings.difference,
         "p": lambda row: _tested(row, "p"),
         "oracle (%)": _metric("oracle_accuracy", 100),
         "NLL": _metric("nll", 1, 2),
