@@ -416,3 +416,13 @@ def test_the_search_says_nothing_of_settings_that_a_study_does_not_use(study):
     made = summary.write(study)
     assert "training" in study["calibration"]["chosen"]
     assert set(made["chosen"]) == {"output", "kernel"}  # `quick` trains at another rate
+
+
+def test_a_method_that_lacks_a_setting_is_in_no_aggregate_over_it(study):
+    study["studies"]["quick"]["backbones"] = ["resnet18", "vgg16"]
+    cells = write_records(study)
+    next(c for c in cells if (c.backbone, c.method) == ("vgg16", "kernel")).record.unlink()
+    found = {t.name: t for t in tables.build(summary.write(study, partial=True))}
+    rows = found["aggregate"].rows()
+    assert rows["kernel"]["all"].text == "–"
+    assert rows["output"]["all"].text.startswith("+10.")
