@@ -109,6 +109,25 @@ def test_a_study_without_committed_records_is_refused(clone):
     assert "study gpu has no records in paper/results/gpu/records; choose another" in output
 
 
+def test_records_of_another_study_made_here_are_no_hindrance(clone):
+    """As after `make reproduce`: no cells of this study, and yet claims are read from them."""
+    here, made = clone.folder / "results/records", clone.folder / "results/summary"
+    here.mkdir()
+    base, kernel = (
+        next((ROOT / "paper/results/every/records").glob(f"cifar10_5k-n50-vgg16-{method}-*"))
+        for method in ("base", "kernel")
+    )
+    shutil.copy(base, here)
+    shutil.rmtree(made)  # so that all is to be made
+    output = clone.snakemake(*COMMITTED)
+    assert "summarise study quick" in output
+    assert "train " not in output
+    assert "Nothing to be done" in clone.snakemake(*COMMITTED)
+    shutil.copy(kernel, here)
+    assert "summarise study quick" in clone.snakemake(*COMMITTED)
+    shutil.rmtree(here)
+
+
 def test_an_unknown_origin_of_records_is_refused(clone):
     output = clone.snakemake("--config", "records=comitted", code=1)
     assert (

@@ -58,7 +58,9 @@ if not SHOWN:
         " `--config study=quick records=committed`, or leave records= out to train it"
     )
 STUDY_SUMMARY = summary.path(PARAMS, RECORDS)
-# What claims and the search for the settings are read from.
+# What claims and the search for the settings are read from beside the study: records of the others.
+# Those made here are no inputs, since rule train would be asked for what is no cell of this study;
+# their names say all, since they carry the digest of what decides them.
 OTHERS = [
     path
     for study in PARAMS["studies"]
@@ -66,6 +68,8 @@ OTHERS = [
     for cell in grid.cells(PARAMS, study)
     if (path := records.find(cell, study))
 ]
+COMMITTED = [path for path in OTHERS if path.parent != grid.RECORDS]
+MADE_HERE = [path.name for path in OTHERS if path.parent == grid.RECORDS]
 BENCHES_THERE = sorted(BENCHES.glob("*.json"))
 TABLES = [
     BUILD / "tables",

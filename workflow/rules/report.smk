@@ -5,7 +5,7 @@ rule summary:
     input:
         rules.records.input,
         # The claims are judged from the records of all studies.
-        OTHERS,
+        COMMITTED,
         BENCHES_THERE,
         "src/imcl/stats.py",
         expand(
@@ -25,6 +25,7 @@ rule summary:
         records=RECORDS,
         claims=PARAMS["claims"],
         calibration=PARAMS["calibration"],
+        others=MADE_HERE,
     message:
         "summarise study {params.study}"
     # The input says which records there have to be.
