@@ -53,7 +53,8 @@ def load(path: Path | str = "params.yaml", study: str | None = None) -> dict:
         lines = [f"{path}: {_dotted(where)}{message}" for where, message in faults[:MOST_FAULTS]]
         if len(faults) > MOST_FAULTS:
             lines.append(f"{path}: ... and more")
-        raise UsageError("\n".join(lines))
+        # A message may name any key of the file, also one that cannot be shown.
+        raise UsageError("\n".join("".join(map(_printable, line)) for line in lines))
     return params
 
 
@@ -166,6 +167,10 @@ def _unfit(node: object, where: tuple = ()) -> Iterator[tuple[tuple, str]]:
         yield where, f"{shown(node)} holds a character that cannot be shown"
     elif isinstance(node, float) and not math.isfinite(node):
         yield where, f"{node} is not a finite number"
+
+
+def _printable(character: str) -> str:
+    return repr(character)[1:-1] if _unprintable(character) else character
 
 
 def _unprintable(text: str) -> bool:

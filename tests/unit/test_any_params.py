@@ -110,6 +110,16 @@ values = st.recursive(
 )
 
 
+def test_no_message_holds_what_cannot_be_shown():
+    changed = copy.deepcopy(COMMITTED)
+    changed["datasets"]["\r"] = changed["datasets"].pop("imagenet32")
+    changed["calibration"]["chosen"]["\x1e"] = changed["calibration"]["chosen"].pop("kernel")
+    faults = [match.group() for match in load(yaml.safe_dump(changed))]
+    assert any(r"known: \r, cifar10" in fault for fault in faults)
+    assert any(r"says nothing of \x1e" in fault for fault in faults)
+    assert all(fault.isprintable() for fault in faults)
+
+
 @several
 @given(st.data())
 def test_any_value_in_any_place(data):
@@ -136,12 +146,13 @@ def test_any_value_in_any_place(data):
         check_plan(text, found)
         return
     # The place that was changed is named, or one that refers to it.
-    place, head = dotted(tuple(parents)), str([*parents, key][0])
+    where = (*parents, key)
+    place, head = dotted(tuple(parents)), str(where[0])
     for fault in (match["path"] or "" for match in found):
         near = fault.startswith(place) or place.startswith(fault)
         named_in = {
-            "studies": ("study", "calibration."),
-            "datasets": ("studies.", "calibration."),
+            "studies": ("study", "calibration.", dotted(where[:2])),  # a study's own anchors
+            "datasets": ("studies.", "calibration.", "claims."),
             "trials": ("studies.", "calibration."),
             "calibration": "calibration.",
         }

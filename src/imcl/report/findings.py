@@ -30,10 +30,9 @@ def table(summary: dict, dataset: str) -> Table:
         "images. Lost: of its accuracy since its best epoch. Views: control, which sees as many "
         "augmentations of each image as output compares, without any way, less base. Ways: all "
         "less control. Bold as in the tables of differences. Redundancy of channels and of kernels "
-        "(× 1000), and time of training beside whatever else the machine did, from base to all."
+        "(× 1000) from base to all."
     )
-    header = ["backbone", "noise", *METRICS, "views", "ways", "all − base"]
-    header += ["channels", "kernels", "time"]
+    header = ["backbone", "noise", *METRICS, "views", "ways", "all − base", "channels", "kernels"]
     return Table(f"gain-{dataset}", caption, header, [group for group in groups if group])
 
 
@@ -50,8 +49,6 @@ def _entries(base: dict, control: dict | None, best: dict) -> list[Entry]:
         before, after = (row["estimates"][metric]["mean"] * 1000 for row in (base, best))
         text, rule = f"{before:.1f} to {after:.1f}", f"mean {metric} × 1000, base to all"
         made.append(Entry(text, False, after, rule, tuple(both)))
-    ratio = best["training_seconds"] / base["training_seconds"]
-    made.append(number(ratio, both, "training_seconds, over that of base", digits=2))
     return made
 
 
