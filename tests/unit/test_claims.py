@@ -73,6 +73,18 @@ def test_the_readings_of_a_figure_are_judged_apart(loaded):
     assert found["verdict"] == "partly"  # since the readings differ
 
 
+def test_from_committed_records_what_was_trained_here_is_left_out(loaded):
+    found = judged(loaded, "stl10_resnet18", base=BASE, all=[b + 0.1 for b in BASE])
+    grid.RECORDS.mkdir(parents=True)
+    for cell in grid.cells(loaded):
+        values = [0.1, 0.2, 0.3] if cell.method == "all" else BASE
+        cell.record.write_text(json.dumps(record(cell, values)))
+    (mine,) = [c for c in claims.judge(loaded) if c["claim"] == "stl10_resnet18"]
+    assert mine["verdict"] == "not reproduced"
+    (theirs,) = [c for c in claims.judge(loaded, here=False) if c["claim"] == "stl10_resnet18"]
+    assert theirs == found
+
+
 def test_a_difference_that_may_be_chance_does_not_reproduce(loaded):
     found = judged(loaded, "stl10_resnet18", base=BASE, all=[0.95, 0.78, 0.79])
     assert set(verdicts(found).values()) == {"not reproduced"}

@@ -66,7 +66,7 @@ OTHERS = [
     for study in PARAMS["studies"]
     if study != STUDY
     for cell in grid.cells(PARAMS, study)
-    if (path := records.find(cell, study))
+    if (path := records.find(cell, study, here=not FROM_COMMITTED))
 ]
 COMMITTED = [path for path in OTHERS if path.parent != grid.RECORDS]
 MADE_HERE = [path.name for path in OTHERS if path.parent == grid.RECORDS]

@@ -14,13 +14,18 @@ VALUES = (
 )
 
 
-def gather(params: dict) -> list[dict]:
-    """What was tried: a row for each cell of the rungs that has a record, here or committed."""
+def gather(params: dict, here: bool) -> list[dict]:
+    """What was tried: a row for each cell of the rungs that has a record.
+
+    Args:
+        params: checked parameters.
+        here: a record made here goes before the committed one.
+    """
     rows = []
     winners = {entry["method"] for entry in params["calibration"]["chosen"].values()}
     for rung in params["calibration"]["rungs"]:
         for cell in grid.cells(params, rung):
-            path = records.find(cell, rung)
+            path = records.find(cell, rung, here)
             if path is None:
                 continue
             runs = records.read(cell, path)["runs"]

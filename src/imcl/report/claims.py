@@ -27,13 +27,17 @@ VERDICTS = ("reproduced", "partly", "not reproduced", "not tested")
 LISTS = ("methods", "noise")
 
 
-def judge(params: dict) -> list[dict]:
+def judge(params: dict, here: bool = True) -> list[dict]:
     """Every claim with its verdict, its readings and their comparisons.
 
     A claim's verdict is that of its readings that could be tested; where they differ it is
     `partly`.
+
+    Args:
+        params: checked parameters.
+        here: a record made here goes before the committed one.
     """
-    runs = list(_runs(params))
+    runs = list(_runs(params, here))
     benches = {
         path: read_json(path, ("settings", "environment", "rows"))
         for path in sorted(BENCHES.glob("overhead-*.json"))
@@ -139,11 +143,11 @@ def _settings(settings: list[tuple]) -> str:
     return ", ".join(" ".join(setting) for setting in settings)
 
 
-def _runs(params: dict) -> Iterator[dict]:
-    """What the records of every study say, made here or committed, by their planned cells."""
+def _runs(params: dict, here: bool) -> Iterator[dict]:
+    """What the records of every study say, by their planned cells."""
     for study in params["studies"]:
         for cell in grid.cells(params, study):
-            path = records.find(cell, study)
+            path = records.find(cell, study, here)
             if path is None:
                 continue
             record = records.read(cell, path)

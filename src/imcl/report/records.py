@@ -18,12 +18,10 @@ def committed(study: str) -> Path:
     return COMMITTED / study / "records"
 
 
-def find(cell: grid.Cell, study: str) -> Path | None:
-    """The record of a cell: the one made here, else the committed one, else None."""
-    for path in (cell.record, committed(study) / cell.record.name):
-        if path.exists():
-            return path
-    return None
+def find(cell: grid.Cell, study: str, here: bool = True) -> Path | None:
+    """The record of a cell: the one made here if `here`, else the committed one, else None."""
+    paths = (cell.record, committed(study) / cell.record.name)
+    return next((path for path in paths[not here :] if path.exists()), None)
 
 
 def read(cell: grid.Cell, path: Path) -> dict:

@@ -27,7 +27,8 @@ def write(params: dict, partial: bool = False, folder: Path = grid.RECORDS) -> d
     Args:
         params: checked parameters.
         partial: leave out cells without a record instead of refusing.
-        folder: where the records are.
+        folder: where the records are; if not where they are made, those of the other studies, which
+            claims and the search for the settings read, are the committed ones alone.
 
     Raises:
         ImclError: a record is missing, damaged, or of other data than the others.
@@ -35,7 +36,7 @@ def write(params: dict, partial: bool = False, folder: Path = grid.RECORDS) -> d
     cells = grid.cells(params)
     paths = {cell.name: folder / cell.record.name for cell in cells}
     found = records.read_all(cells, paths, partial)
-    summary = summarise(params, cells, found, paths)
+    summary = summarise(params, cells, found, paths, folder == grid.RECORDS)
     for made in (SUMMARY, METRICS):
         made.mkdir(parents=True, exist_ok=True)
         for old in made.iterdir():
@@ -84,9 +85,21 @@ def read() -> dict:
 
 
 def summarise(
-    params: dict, cells: Sequence[grid.Cell], found: dict[str, dict], paths: dict[str, Path]
+    params: dict,
+    cells: Sequence[grid.Cell],
+    found: dict[str, dict],
+    paths: dict[str, Path],
+    here: bool = True,
 ) -> dict:
-    """The summary of a study from its records and their paths, both by cell name."""
+    """The summary of a study.
+
+    Args:
+        params: checked parameters.
+        cells: all that the study plans.
+        found: the records, by cell name.
+        paths: their files, by cell name.
+        here: records of other studies that were made here go before the committed ones.
+    """
     rows = [_row(cell, found[cell.name], paths[cell.name]) for cell in cells if cell.name in found]
     _compare(rows, "base")
     _compare([row for row in rows if row["views"] > 1], "control")
@@ -121,9 +134,9 @@ def summarise(
         },
         "cells": rows,
         "aggregate": _aggregate(rows, plan["noise"]),
-        "ablation": ablation.gather(params),
+        "ablation": ablation.gather(params, here),
         "chosen": ablation.chosen(params, plan, ways),
-        "claims": claims.judge(params),
+        "claims": claims.judge(params, here),
     }
 
 
