@@ -137,6 +137,11 @@ def test_a_study_with_a_new_cell_is_trained_summarised_and_left_again(project):
     shutil.rmtree(project.folder / ".snakemake")
     assert project.trained_by(project.snakemake) == set()
     assert "| all" in table.read_text()
+    # The claims are read from the other study's records too.
+    (control,) = (project.folder / "results/records").glob("*-control-*")
+    control.rename(project.folder / "away")
+    assert "summarise study micro" in project.snakemake()
+    (project.folder / "away").rename(control)
 
 
 def test_a_deleted_record_is_trained_again(project):
