@@ -37,7 +37,8 @@ def gather(params: dict, here: bool) -> list[dict]:
                     "noise": cell.config["noise"]["name"],
                     "backbone": cell.backbone,
                     "method": cell.method,
-                    "settings": _settings(cell),
+                    "epochs": cell.config["training"]["epochs"],
+                    "settings": _settings(cell, params["trials"].get(cell.method, {})),
                     "chosen": cell.method in winners,
                     "n": len(runs),
                     **{
@@ -61,22 +62,23 @@ def chosen(params: dict, plan: dict, ways: dict) -> dict:
     }
 
 
-def _settings(cell: grid.Cell) -> str:
-    """The options that a method was tried with, in a few words."""
-    training = cell.config["training"]
-    said = [
-        f"{training['epochs']} epochs",
-        f"learning rate {training['learning_rate']:g}",
-        f"decay {training['weight_decay']:g}",
-    ]
+def _settings(cell: grid.Cell, trial: dict) -> str:
+    """What a method was tried with, in a few words: what its trial says, and its ways' weights."""
+    said = _options(trial.get("training", {}))
     for way, options in cell.config["ways"].items():
-        others = [
-            f"{key.replace('_', '-')} {value if isinstance(value, bool) else f'{value:g}'}".lower()
-            for key, value in options.items()
-            if key not in ("variant", "weight")
-        ]
-        said.append(f"{way}: {options['variant']} × {options['weight']:g} ({', '.join(others)})")
+        others = {k: v for k, v in trial.get(way, {}).items() if k not in ("variant", "weight")}
+        weighted = f"{way} {options['variant']} × {options['weight']:g}"
+        said.append(", ".join([weighted, *_options(others)]))
     return "; ".join(said)
+
+
+def _options(options: dict) -> list[str]:
+    return [
+        f"{'' if value else 'not '}{key}"
+        if isinstance(value, bool)
+        else f"{key.replace('_', ' ')} {value:g}"
+        for key, value in options.items()
+    ]
 
 
 def table(rows: list[dict]) -> Table:
@@ -90,6 +92,7 @@ def table(rows: list[dict]) -> Table:
             [
                 *map(Entry, place),
                 Entry(row["method"], bold),
+                number(row["epochs"], sources, "training.epochs", digits=0),
                 Entry(row["settings"]),
                 number(row["last"], sources, "mean accuracy × 100", scale=100, bold=bold),
                 number(row["best"], sources, "mean oracle accuracy × 100", scale=100),
@@ -103,7 +106,7 @@ def table(rows: list[dict]) -> Table:
         "is right in the rest alone. Last and best: accuracy (%) at the last epoch and at the best "
         "one, mean over n seeds. Bold: where the settings in use come from."
     )
-    header = ["rung", "dataset", "noise", "backbone", "method"]
-    header += ["settings", "last", "best", "NLL", "n"]
-    align = "lllllp{75mm}rrrr"
+    header = ["rung", "dataset", "noise", "backbone", "method", "epochs", "settings"]
+    header += ["last", "best", "NLL", "n"]
+    align = "lllllrp{46mm}rrrr"
     return Table("ablation", caption, header, list(groups.values()), labels=5, align=align)
