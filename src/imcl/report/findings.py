@@ -1,5 +1,7 @@
 """Where a gain comes from: what base loses and learns by heart, and what `all` adds to whom."""
 
+from collections.abc import Iterable
+
 from imcl.report.render import MISSING, Entry, Table, number
 
 METRICS = {
@@ -34,6 +36,19 @@ def table(summary: dict, dataset: str) -> Table:
     )
     header = ["backbone", "noise", *METRICS, "views", "ways", "all − base", "channels", "kernels"]
     return Table(f"gain-{dataset}", caption, header, [group for group in groups if group])
+
+
+def changes(
+    summary: dict, dataset: str, noise: str, backbone: str, methods: Iterable[str]
+) -> list[tuple[str, Entry]]:
+    """Those of the methods that were compared with base there, with their differences to it."""
+    place = (dataset, noise, backbone)
+    there = {
+        row["method"]: change
+        for row in summary["cells"]
+        if (row["dataset"], row["noise"], row["backbone"]) == place and (change := difference(row))
+    }
+    return [(method, there[method]) for method in methods if method in there]
 
 
 def _entries(base: dict, control: dict | None, best: dict) -> list[Entry]:

@@ -5,6 +5,7 @@ Rendered as LaTeX by Jinja and as Markdown by tabulate.
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import jinja2
 
@@ -39,6 +40,7 @@ def write(summary: dict) -> list[Table]:
             by_name=by_name,
             header={table.name: table.header for table in built},
             said=said,
+            changes=partial(findings.changes, summary),
             combinations=combinations(summary),
         )
         write_text(BUILD / f"{name}.tex", text)
