@@ -209,10 +209,9 @@ def test_the_search_shows_what_lost_and_marks_what_was_chosen(study):
     ]
     assert [e["last"].bold for e in (lost, won)] == [True, True]
     tables.write(summary.read())
-    assert (
-        r"\item[kernel] strong: it was best \& first."
-        in Path("paper/build/results.tex").read_text()
-    )
+    text = Path("paper/build/results.tex").read_text()
+    assert r"\item[kernel] strong: it was best \& first." in text
+    assert "networks than these:\nrung at clean labels with resnet18.\n" in text
 
 
 @pytest.mark.parametrize(
