@@ -170,7 +170,7 @@ def _unfit(node: object, where: tuple = ()) -> Iterator[tuple[tuple, str]]:
 
 
 def _printable(character: str) -> str:
-    return repr(character)[1:-1] if _unprintable(character) else character
+    return character if character.isprintable() else repr(character)[1:-1]
 
 
 def _unprintable(text: str) -> bool:

@@ -113,6 +113,7 @@ values = st.recursive(
 def test_no_message_holds_what_cannot_be_shown():
     changed = copy.deepcopy(COMMITTED)
     changed["datasets"]["\r"] = changed["datasets"].pop("imagenet32")
+    changed["datasets"]["\u2028"] = {}
     changed["calibration"]["chosen"]["\x1e"] = changed["calibration"]["chosen"].pop("kernel")
     faults = [match.group() for match in load(yaml.safe_dump(changed))]
     assert any(r"known: \r, cifar10" in fault for fault in faults)
@@ -155,7 +156,8 @@ def test_any_value_in_any_place(data):
             continue
         near = fault.startswith(place) or place.startswith(fault)
         named_in = {
-            "studies": ("study", "calibration.", dotted(where[:2])),  # a study's own anchors
+            "studies": ("study", "calibration.", f"{dotted(where[:2])}.anchors"),
+            "noise": ("studies.", "claims."),
             "datasets": ("studies.", "calibration.", "claims."),
             "trials": ("studies.", "calibration."),
             "calibration": "calibration.",

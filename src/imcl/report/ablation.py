@@ -5,13 +5,16 @@ A rung is a study on held-out training images (params.yaml: calibration); its lo
 
 from imcl import grid
 from imcl.report import records
-from imcl.report.render import Entry, Table, number
+from imcl.report.render import MISSING, Entry, Table, number
 
 VALUES = (
     ("last", "final", "accuracy"),
     ("best", "oracle", "accuracy"),
     ("nll", "final", "nll"),
 )
+
+
+SHOWN = ("epochs", "learning_rate", "weight_decay")  # of the training, in columns of their own
 
 
 def gather(params: dict, here: bool) -> list[dict]:
@@ -37,7 +40,7 @@ def gather(params: dict, here: bool) -> list[dict]:
                     "noise": cell.config["noise"]["name"],
                     "backbone": cell.backbone,
                     "method": cell.method,
-                    "epochs": cell.config["training"]["epochs"],
+                    **{key: cell.config["training"][key] for key in SHOWN},
                     "settings": _settings(cell, params["trials"].get(cell.method, {})),
                     "chosen": cell.method in winners,
                     "n": len(runs),
@@ -63,8 +66,8 @@ def chosen(params: dict, plan: dict, ways: dict) -> dict:
 
 
 def _settings(cell: grid.Cell, trial: dict) -> str:
-    """What a method was tried with, in a few words: what its trial says, and its ways' weights."""
-    said = _options(trial.get("training", {}))
+    """What a method was tried with beside SHOWN: what its trial says, and its ways' weights."""
+    said = _options({k: v for k, v in trial.get("training", {}).items() if k not in SHOWN})
     for way, options in cell.config["ways"].items():
         others = {k: v for k, v in trial.get(way, {}).items() if k not in ("variant", "weight")}
         weighted = f"{way} {options['variant']} × {options['weight']:g}"
@@ -93,7 +96,9 @@ def table(rows: list[dict]) -> Table:
                 *map(Entry, place),
                 Entry(row["method"], bold),
                 number(row["epochs"], sources, "training.epochs", digits=0),
-                Entry(row["settings"]),
+                Entry(f"{row['learning_rate']:g}"),
+                Entry(f"{row['weight_decay']:g}"),
+                Entry(row["settings"] or MISSING),
                 number(row["last"], sources, "mean accuracy × 100", scale=100, bold=bold),
                 number(row["best"], sources, "mean oracle accuracy × 100", scale=100),
                 number(row["nll"], sources, "mean NLL", digits=2),
@@ -106,7 +111,7 @@ def table(rows: list[dict]) -> Table:
         "is right in the rest alone. Last and best: accuracy (%) at the last epoch and at the best "
         "one, mean over n seeds. Bold: where the settings in use come from."
     )
-    header = ["rung", "dataset", "noise", "backbone", "method", "epochs", "settings"]
-    header += ["last", "best", "NLL", "n"]
-    align = "lllllrp{46mm}rrrr"
+    header = ["rung", "dataset", "noise", "backbone", "method", "epochs"]
+    header += ["rate", "decay", "settings", "last", "best", "NLL", "n"]
+    align = "lllllrrrp{46mm}rrrr"
     return Table("ablation", caption, header, list(groups.values()), labels=5, align=align)

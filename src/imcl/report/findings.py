@@ -1,7 +1,6 @@
 """Where a gain comes from: what base loses and learns by heart, and what `all` adds to whom."""
 
-from collections.abc import Iterable
-
+from imcl import methods
 from imcl.report.render import MISSING, Entry, Table, number
 
 METRICS = {
@@ -39,16 +38,22 @@ def table(summary: dict, dataset: str) -> Table:
 
 
 def changes(
-    summary: dict, dataset: str, noise: str, backbone: str, methods: Iterable[str]
-) -> list[tuple[str, Entry]]:
-    """Those of the methods that were compared with base there, with their differences to it."""
-    place = (dataset, noise, backbone)
-    there = {
-        row["method"]: change
-        for row in summary["cells"]
-        if (row["dataset"], row["noise"], row["backbone"]) == place and (change := difference(row))
-    }
-    return [(method, there[method]) for method in methods if method in there]
+    summary: dict, dataset: str, noise: str, backbone: str
+) -> dict[str, list[tuple[str, Entry]]]:
+    """The methods' differences to base there, by what the methods are; no control, all or trial."""
+    groups: dict[str, list[tuple[str, Entry]]] = {}
+    for row in summary["cells"]:
+        name, change = row["method"], difference(row)
+        apart = name in ("control", "all", *summary["trials"])
+        place = (row["dataset"], row["noise"], row["backbone"])
+        if change and not apart and place == (dataset, noise, backbone):
+            method = methods.parse(name)
+            if method.peer:
+                kind = "Peers with ways" if method.ways else "Peers"
+            else:
+                kind = "Combinations of ways" if len(method.ways) > 1 else "Single ways"
+            groups.setdefault(kind, []).append((name, change))
+    return groups
 
 
 def _entries(base: dict, control: dict | None, best: dict) -> list[Entry]:

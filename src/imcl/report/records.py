@@ -20,8 +20,10 @@ def committed(study: str) -> Path:
 
 def find(cell: grid.Cell, study: str, here: bool = True) -> Path | None:
     """The record of a cell: the one made here if `here`, else the committed one, else None."""
-    paths = (cell.record, committed(study) / cell.record.name)
-    return next((path for path in paths[not here :] if path.exists()), None)
+    if here and cell.record.exists():
+        return cell.record
+    path = committed(study) / cell.record.name
+    return path if path.exists() else None
 
 
 def read(cell: grid.Cell, path: Path) -> dict:

@@ -27,8 +27,8 @@ def write(params: dict, partial: bool = False, folder: Path = grid.RECORDS) -> d
     Args:
         params: checked parameters.
         partial: leave out cells without a record instead of refusing.
-        folder: where the records are; if not where they are made, those of the other studies, which
-            claims and the search for the settings read, are the committed ones alone.
+        folder: where the records are; if it is not `grid.RECORDS`, where they are made, claims and
+            the search for the settings are read from committed records alone.
 
     Raises:
         ImclError: a record is missing, damaged, or of other data than the others.
@@ -98,7 +98,8 @@ def summarise(
         cells: all that the study plans.
         found: the records, by cell name.
         paths: their files, by cell name.
-        here: records of other studies that were made here go before the committed ones.
+        here: for claims and the search for the settings, a record made here goes before the
+            committed one.
     """
     rows = [_row(cell, found[cell.name], paths[cell.name]) for cell in cells if cell.name in found]
     _compare(rows, "base")
