@@ -52,7 +52,7 @@ def test_the_committed_file_loads():
     assert loaded["study"] == "quick"
     assert list(loaded["studies"]) == [
         *("quick", "cpu", "every", "gpu", "paper"),
-        *("calibrate_training", "calibrate_ways", "calibrate_all"),
+        *("calibrate_training", "calibrate_ways", "calibrate_all", "calibrate_clean"),
     ]
 
 
