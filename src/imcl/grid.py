@@ -161,6 +161,8 @@ def cells(params: dict, study: str | None = None) -> list[Cell]:
     """
     plan = params["studies"][study or params["study"]]
     training = {**params["training"], **plan.get("training", {})}
+    own = plan.get("ways", {})
+    params = {**params, "ways": {w: {**o, **own.get(w, {})} for w, o in params["ways"].items()}}
     known = datasets(params)
     return [
         _cell(params, plan, training, known[dataset], noise, backbone, method)

@@ -311,14 +311,17 @@ def _calibration_faults(params: object, section: dict) -> Iterator[tuple[tuple, 
             known = section["datasets"].get(dataset) if isinstance(dataset, str) else None
             if known is not None and "validation_share" not in known:
                 yield where, f"{name!r} is evaluated on the test images of {dataset}: hold some out"
-    for part, entry in _mappings(calibration.get("chosen")).items():
-        where, method = ("calibration", "chosen", part, "method"), entry.get("method")
-        yield from _unknown(where, method, "trial", section["trials"])
-        if isinstance(method, str) and method in section["trials"]:
-            if part not in section["trials"][method]:
-                yield where, f"trial {method!r} says nothing of {part}"
-            elif method not in tried:
-                yield where, f"trial {method!r} is in no rung"
+    chosen = calibration.get("chosen")
+    for part, entries in chosen.items() if isinstance(chosen, dict) else ():
+        for index, entry in enumerate(_list(entries)):
+            where = ("calibration", "chosen", part, index, "method")
+            method = entry.get("method") if isinstance(entry, dict) else None
+            yield from _unknown(where, method, "trial", section["trials"])
+            if isinstance(method, str) and method in section["trials"]:
+                if part not in section["trials"][method]:
+                    yield where, f"trial {method!r} says nothing of {part}"
+                elif method not in tried:
+                    yield where, f"trial {method!r} is in no rung"
 
 
 def _list(value: object) -> list:

@@ -421,6 +421,27 @@ def test_the_augmentations_that_a_method_sees(method, views):
     assert grid.cells(loaded)[0].config["views"] == views
 
 
+def test_a_study_may_set_the_ways_otherwise():
+    loaded = copy.deepcopy(PARAMS)
+    loaded["studies"]["small"]["ways"] = {"kernel": {"weight": 7.0}}
+    before, after = grid.cells(PARAMS), grid.cells(loaded)
+    changed = [new for old, new in zip(before, after, strict=True) if old.digest != new.digest]
+    assert [cell.method for cell in changed] == [
+        cell.method for cell in before if "kernel" in cell.config["ways"]
+    ]
+    for cell in changed:
+        (old,) = [c for c in before if c.name == cell.name]
+        kernel = {**old.config["ways"]["kernel"], "weight": 7.0}
+        assert cell.config["ways"] == {**old.config["ways"], "kernel": kernel}
+    assert grid.cells(loaded, "other")[0].digest == grid.cells(PARAMS, "other")[0].digest
+
+
+def test_control_sees_as_many_augmentations_as_its_studys_output_compares():
+    loaded = copy.deepcopy(PARAMS)
+    loaded["studies"]["small"] |= {"methods": ["control"], "ways": {"output": {"parts": 4}}}
+    assert grid.cells(loaded)[0].config["views"] == 4
+
+
 # trials -----------------------------------------------------------------------------------------
 
 

@@ -198,11 +198,19 @@ def test_what_was_chosen_is_in_use():
     rungs = [loaded["studies"][rung] for rung in loaded["calibration"]["rungs"]]
     tried = {method for rung in rungs for method in rung["methods"]}
     assert set(loaded["calibration"]["chosen"]) == {"training", *loaded["ways"]}
-    for part, entry in loaded["calibration"]["chosen"].items():
-        assert entry["method"] in tried
-        options = loaded["trials"][entry["method"]][part]
-        in_use = cpu if part == "training" else loaded["ways"][part]
-        assert {key: in_use[key] for key in options} == options
+    for part, entries in loaded["calibration"]["chosen"].items():
+        in_use = [cpu] if part == "training" else [loaded["ways"][part]]
+        if part != "training":
+            own = [study.get("ways", {}).get(part, {}) for study in loaded["studies"].values()]
+            in_use += [{**loaded["ways"][part], **options} for options in own]
+        for entry in entries:
+            assert entry["method"] in tried
+            options = loaded["trials"][entry["method"]][part]
+            assert any(options.items() <= used.items() for used in in_use)
+        # Nothing is in use that was not chosen.
+        methods = [entry["method"] for entry in entries]
+        tried_here = [loaded["trials"][method][part].items() for method in methods]
+        assert all(any(options <= used.items() for options in tried_here) for used in in_use)
 
 
 @pytest.mark.parametrize(
@@ -219,10 +227,11 @@ def test_an_anchor_is_a_cell_of_its_study(name):
 
 
 def test_a_calibration_is_of_studies_and_of_what_was_tried():
-    change("calibration", {"rungs": ["quik"], "chosen": {"output": {"method": "a", "reason": "b"}}})
+    chosen = {"output": [{"method": "a", "reason": "b"}]}
+    change("calibration", {"rungs": ["quik"], "chosen": chosen})
     rung, trial = faults()
     assert rung == "params.yaml: calibration.rungs[0]: unknown study 'quik'; did you mean 'quick'?"
-    assert "calibration.chosen.output.method: unknown trial 'a'; known" in trial
+    assert "calibration.chosen.output[0].method: unknown trial 'a'; known" in trial
 
 
 @pytest.mark.parametrize(
@@ -235,13 +244,13 @@ def test_a_calibration_is_of_studies_and_of_what_was_tried():
         ),
         (
             "chosen.output",
-            {"method": "base_lr10", "reason": "x"},
-            "chosen.output.method: trial 'base_lr10' says nothing of output",
+            [{"method": "base_lr10", "reason": "x"}],
+            "chosen.output[0].method: trial 'base_lr10' says nothing of output",
         ),
         (
             "chosen.kernel",
-            {"method": "untried", "reason": "x"},
-            "chosen.kernel.method: trial 'untried' is in no rung",
+            [{"method": "untried", "reason": "x"}],
+            "chosen.kernel[0].method: trial 'untried' is in no rung",
         ),
     ],
 )

@@ -211,8 +211,8 @@ def test_the_search_shows_what_lost_and_marks_what_was_chosen(study):
     study["calibration"] = {
         "rungs": ["rung"],
         "chosen": {
-            "kernel": {"method": "strong", "reason": "it was best & first"},
-            "training": {"method": "slow", "reason": "this study trains otherwise"},
+            "kernel": [{"method": "strong", "reason": "it was best & first"}],
+            "training": [{"method": "slow", "reason": "this study trains otherwise"}],
         },
     }
     write_records(study)

@@ -25,7 +25,8 @@ def gather(params: dict, here: bool) -> list[dict]:
         here: a record made here goes before the committed one.
     """
     rows = []
-    winners = {entry["method"] for entry in params["calibration"]["chosen"].values()}
+    chosen_ones = params["calibration"]["chosen"].values()
+    winners = {entry["method"] for entries in chosen_ones for entry in entries}
     for rung in params["calibration"]["rungs"]:
         for cell in grid.cells(params, rung):
             path = records.find(cell, rung, here)
@@ -53,16 +54,17 @@ def gather(params: dict, here: bool) -> list[dict]:
     return rows
 
 
-def chosen(params: dict, plan: dict, ways: dict) -> dict:
+def chosen(params: dict, plan: dict, ways: dict) -> dict[str, list[dict]]:
     """The choices that a study uses: of `training` if it trains so, and of the ways in it."""
     training = {**params["training"], **plan.get("training", {})}
     in_use = {"training": training, **ways}
-    return {
-        part: entry
-        for part, entry in params["calibration"]["chosen"].items()
-        if part in in_use
-        and params["trials"][entry["method"]][part].items() <= in_use[part].items()
-    }
+    found = {}
+    for part, entries in params["calibration"]["chosen"].items():
+        used = in_use.get(part, {}).items()
+        fit = [e for e in entries if params["trials"][e["method"]][part].items() <= used]
+        if fit:
+            found[part] = fit
+    return found
 
 
 def _settings(cell: grid.Cell, trial: dict) -> str:

@@ -200,7 +200,10 @@ def _errors(stated: dict, params: dict, runs: list[dict]) -> list[dict]:
 
 
 def _candidates(stated, params, runs, setting, method, other) -> Iterator[dict]:
-    """The comparison in each study that holds both methods on this data, or on less of it."""
+    """The comparison in each study that holds both methods on this data, or on less of it.
+
+    In the studies' order: of equal ones the first counts.
+    """
     dataset, noise, backbone = setting
     epoch = stated.get("epoch", "last")
     source = params["datasets"][dataset]["source"]
