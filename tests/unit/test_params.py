@@ -51,7 +51,7 @@ def test_the_committed_file_loads():
     loaded = params.load(ROOT / "params.yaml")
     assert loaded["study"] == "quick"
     assert list(loaded["studies"]) == [
-        *("quick", "cpu", "every", "gpu", "paper"),
+        *("quick", "cpu_clean", "cpu", "every", "gpu", "paper"),
         *("calibrate_training", "calibrate_ways", "calibrate_all", "calibrate_clean"),
     ]
 
@@ -239,8 +239,8 @@ def test_a_calibration_is_of_studies_and_of_what_was_tried():
     [
         (
             "rungs",
-            ["calibrate_training", "calibrate_ways", "calibrate_all", "cpu"],
-            "rungs[3]: 'cpu' is evaluated on the test images of cifar10_5k: hold some out",
+            ["calibrate_training", "calibrate_ways", "calibrate_all", "calibrate_clean", "cpu"],
+            "rungs[4]: 'cpu' is evaluated on the test images of cifar10_5k: hold some out",
         ),
         (
             "chosen.output",
@@ -339,7 +339,11 @@ def test_an_unknown_key(where, key, meant):
             "training.precision: unknown value 'bf61'; did you mean 'bf16'?",
         ),
         ("study", "quik", "study: unknown study 'quik'; did you mean 'quick'?"),
-        ("study", "zzz", "study: unknown study 'zzz'; known: quick, cpu, every, gpu, paper"),
+        (
+            "study",
+            "zzz",
+            "study: unknown study 'zzz'; known: quick, cpu_clean, cpu, every, gpu, paper",
+        ),
     ],
 )
 def test_an_unknown_name(where, value, message):
@@ -352,7 +356,7 @@ def test_an_unknown_name(where, value, message):
 def test_a_chosen_study_that_does_not_exist(name):
     [fault] = faults(study=name)
     assert fault.startswith(f"params.yaml: study: unknown study '{name}'; ")
-    assert "'paper'?" in fault or "known: quick, cpu, every, gpu, paper" in fault
+    assert "'paper'?" in fault or "known: quick, cpu_clean, cpu, every, gpu, paper" in fault
 
 
 def test_the_name_clean_is_taken():

@@ -111,7 +111,8 @@ def table(rows: list[dict]) -> Table:
         "The search for the settings, rung by rung, on held-out training images, whose labels are "
         "as noisy as those trained on: where a share of them is wrong, whoever knows the truth "
         "is right in the rest alone. Last and best: accuracy (%) at the last epoch and at the best "
-        "one, mean over n seeds. Bold: where the settings in use come from."
+        "one, mean over n seeds. Bold: the trials whose settings are in use, in every rung that "
+        "tried them."
     )
     header = ["rung", "dataset", "noise", "backbone", "method", "epochs"]
     header += ["rate", "decay", "settings", "last", "best", "NLL", "n"]
