@@ -8,7 +8,7 @@ from handmade import empty_project, record
 
 from imcl import grid, params
 from imcl.cli import main
-from imcl.report import claims, render
+from imcl.report import claims, render, tables
 
 # STL-10, ResNet-18, three seeds: the error of base is 20 %, 21 % and 22 %.
 BASE = [0.80, 0.79, 0.78]
@@ -71,6 +71,24 @@ def test_the_readings_of_a_figure_are_judged_apart(loaded):
     assert effect["mean"] == pytest.approx((2 / 20 + 2.11 / 21 + 2.19 / 22) * 100 / 3)
     assert effect["n"] == 3
     assert found["verdict"] == "partly"  # since the readings differ
+
+
+def test_the_ledger_shows_the_numbers_of_the_first_reading_that_could_be_tested(loaded, capsys):
+    # Of 2, 2.11 and 2.19 points the mean is 2.10 and the standard deviation 0.0954; with the
+    # t-quantile 4.303 for two degrees of freedom the half width is 4.303 * 0.0954 / sqrt(3).
+    better = [b + f for b, f in zip(BASE, [0.0200, 0.0211, 0.0219], strict=True)]
+    ledger = loaded["claims"]["ledger"]
+    ledger["stl10_resnet18"] |= {"figure": 2.5, "readings": {"noise": ["n50", "clean"]}}
+    found = judged(loaded, "stl10_resnet18", base=BASE, all=better)
+    assert [r["verdict"] for r in found["readings"]] == ["not tested", "partly"]
+    (row,) = tables.claims_table([found]).groups[0]
+    shown = dict(zip(tables.claims_table([found]).header, [e.text for e in row], strict=True))
+    assert [shown[key] for key in ("holding", "tested", "planned")] == ["0", "1", "1"]
+    assert (shown["effect"], shown["n"]) == ("2.10 ± 0.24", "3")
+    claims.show([found])
+    assert "noise clean: partly, 0 hold of 1 tested of 1, effect 2.10 ± 0.24 (n = 3)" in (
+        capsys.readouterr().out
+    )
 
 
 def test_from_committed_records_what_was_trained_here_is_left_out(loaded):

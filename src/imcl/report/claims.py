@@ -16,7 +16,7 @@ from pathlib import Path
 
 from imcl import grid, stats
 from imcl.files import read_json
-from imcl.report import BENCHES, records
+from imcl.report import BENCHES, records, render
 
 SIGNIFICANCE = 0.05
 RANKS = (None, "reduced", "full")
@@ -321,7 +321,8 @@ def show(judged: list[dict]) -> None:
             line = f"  {choice + ': ' if choice else ''}{reading['verdict']}, {counts}"
             effect = reading["effect"]
             if effect:
-                line += f", effect {effect['mean']:.2f} (n = {effect['n']})"
+                shown = render.number(effect, (), "", digits=2)
+                line += f", effect {shown.text} (n = {effect['n']})"
             print(line)
         for missing in claim["missing"]:
             print(f"  missing: {missing}")

@@ -14,6 +14,17 @@ from imcl.files import write_text
 from imcl.report import BUILD, TEMPLATES, ablation, benches, claims, findings
 from imcl.report.render import MISSING, Entry, Table, markdown, number, p_value
 
+# What the tables of the claims count and measure.
+COUNTS = ("holding", "tested", "planned")
+NUMBERS = (
+    "Holding: comparisons that are significant in the claimed direction (paired by seed, "
+    "Holm-corrected p < 0.05) and whose interval reaches the claimed figure, of those tested and "
+    "planned. Effect: fall of the error or rise of the accuracy, in points or relative in percent; "
+    "one comparison with its 95 % t-interval, or the interquartile mean of several with a "
+    "stratified bootstrap interval. Of a cost the ratio to the reference, mean [least, largest] "
+    "over backbones and machines; n is then the steps whose median counts."
+)
+
 
 def write(summary: dict) -> list[Table]:
     """Write every table as tables/NAME.tex and tables/NAME.md, and the .tex files of the text."""
@@ -382,19 +393,18 @@ def combinations(summary: dict) -> list[str]:
 
 
 def claims_table(judged: list[dict]) -> Table:
-    """The ledger: a row for each claim of the abstract."""
+    """The ledger: a row for each claim of the abstract, with the numbers of one reading of it."""
     lines = []
     for claim in judged:
         readings = claim["readings"]
-        tested = sum(reading["verdict"] != "not tested" for reading in readings)
+        told = next((r for r in readings if r["verdict"] != "not tested"), readings[0])
         sources = _claim_sources(readings)
         lines.append(
             [
                 Entry(claim["says"]),
                 Entry(claim["verdict"], sources=sources, rule="the verdicts of its readings"),
                 Entry(claim["size"] or MISSING),
-                number(tested, sources, "readings that could be tested", digits=0),
-                number(len(readings), sources, "readings of the claim", digits=0),
+                *_evidence(told),
                 Entry("; ".join(claim["missing"]) or MISSING),
             ]
         )
@@ -403,45 +413,46 @@ def claims_table(judged: list[dict]) -> Table:
         "comparison is tested and holds, in each reading that could be tested; partly: some do; "
         "not reproduced: none does; not tested: no comparison has the seeds, width and epochs that "
         "params.yaml asks of evidence. Size: reduced where the networks are narrower than the "
-        "published ones or trained on a part of the dataset, as `missing` tells."
+        "published ones or trained on a part of the dataset, as `missing` tells. The numbers are "
+        f"those of the first reading that could be tested. {NUMBERS}"
     )
-    header = ["claim", "verdict", "size", "tested", "readings", "missing"]
-    return Table("claims", caption, header, [lines], labels=1, align="p{52mm}llrrp{75mm}")
+    header = ["claim", "verdict", "size", *COUNTS, "effect", "n", "missing"]
+    return Table("claims", caption, header, [lines], labels=1, align="p{45mm}llrrrrrp{65mm}")
 
 
 def readings_table(judged: list[dict]) -> Table:
     """A row for each reading of each claim that leaves something open."""
-    groups = []
-    for claim in judged:
-        group = []
-        for reading in claim["readings"]:
-            sources = _claim_sources([reading])
-            effect, counts = reading["effect"], []
-            for key in ("comparisons_holding", "comparisons_tested", "comparisons_planned"):
-                counts.append(number(reading[key], sources, key.replace("_", " "), digits=0))
-            rule = "over the comparisons of the reading; see the caption"
-            group.append(
-                [
-                    Entry(claim["claim"]),
-                    Entry(claims.describe(reading["reading"]) or MISSING),
-                    Entry(reading["verdict"], sources=sources, rule="from its comparisons"),
-                    Entry(reading["size"] or MISSING),
-                    *counts,
-                    number(effect, sources, rule, digits=2),
-                    number(effect and effect["n"], sources, "n", digits=0),
-                ]
-            )
-        groups.append(group)
-    caption = (
-        "The claims by reading. Holds: comparisons that are significant in the claimed direction "
-        "(paired by seed, Holm-corrected p < 0.05) and whose interval reaches the claimed figure. "
-        "Effect: fall of the error or rise of the accuracy, in points or relative in percent; one "
-        "comparison with its 95 % t-interval, or the interquartile mean of several with a "
-        "stratified bootstrap interval. Of a cost the ratio to the reference, mean [least, "
-        "largest] over backbones and machines; n is then the steps whose median counts."
-    )
-    header = ["claim", "reading", "verdict", "size", "holding", "tested", "planned", "effect", "n"]
+    groups = [
+        [
+            [
+                Entry(claim["claim"]),
+                Entry(claims.describe(reading["reading"]) or MISSING),
+                Entry(
+                    reading["verdict"], sources=_claim_sources([reading]), rule="of its comparisons"
+                ),
+                Entry(reading["size"] or MISSING),
+                *_evidence(reading),
+            ]
+            for reading in claim["readings"]
+        ]
+        for claim in judged
+    ]
+    caption = f"The claims by reading. {NUMBERS}"
+    header = ["claim", "reading", "verdict", "size", *COUNTS, "effect", "n"]
     return Table("readings", caption, header, groups, align="llllrrrrr")
+
+
+def _evidence(reading: dict) -> list[Entry]:
+    """How many comparisons hold, are tested and planned; their effect and its n."""
+    sources, effect = _claim_sources([reading]), reading["effect"]
+    return [
+        *(
+            number(reading[f"comparisons_{key}"], sources, f"comparisons {key}", digits=0)
+            for key in COUNTS
+        ),
+        number(effect, sources, "over the comparisons of the reading; see the caption", digits=2),
+        number(effect and effect["n"], sources, "n", digits=0),
+    ]
 
 
 def _claim_sources(readings: list[dict]) -> tuple[str, ...]:
