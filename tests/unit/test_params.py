@@ -185,6 +185,22 @@ def test_a_wrong_trial_is_named_by_its_place(trial, fault):
     assert found.startswith(f"params.yaml: trials.{fault}")
 
 
+@pytest.mark.parametrize(
+    ("ways", "fault"),
+    [
+        ({"kernel": {"wieght": 1.0}}, "kernel.wieght: unknown key 'wieght'; did you mean"),
+        ({"kernels": {}}, "kernels: unknown key 'kernels'; did you mean 'kernel'?"),
+        ({"kernel": {"variant": "relation"}}, "kernel.variant: unknown value 'relation'"),
+        ({"kernel": {"weight": -1.0}}, "kernel.weight: -1.0 "),
+        ({"training": {"learning_rate": 0.1}}, "training: unknown key 'training'"),
+    ],
+)
+def test_wrong_ways_of_a_study_are_named_by_their_place(ways, fault):
+    change("studies.quick.ways", ways)
+    [found] = faults()
+    assert found.startswith(f"params.yaml: studies.quick.ways.{fault}")
+
+
 def test_a_trial_takes_no_name_of_a_method():
     change("trials.kernel", {"kernel": {"weight": 1.0}})
     assert faults() == [
