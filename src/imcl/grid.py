@@ -161,11 +161,10 @@ def cells(params: dict, study: str | None = None) -> list[Cell]:
     """
     plan = params["studies"][study or params["study"]]
     training = {**params["training"], **plan.get("training", {})}
-    own = plan.get("ways", {})
-    params = {**params, "ways": {w: {**o, **own.get(w, {})} for w, o in params["ways"].items()}}
+    by_noise = {noise: _with_ways(params, plan, noise) for noise in plan["noise"]}
     known = datasets(params)
     return [
-        _cell(params, plan, training, known[dataset], noise, backbone, method)
+        _cell(by_noise[noise], plan, training, known[dataset], noise, backbone, method)
         for dataset in plan["datasets"]
         for noise in plan["noise"]
         for backbone in plan["backbones"]
@@ -195,6 +194,13 @@ def find(params: dict, name: str) -> Cell:
             f"{cell.digest}, not {tail}; start the run again"
         )
     return cell
+
+
+def _with_ways(params: dict, plan: dict, noise: str) -> dict:
+    """The parameters with what a study sets otherwise in the ways where labels are so noisy."""
+    own = plan.get("ways", {}).get(noise, {})
+    ways = {way: {**options, **own.get(way, {})} for way, options in params["ways"].items()}
+    return {**params, "ways": ways}
 
 
 def _cell(params, plan, training, dataset, noise_name, backbone, method) -> Cell:

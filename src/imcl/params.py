@@ -288,6 +288,9 @@ def _name_faults(params: object) -> Iterator[tuple[tuple, str]]:
                 fault = methods.fault(name, section["trials"])
                 if fault:
                     yield ("studies", study, "methods", index), fault
+        for name in entry["ways"] if isinstance(entry.get("ways"), dict) else ():
+            where = ("studies", study, "ways", name)
+            yield from _unknown(where, name, "noise of the study", _list(entry.get("noise")))
         yield from _warmup_fault(params.get("training"), study, entry.get("training", {}))
         yield from _anchor_faults(study, entry)
     if isinstance(params, dict):

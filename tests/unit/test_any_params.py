@@ -87,7 +87,8 @@ def check_plan(text: str, loaded: dict) -> None:
             entry = loaded["datasets"][cell.dataset.name]
             assert config["dataset"] == {"name": cell.dataset.name} | entry
             for way, options in config["ways"].items():
-                own = plan.get("ways", {}).get(way, {}) | trial.get(way, {})
+                own = plan.get("ways", {}).get(config["noise"]["name"], {})
+                own = own.get(way, {}) | trial.get(way, {})
                 assert options.items() <= (loaded["ways"][way] | own).items()
             if cell.peer:
                 assert config["peer"] == {"name": cell.peer} | loaded["peers"][cell.peer]

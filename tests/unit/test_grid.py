@@ -421,14 +421,15 @@ def test_the_augmentations_that_a_method_sees(method, views):
     assert grid.cells(loaded)[0].config["views"] == views
 
 
-def test_a_study_may_set_the_ways_otherwise():
+def test_a_study_may_set_the_ways_otherwise_where_labels_are_as_noisy():
     loaded = copy.deepcopy(PARAMS)
-    loaded["studies"]["small"]["ways"] = {"kernel": {"weight": 7.0}}
+    loaded["studies"]["small"]["ways"] = {"clean": {"kernel": {"weight": 7.0}}}
     before, after = grid.cells(PARAMS), grid.cells(loaded)
     changed = [new for old, new in zip(before, after, strict=True) if old.digest != new.digest]
-    assert [cell.method for cell in changed] == [
-        cell.method for cell in before if "kernel" in cell.config["ways"]
+    assert [cell.name for cell in changed] == [
+        cell.name for cell in before if "kernel" in cell.config["ways"] and cell.noise is None
     ]
+    assert changed
     for cell in changed:
         (old,) = [c for c in before if c.name == cell.name]
         kernel = {**old.config["ways"]["kernel"], "weight": 7.0}
@@ -438,8 +439,12 @@ def test_a_study_may_set_the_ways_otherwise():
 
 def test_control_sees_as_many_augmentations_as_its_studys_output_compares():
     loaded = copy.deepcopy(PARAMS)
-    loaded["studies"]["small"] |= {"methods": ["control"], "ways": {"output": {"parts": 4}}}
-    assert grid.cells(loaded)[0].config["views"] == 4
+    loaded["studies"]["small"] |= {
+        "methods": ["control"],
+        "ways": {"n50": {"output": {"parts": 4}}},
+    }
+    views = {cell.config["noise"]["name"]: cell.config["views"] for cell in grid.cells(loaded)}
+    assert views == {"clean": 2, "n20": 2, "n50": 4}
 
 
 # trials -----------------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ def test_the_committed_file_loads():
     loaded = params.load(ROOT / "params.yaml")
     assert loaded["study"] == "quick"
     assert list(loaded["studies"]) == [
-        *("quick", "cpu_clean", "cpu", "every", "gpu", "paper"),
+        *("quick", "cpu", "cpu_transfer", "every", "gpu", "paper"),
         *("calibrate_training", "calibrate_ways", "calibrate_all", "calibrate_clean"),
     ]
 
@@ -196,9 +196,19 @@ def test_a_wrong_trial_is_named_by_its_place(trial, fault):
     ],
 )
 def test_wrong_ways_of_a_study_are_named_by_their_place(ways, fault):
-    change("studies.quick.ways", ways)
+    change("studies.quick.ways", {"clean": ways})
     [found] = faults()
-    assert found.startswith(f"params.yaml: studies.quick.ways.{fault}")
+    assert found.startswith(f"params.yaml: studies.quick.ways.clean.{fault}")
+
+
+def test_ways_are_set_otherwise_for_noise_of_the_study_alone():
+    change("studies.quick.ways", {"cleen": {"kernel": {"weight": 2.0}}, "n80": {}})
+    misspelt, of_others = faults()
+    assert misspelt == (
+        "params.yaml: studies.quick.ways.cleen: unknown noise of the study 'cleen'; did you mean "
+        "'clean'?"
+    )
+    assert "studies.quick.ways.n80: unknown noise of the study 'n80'; did" in of_others
 
 
 def test_a_trial_takes_no_name_of_a_method():
@@ -217,8 +227,11 @@ def test_what_was_chosen_is_in_use():
     for part, entries in loaded["calibration"]["chosen"].items():
         in_use = [cpu] if part == "training" else [loaded["ways"][part]]
         if part != "training":
-            own = [study.get("ways", {}).get(part, {}) for study in loaded["studies"].values()]
-            in_use += [{**loaded["ways"][part], **options} for options in own]
+            in_use += [
+                {**loaded["ways"][part], **ways.get(part, {})}
+                for study in loaded["studies"].values()
+                for ways in study.get("ways", {}).values()
+            ]
         for entry in entries:
             assert entry["method"] in tried
             options = loaded["trials"][entry["method"]][part]
@@ -358,7 +371,7 @@ def test_an_unknown_key(where, key, meant):
         (
             "study",
             "zzz",
-            "study: unknown study 'zzz'; known: quick, cpu_clean, cpu, every, gpu, paper",
+            "study: unknown study 'zzz'; known: quick, cpu, cpu_transfer, every, gpu, paper",
         ),
     ],
 )
@@ -372,7 +385,7 @@ def test_an_unknown_name(where, value, message):
 def test_a_chosen_study_that_does_not_exist(name):
     [fault] = faults(study=name)
     assert fault.startswith(f"params.yaml: study: unknown study '{name}'; ")
-    assert "'paper'?" in fault or "known: quick, cpu_clean, cpu, every, gpu, paper" in fault
+    assert "'paper'?" in fault or "known: quick, cpu, cpu_transfer, every, gpu, paper" in fault
 
 
 def test_the_name_clean_is_taken():

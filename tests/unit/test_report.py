@@ -243,6 +243,31 @@ def test_the_search_shows_what_lost_and_marks_what_was_chosen(study):
     assert "networks alone:\nrung on digits with clean labels and resnet18.\n" in text
 
 
+def test_settings_and_choices_of_a_study_are_told_by_noise(study):
+    study["studies"]["quick"]["noise"] = ["clean", "n20", "n50"]
+    study["studies"]["quick"]["ways"] = {"clean": {"kernel": {"weight": 30.0}}}
+    study["trials"] |= {
+        "strong": {"kernel": {"weight": 30.0}},
+        "usual": {"kernel": {"weight": 10.0}},
+        "weak": {"kernel": {"weight": 3.0}},
+    }
+    chosen = [{"method": name, "reason": name} for name in ("strong", "usual", "weak")]
+    study["calibration"] = {"rungs": [], "chosen": {"kernel": chosen}}
+    grid.RECORDS.mkdir(parents=True)
+    base = grid.cells(study)[0]
+    base.record.write_text(json.dumps(record(base, ACCURACY["base"])))
+    made = {table.name: table for table in tables.build(summary.write(study, partial=True))}
+    lines = [row for group in made["settings"].groups for row in group]
+    rows = {row[1].text: row[2].text for row in lines if row[0].text == "kernel"}
+    assert rows == {
+        "variant": "cosine",
+        "weight (clean)": "30",
+        "weight (n20, n50)": "10",
+        "ramp_up": "0.2",
+    }
+    assert summary.read()["chosen"]["kernel"] == chosen[:2]
+
+
 @pytest.mark.parametrize(
     "change",
     [

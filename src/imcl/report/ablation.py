@@ -54,14 +54,24 @@ def gather(params: dict, here: bool) -> list[dict]:
     return rows
 
 
-def chosen(params: dict, plan: dict, ways: dict) -> dict[str, list[dict]]:
-    """The choices that a study uses: of `training` if it trains so, and of the ways in it."""
+def chosen(params: dict, plan: dict, ways: dict[str, dict]) -> dict[str, list[dict]]:
+    """The choices that a study uses: of `training` if it trains so, and of the ways in it.
+
+    Args:
+        params: checked parameters.
+        plan: the study.
+        ways: the options of each way in it, by noise.
+    """
     training = {**params["training"], **plan.get("training", {})}
-    in_use = {"training": training, **ways}
+    in_use = {"training": [training], **{way: by.values() for way, by in ways.items()}}
     found = {}
     for part, entries in params["calibration"]["chosen"].items():
-        used = in_use.get(part, {}).items()
-        fit = [e for e in entries if params["trials"][e["method"]][part].items() <= used]
+        fit = [
+            entry
+            for entry in entries
+            for options in [params["trials"][entry["method"]][part].items()]
+            if any(options <= used.items() for used in in_use.get(part, ()))
+        ]
         if fit:
             found[part] = fit
     return found

@@ -105,7 +105,10 @@ def summarise(
     _compare(rows, "base")
     _compare([row for row in rows if row["views"] > 1], "control")
     trials = {c.method: params["trials"][c.method] for c in cells if c.method in params["trials"]}
-    ways = {way: o for c in cells if c.method not in trials for way, o in c.config["ways"].items()}
+    ways: dict[str, dict] = {way: {} for way in params["ways"]}
+    for cell in cells:
+        for way, options in cell.config["ways"].items() if cell.method not in trials else ():
+            ways[way][cell.config["noise"]["name"]] = options
     plan = params["studies"][params["study"]]
     axes = {key: plan[key] for key in ("datasets", "noise", "backbones", "methods", "seeds")}
     data = {record["dataset"]["name"]: record["dataset"] for record in found.values()}
@@ -119,7 +122,7 @@ def summarise(
         "axes": axes,
         "width": plan["width"],
         "training": {**params["training"], **plan.get("training", {})},
-        "ways": {way: ways[way] for way in params["ways"] if way in ways},
+        "ways": {way: by_noise for way, by_noise in ways.items() if by_noise},
         "trials": trials,
         "peers": {c.peer: params["peers"][c.peer] for c in cells if c.peer},
         "code": _distinct(record["code"] for record in found.values()),

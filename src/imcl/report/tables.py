@@ -3,7 +3,7 @@
 Rendered as LaTeX by Jinja and as Markdown by tabulate.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -343,8 +343,10 @@ def _data(summary: dict) -> Table:
 def _settings(summary: dict) -> Table:
     groups = [[[Entry("backbone"), Entry("width"), Entry(str(summary["width"]))]]]
     groups.append([_setting("training", *item) for item in summary["training"].items()])
-    for way, options in [*summary["ways"].items(), *summary["peers"].items()]:
-        groups.append([_setting(way, *item) for item in options.items()])
+    for way, by_noise in summary["ways"].items():
+        groups.append([_setting(way, *item) for item in _options_by_noise(by_noise)])
+    for peer, options in summary["peers"].items():
+        groups.append([_setting(peer, *item) for item in options.items()])
     for trial, parts in summary["trials"].items():
         own = [
             (f"{part}.{key}", v) for part, options in parts.items() for key, v in options.items()
@@ -352,6 +354,16 @@ def _settings(summary: dict) -> Table:
         groups.append([_setting(trial, *item) for item in own])
     caption = "Every setting of the study. All of them are choices of this reproduction."
     return Table("settings", caption, ["part", "setting", "value"], groups)
+
+
+def _options_by_noise(by_noise: dict[str, dict]) -> Iterator[tuple[str, object]]:
+    """A way's options; the noise is named with one that is not the same for all of it."""
+    for key in dict.fromkeys(key for options in by_noise.values() for key in options):
+        values = {noise: options[key] for noise, options in by_noise.items() if key in options}
+        for value in dict.fromkeys(values.values()):
+            noises = [noise for noise, other in values.items() if other == value]
+            of_all = len(noises) == len(by_noise)
+            yield key if of_all else f"{key} ({', '.join(noises)})", value
 
 
 def _aggregate(summary: dict) -> Table:
