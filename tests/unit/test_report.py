@@ -81,6 +81,27 @@ def test_the_text_counts_what_the_table_shows(study):
     assert "Of the 2 comparisons with base" in text
 
 
+def test_the_abstract_counts_the_verdicts(study):
+    write_records(study)
+    made = summary.write(study)
+    verdicts = ["reproduced", "partly", "not reproduced", "not tested", "not tested", "reproduced"]
+    sizes = ["reduced", "full", "reduced", None, None, "full"]
+    made["claims"] = [
+        {**claim, "verdict": verdict, "size": size}
+        for claim, verdict, size in zip(made["claims"][:6], verdicts, sizes, strict=True)
+    ]
+    (text,) = [table for table in tables.build(made) if table.name == "text"]
+    counts = {name: row["value"].text for name, row in text.rows().items() if "Claims" in name}
+    assert counts == {
+        "StudyClaims": "6",
+        "StudyClaimsReproduced": "2",
+        "StudyClaimsPartly": "1",
+        "StudyClaimsNotReproduced": "1",
+        "StudyClaimsNotTested": "2",
+        "StudyClaimsReduced": "2",
+    }
+
+
 def test_the_aggregate_over_backbones_by_hand(study):
     """Of the differences of kernel, 1, 2, 3 and 2, 4, 6, the middle half are 2, 2, 3, 4."""
     study["studies"]["quick"] |= {"backbones": ["resnet18", "vgg16"], "methods": ["base", "kernel"]}

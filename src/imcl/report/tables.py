@@ -425,8 +425,8 @@ def claims_table(judged: list[dict]) -> Table:
         "comparison is tested and holds, in each reading that could be tested; partly: some do; "
         "not reproduced: none does; not tested: no comparison has the seeds, width and epochs that "
         "params.yaml asks of evidence. Size: reduced where the networks are narrower than the "
-        "published ones or trained on a part of the dataset, as `missing` tells. The numbers are "
-        f"those of the first reading that could be tested. {NUMBERS}"
+        "published ones or trained on a part of the dataset, as the last column tells. The numbers "
+        f"are those of the first reading that could be tested. {NUMBERS}"
     )
     header = ["claim", "verdict", "size", *COUNTS, "effect", "n", "missing"]
     return Table("claims", caption, header, [lines], labels=1, align="p{45mm}llrrrrrp{65mm}")
@@ -578,6 +578,19 @@ def _text(summary: dict) -> Table:
         "StudyDevice": distinct("device_name", "; "),
         "StudyTorch": distinct("torch", ", "),
     }
+    judged = summary["claims"]
+    for name, those in {
+        "Claims": judged,
+        **{
+            f"Claims{verdict.title().replace(' ', '')}": [
+                claim for claim in judged if claim["verdict"] == verdict
+            ]
+            for verdict in claims.VERDICTS
+        },
+        "ClaimsReduced": [claim for claim in judged if claim["size"] == "reduced"],
+    }.items():
+        sources = _claim_sources([r for claim in those for r in claim["readings"]])
+        said[f"Study{name}"] = number(len(those), sources, "claims of the ledger", digits=0)
     for dataset in axes["datasets"]:
         compared = [
             row
