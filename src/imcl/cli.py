@@ -1,6 +1,7 @@
 """The command line: `imcl COMMAND`, or `python -m imcl COMMAND`."""
 
 import argparse
+import io
 import json
 import os
 import signal
@@ -15,6 +16,9 @@ from imcl.errors import ImclError, Stopped, UsageError, unknown
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; 0 if it went well, 2 for wrong usage, 1 for a failure."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # or someone put another in its place
+            stream.reconfigure(errors="replace")  # of an encoding that knows no ± or −
     parser = _parser()
     arguments = parser.parse_args(argv)
     try:

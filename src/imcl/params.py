@@ -9,7 +9,7 @@ import math
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from itertools import chain, islice
+from itertools import chain, islice, product
 from pathlib import Path
 
 import jsonschema
@@ -288,9 +288,11 @@ def _name_faults(params: object) -> Iterator[tuple[tuple, str]]:
                 fault = methods.fault(name, section["trials"])
                 if fault:
                     yield ("studies", study, "methods", index), fault
-        for name in entry["ways"] if isinstance(entry.get("ways"), dict) else ():
-            where = ("studies", study, "ways", name)
-            yield from _unknown(where, name, "noise of the study", _list(entry.get("noise")))
+        noises = [name for name in _list(entry.get("noise")) if isinstance(name, str)]
+        if noises and isinstance(entry.get("ways"), dict):
+            for name in entry["ways"]:
+                where = ("studies", study, "ways", name)
+                yield from _unknown(where, name, "noise of the study", noises)
         yield from _warmup_fault(params.get("training"), study, entry.get("training", {}))
         yield from _anchor_faults(study, entry)
     if isinstance(params, dict):
@@ -302,14 +304,16 @@ def _calibration_faults(params: object, section: dict) -> Iterator[tuple[tuple, 
     calibration = params.get("calibration") if isinstance(params, dict) else None
     if not isinstance(calibration, dict):
         return
-    tried: set[str] = set()
+    tried: set[tuple[str, str]] = set()
     for index, name in enumerate(_list(calibration.get("rungs"))):
         if not isinstance(name, str):
             continue
         where = ("calibration", "rungs", index)
         yield from _unknown(where, name, "study", section["studies"])
         study = section["studies"].get(name, {})
-        tried |= {m for m in _list(study.get("methods")) if isinstance(m, str)}
+        for axes in product(_list(study.get("methods")), _list(study.get("noise"))):
+            if all(isinstance(name, str) for name in axes):
+                tried.add(axes)
         for dataset in _list(study.get("datasets")):
             known = section["datasets"].get(dataset) if isinstance(dataset, str) else None
             if known is not None and "validation_share" not in known:
@@ -323,8 +327,8 @@ def _calibration_faults(params: object, section: dict) -> Iterator[tuple[tuple, 
             if isinstance(method, str) and method in section["trials"]:
                 if part not in section["trials"][method]:
                     yield where, f"trial {method!r} says nothing of {part}"
-                elif method not in tried:
-                    yield where, f"trial {method!r} is in no rung"
+                elif isinstance(entry.get("noise"), str) and (method, entry["noise"]) not in tried:
+                    yield where, f"trial {method!r} is in no rung with {entry['noise']} labels"
 
 
 def _list(value: object) -> list:

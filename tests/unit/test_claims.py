@@ -78,16 +78,20 @@ def test_the_ledger_shows_the_numbers_of_the_first_reading_that_could_be_tested(
     # t-quantile 4.303 for two degrees of freedom the half width is 4.303 * 0.0954 / sqrt(3).
     better = [b + f for b, f in zip(BASE, [0.0200, 0.0211, 0.0219], strict=True)]
     ledger = loaded["claims"]["ledger"]
-    ledger["stl10_resnet18"] |= {"figure": 2.5, "readings": {"noise": ["n50", "clean"]}}
+    readings = {"noise": ["n50", "clean"], "unit": ["points", "relative"]}
+    ledger["stl10_resnet18"] |= {"figure": 2.5, "readings": readings}
     found = judged(loaded, "stl10_resnet18", base=BASE, all=better)
-    assert [r["verdict"] for r in found["readings"]] == ["not tested", "partly"]
+    verdicts = ["not tested", "not tested", "partly", "reproduced"]
+    assert [r["verdict"] for r in found["readings"]] == verdicts
     (row,) = tables.claims_table([found]).groups[0]
     shown = dict(zip(tables.claims_table([found]).header, [e.text for e in row], strict=True))
     assert [shown[key] for key in ("holding", "tested", "planned")] == ["0", "1", "1"]
+    assert shown["reading"] == "noise clean, unit points"
     assert (shown["effect"], shown["n"]) == ("2.10 ± 0.24", "3")
     claims.show([found])
-    assert "noise clean: partly, 0 hold of 1 tested of 1, effect 2.10 ± 0.24 (n = 3)" in (
-        capsys.readouterr().out
+    assert (
+        "noise clean, unit points: partly, 0 hold of 1 tested of 1, effect 2.10 ± 0.24 (n = 3)"
+        in (capsys.readouterr().out)
     )
 
 
@@ -186,6 +190,27 @@ def test_held_out_training_images_are_no_evidence(loaded):
     found = judged(loaded, "stl10_resnet18", base=BASE, all=BETTER)
     missing = ["no records: stl10; clean; resnet18"]
     assert (found["verdict"], found["missing"]) == ("not tested", missing)
+
+
+def test_a_study_that_says_so_is_no_evidence(loaded):
+    loaded["studies"]["main"]["evidence"] = False
+    found = judged(loaded, "stl10_resnet18", base=BASE, all=BETTER)
+    missing = ["no records: stl10; clean; resnet18"]
+    assert (found["verdict"], found["missing"]) == ("not tested", missing)
+
+
+def test_of_equal_studies_the_first_counts(loaded):
+    main = loaded["studies"]["main"]
+    loaded["studies"]["other"] = {**main, "ways": {"clean": {"kernel": {"weight": 3.0}}}}
+    folder = Path("paper/results/other/records")
+    folder.mkdir(parents=True)
+    for cell in grid.cells(loaded, "other"):
+        made = record(cell, BASE if cell.method == "base" else [0.75, 0.741, 0.729])
+        (folder / cell.record.name).write_text(json.dumps(made))
+    assert judged(loaded, "stl10_resnet18", base=BASE, all=BETTER)["verdict"] == "reproduced"
+    loaded["studies"] = dict(reversed(loaded["studies"].items()))
+    (found,) = [c for c in claims.judge(loaded) if c["claim"] == "stl10_resnet18"]
+    assert found["verdict"] == "not reproduced"
 
 
 def test_a_claim_on_many_settings_is_reproduced_only_if_all_of_them_are(loaded):

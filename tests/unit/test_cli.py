@@ -1,6 +1,7 @@
 """The command line: 0 if it went well, 2 for wrong usage, 1 for a failure, never a traceback."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -357,6 +358,14 @@ def test_the_exit_code_of_the_program(imcl, arguments, code):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == code
     assert "Traceback" not in done.stderr
+
+
+def test_a_terminal_that_knows_no_such_sign_shows_another():
+    command = [sys.executable, "-m", "imcl", "claims"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "effect" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,9 @@ def test_ways_are_set_otherwise_for_noise_of_the_study_alone():
         "'clean'?"
     )
     assert "studies.quick.ways.n80: unknown noise of the study 'n80'; did" in of_others
+    for noise in ([["clean"]], [1, None], [], None, "clean"):  # faults of their own
+        change("studies.quick.noise", noise)
+        assert all("ways" not in fault for fault in faults())
 
 
 def test_a_trial_takes_no_name_of_a_method():
@@ -220,26 +223,19 @@ def test_a_trial_takes_no_name_of_a_method():
 
 def test_what_was_chosen_is_in_use():
     loaded = params.load()
-    cpu = {**loaded["training"], **loaded["studies"]["cpu"]["training"]}
-    rungs = [loaded["studies"][rung] for rung in loaded["calibration"]["rungs"]]
-    tried = {method for rung in rungs for method in rung["methods"]}
-    assert set(loaded["calibration"]["chosen"]) == {"training", *loaded["ways"]}
-    for part, entries in loaded["calibration"]["chosen"].items():
-        in_use = [cpu] if part == "training" else [loaded["ways"][part]]
-        if part != "training":
-            in_use += [
-                {**loaded["ways"][part], **ways.get(part, {})}
-                for study in loaded["studies"].values()
-                for ways in study.get("ways", {}).values()
-            ]
+    chosen, trials = loaded["calibration"]["chosen"], loaded["trials"]
+    assert set(chosen) == {"training", *loaded["ways"]}
+    for part, entries in chosen.items():
+        assert [entry["noise"] for entry in entries] == ["n50", "clean"]
         for entry in entries:
-            assert entry["method"] in tried
-            options = loaded["trials"][entry["method"]][part]
-            assert any(options.items() <= used.items() for used in in_use)
-        # Nothing is in use that was not chosen.
-        methods = [entry["method"] for entry in entries]
-        tried_here = [loaded["trials"][method][part].items() for method in methods]
-        assert all(any(options <= used.items() for options in tried_here) for used in in_use)
+            options = trials[entry["method"]][part].items()
+            for study in ("cpu", "gpu", "paper"):
+                plan = loaded["studies"][study]
+                if part != "training":
+                    own = plan["ways"].get(entry["noise"], {}).get(part, {})
+                    assert options <= {**loaded["ways"][part], **own}.items()
+                elif study == "cpu":  # the others train longer, in larger batches
+                    assert options <= {**loaded["training"], **plan["training"]}.items()
 
 
 @pytest.mark.parametrize(
@@ -256,7 +252,7 @@ def test_an_anchor_is_a_cell_of_its_study(name):
 
 
 def test_a_calibration_is_of_studies_and_of_what_was_tried():
-    chosen = {"output": [{"method": "a", "reason": "b"}]}
+    chosen = {"output": [{"method": "a", "noise": "n50", "reason": "b"}]}
     change("calibration", {"rungs": ["quik"], "chosen": chosen})
     rung, trial = faults()
     assert rung == "params.yaml: calibration.rungs[0]: unknown study 'quik'; did you mean 'quick'?"
@@ -273,18 +269,17 @@ def test_a_calibration_is_of_studies_and_of_what_was_tried():
         ),
         (
             "chosen.output",
-            [{"method": "base_lr10", "reason": "x"}],
+            [{"method": "base_lr10", "noise": "n50", "reason": "x"}],
             "chosen.output[0].method: trial 'base_lr10' says nothing of output",
         ),
         (
             "chosen.kernel",
-            [{"method": "untried", "reason": "x"}],
-            "chosen.kernel[0].method: trial 'untried' is in no rung",
+            [{"method": "kernel_10", "noise": "n50", "reason": "x"}],
+            "chosen.kernel[0].method: trial 'kernel_10' is in no rung with n50 labels",
         ),
     ],
 )
 def test_a_choice_was_tried_on_held_out_images(where, value, fault):
-    change("trials.untried", {"kernel": {"weight": 3.0}})
     change(f"calibration.{where}", value)
     assert faults() == [f"params.yaml: calibration.{fault}"]
 

@@ -232,8 +232,8 @@ def test_the_search_shows_what_lost_and_marks_what_was_chosen(study):
     study["calibration"] = {
         "rungs": ["rung"],
         "chosen": {
-            "kernel": [{"method": "strong", "reason": "it was best & first"}],
-            "training": [{"method": "slow", "reason": "this study trains otherwise"}],
+            "kernel": [{"method": "strong", "noise": "clean", "reason": "it was best & first"}],
+            "training": [{"method": "slow", "noise": "n50", "reason": "with other labels"}],
         },
     }
     write_records(study)
@@ -257,35 +257,46 @@ def test_the_search_shows_what_lost_and_marks_what_was_chosen(study):
         ("25.0", "26.0"),
         ("50.0", "51.0"),
     ]
-    assert [e["last"].bold for e in (lost, won)] == [True, True]
+    assert [e["last"].bold for e in (lost, won)] == [False, True]  # n50: not with these labels
     tables.write(summary.read())
     text = Path("paper/build/results.tex").read_text()
-    assert r"\item[kernel] strong: it was best \& first." in text
+    assert r"\item[kernel, clean labels] strong: it was best \& first." in text
     assert "networks alone:\nrung on digits with clean labels and resnet18.\n" in text
 
 
 def test_settings_and_choices_of_a_study_are_told_by_noise(study):
     study["studies"]["quick"]["noise"] = ["clean", "n20", "n50"]
-    study["studies"]["quick"]["ways"] = {"clean": {"kernel": {"weight": 30.0}}}
+    study["studies"]["quick"]["ways"] = {
+        "clean": {"kernel": {"weight": 30.0}},
+        "n50": {"output": {"variant": "dropout"}},
+    }
     study["trials"] |= {
         "strong": {"kernel": {"weight": 30.0}},
         "usual": {"kernel": {"weight": 10.0}},
         "weak": {"kernel": {"weight": 3.0}},
     }
-    chosen = [{"method": name, "reason": name} for name in ("strong", "usual", "weak")]
+    names = ("strong", "usual", "weak")
+    chosen = [{"method": name, "noise": "n50", "reason": name} for name in names]
     study["calibration"] = {"rungs": [], "chosen": {"kernel": chosen}}
     grid.RECORDS.mkdir(parents=True)
     base = grid.cells(study)[0]
     base.record.write_text(json.dumps(record(base, ACCURACY["base"])))
     made = {table.name: table for table in tables.build(summary.write(study, partial=True))}
     lines = [row for group in made["settings"].groups for row in group]
-    rows = {row[1].text: row[2].text for row in lines if row[0].text == "kernel"}
-    assert rows == {
-        "variant": "cosine",
-        "weight (clean)": "30",
-        "weight (n20, n50)": "10",
-        "ramp_up": "0.2",
-    }
+    rows = [" ".join(e.text for e in row) for row in lines if row[0].text in ("output", "kernel")]
+    assert rows == [
+        "output variant (clean, n20) augment",
+        "output variant (n50) dropout",
+        "output weight 45",
+        "output ramp_up 0.2",
+        "output temperature 2",
+        "output parts 2",
+        "output dropout_rate (n50) 0.3",  # the other variant uses none
+        "kernel variant cosine",
+        "kernel weight (clean) 30",
+        "kernel weight (n20, n50) 10",
+        "kernel ramp_up 0.2",
+    ]
     assert summary.read()["chosen"]["kernel"] == chosen[:2]
 
 

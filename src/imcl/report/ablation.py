@@ -26,7 +26,7 @@ def gather(params: dict, here: bool) -> list[dict]:
     """
     rows = []
     chosen_ones = params["calibration"]["chosen"].values()
-    winners = {entry["method"] for entries in chosen_ones for entry in entries}
+    winners = {(entry["method"], entry["noise"]) for entries in chosen_ones for entry in entries}
     for rung in params["calibration"]["rungs"]:
         for cell in grid.cells(params, rung):
             path = records.find(cell, rung, here)
@@ -43,7 +43,7 @@ def gather(params: dict, here: bool) -> list[dict]:
                     "method": cell.method,
                     **{key: cell.config["training"][key] for key in SHOWN},
                     "settings": _settings(cell, params["trials"].get(cell.method, {})),
-                    "chosen": cell.method in winners,
+                    "chosen": (cell.method, cell.config["noise"]["name"]) in winners,
                     "n": len(runs),
                     **{
                         name: sum(run[part][metric] for run in runs) / len(runs)
@@ -121,8 +121,8 @@ def table(rows: list[dict]) -> Table:
         "The search for the settings, rung by rung, on held-out training images, whose labels are "
         "as noisy as those trained on: where a share of them is wrong, whoever knows the truth "
         "is right in the rest alone. Last and best: accuracy (%) at the last epoch and at the best "
-        "one, mean over n seeds. Bold: the trials whose settings are in use, in every rung that "
-        "tried them."
+        "one, mean over n seeds. Bold: the trials whose settings are in use with such labels, in "
+        "every rung that tried them."
     )
     header = ["rung", "dataset", "noise", "backbone", "method", "epochs"]
     header += ["rate", "decay", "settings", "last", "best", "NLL", "n"]

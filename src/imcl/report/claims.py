@@ -6,7 +6,8 @@ counts if it has the seeds, width and epochs that `claims.evidence` asks for; on
 shown as an indication, and no verdict rests on it. One that counts is of full size with the width
 of `claims.full_size`, on the whole dataset, and of reduced size otherwise; where both are there,
 the full one is taken. A verdict says the size that it rests on: reduced, if any part of it is.
-Records on held-out training images served to choose settings and are no evidence.
+Records on held-out training images served to choose settings and are no evidence, and neither are
+those of a study that says so (params.yaml: studies.NAME.evidence).
 """
 
 from collections.abc import Iterable, Iterator
@@ -145,7 +146,9 @@ def _settings(settings: list[tuple]) -> str:
 
 def _runs(params: dict, here: bool) -> Iterator[dict]:
     """What the records of every study say, by their planned cells."""
-    for study in params["studies"]:
+    for study, plan in params["studies"].items():
+        if not plan.get("evidence", True):
+            continue
         for cell in grid.cells(params, study):
             path = records.find(cell, study, here)
             if path is None:

@@ -78,7 +78,7 @@ def read() -> dict:
     if not found:
         raise ImclError(f"{SUMMARY}: no summary is there; run `imcl summary` first")
     needed = (
-        *("study", "axes", "cells", "data", "noise", "ways", "trials", "training"),
+        *("study", "axes", "cells", "data", "noise", "ways_by_noise", "trials", "training"),
         *("ablation", "chosen", "claims"),
     )
     return read_json(found[-1], needed)
@@ -122,7 +122,7 @@ def summarise(
         "axes": axes,
         "width": plan["width"],
         "training": {**params["training"], **plan.get("training", {})},
-        "ways": {way: by_noise for way, by_noise in ways.items() if by_noise},
+        "ways_by_noise": {way: by_noise for way, by_noise in ways.items() if by_noise},
         "trials": trials,
         "peers": {c.peer: params["peers"][c.peer] for c in cells if c.peer},
         "code": _distinct(record["code"] for record in found.values()),

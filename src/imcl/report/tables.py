@@ -343,7 +343,7 @@ def _data(summary: dict) -> Table:
 def _settings(summary: dict) -> Table:
     groups = [[[Entry("backbone"), Entry("width"), Entry(str(summary["width"]))]]]
     groups.append([_setting("training", *item) for item in summary["training"].items()])
-    for way, by_noise in summary["ways"].items():
+    for way, by_noise in summary["ways_by_noise"].items():
         groups.append([_setting(way, *item) for item in _options_by_noise(by_noise)])
     for peer, options in summary["peers"].items():
         groups.append([_setting(peer, *item) for item in options.items()])
@@ -416,6 +416,7 @@ def claims_table(judged: list[dict]) -> Table:
                 Entry(claim["says"]),
                 Entry(claim["verdict"], sources=sources, rule="the verdicts of its readings"),
                 Entry(claim["size"] or MISSING),
+                Entry(claims.describe(told["reading"]) or MISSING),
                 *_evidence(told),
                 Entry("; ".join(claim["missing"]) or MISSING),
             ]
@@ -426,10 +427,11 @@ def claims_table(judged: list[dict]) -> Table:
         "not reproduced: none does; not tested: no comparison has the seeds, width and epochs that "
         "params.yaml asks of evidence. Size: reduced where the networks are narrower than the "
         "published ones or trained on a part of the dataset, as the last column tells. The numbers "
-        f"are those of the first reading that could be tested. {NUMBERS}"
+        f"are those of one reading, the first that could be tested. {NUMBERS}"
     )
-    header = ["claim", "verdict", "size", *COUNTS, "effect", "n", "missing"]
-    return Table("claims", caption, header, [lines], labels=1, align="p{45mm}llrrrrrp{65mm}")
+    header = ["claim", "verdict", "size", "reading", *COUNTS, "effect", "n", "missing"]
+    align = "p{38mm}llp{28mm}rrrrrp{58mm}"
+    return Table("claims", caption, header, [lines], labels=1, align=align)
 
 
 def readings_table(judged: list[dict]) -> Table:
