@@ -371,6 +371,29 @@ def test_every_point_of_a_figure_lies_inside_its_panel(study):
         assert all(low < x < high for x in points)
 
 
+def test_a_panel_without_records_says_so(study):
+    study["studies"]["quick"] |= {"noise": ["clean", "n20"], "backbones": ["resnet18", "vgg16"]}
+    grid.RECORDS.mkdir(parents=True)
+    noisy = {"realised_rate": 0.2, "nominal_rate": 0.2, "sha256": "ef", "transition_matrix": [[1]]}
+    for cell in grid.cells(study):
+        if cell.backbone == "vgg16" or cell.noise is None:
+            made = record(cell, ACCURACY[cell.method], **({"noise": noisy} if cell.noise else {}))
+            cell.record.write_text(json.dumps(made))
+    made = summary.write(study, partial=True)
+    rows = {table.name: table.rows() for table in tables.build(made)}
+    for figure in (
+        figures.error_per_method(made, "digits", rows["error-digits"]),
+        figures.learning_curves(made, "digits", rows["curves-digits"]),
+    ):
+        said = {axes.get_title(): [text.get_text() for text in axes.texts] for axes in figure.axes}
+        assert said == {
+            "resnet18, clean": [],
+            "resnet18, n20": ["no records"],
+            "vgg16, clean": [],
+            "vgg16, n20": [],
+        }
+
+
 def test_a_figure_of_the_combinations_where_enough_are_studied(study):
     study["studies"]["quick"]["methods"] = methods.combined()
     grid.RECORDS.mkdir(parents=True)

@@ -95,11 +95,19 @@ def error_per_method(summary: dict, dataset: str, rows: Rows) -> Figure:
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
+        _mark_empty(axes)
         axes.label_outer()
     for axes, *_ in panels:  # once all is drawn, since panels of one column share their limits
         axes.set_xlim(max(axes.get_xlim()[0], 0), min(axes.get_xlim()[1], 100))
     figure.supxlabel(f"{summary['data'][dataset]['evaluation']} error (%)", fontsize=FONT_SIZE)
     return figure
+
+
+def _mark_empty(axes: Axes) -> None:
+    """Say that a panel is empty, of a study whose records are not all there yet."""
+    if not axes.has_data():
+        middle = {"transform": axes.transAxes, "ha": "center", "va": "center"}
+        axes.text(0.5, 0.5, "no records", color="grey", **middle)
 
 
 def growth(record: dict) -> Figure:
@@ -141,6 +149,7 @@ def learning_curves(summary: dict, dataset: str, rows: Rows) -> Figure:
             limits = np.clip(means - widths, 0, 100), np.clip(means + widths, 0, 100)
             axes.fill_between(list(points), *limits, color=colour, alpha=0.1, linewidth=0)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        _mark_empty(axes)
         axes.label_outer()
     figure.supxlabel("epoch", fontsize=FONT_SIZE)
     figure.supylabel(f"{summary['data'][dataset]['evaluation']} accuracy (%)", fontsize=FONT_SIZE)
@@ -154,7 +163,12 @@ def accuracy_against_noise(summary: dict, dataset: str, rows: Rows) -> Figure | 
         return None
     backbones = summary["axes"]["backbones"]
     figure, grid = plt.subplots(
-        1, len(backbones), squeeze=False, sharey=True, figsize=(TEXT_INCHES, PANEL_INCHES + 0.7)
+        1,
+        len(backbones),
+        squeeze=False,
+        sharex=True,
+        sharey=True,
+        figsize=(TEXT_INCHES, PANEL_INCHES + 0.7),
     )
     rates = {
         (row["noise"], row["backbone"], row["method"]): 100 * row["realised_rate"]
