@@ -1,5 +1,6 @@
 """`imcl verify` finds what was changed by hand, by accident, or by another machine."""
 
+import copy
 import re
 import shutil
 from pathlib import Path
@@ -268,13 +269,31 @@ def test_another_machine_may_differ_within_the_tolerance(run, points, factor, ag
 
     def elsewhere(record):
         record["environment"]["device_name"] = "an abacus"
+        mean = sum(one["final"]["accuracy"] for one in record["runs"]) / len(record["runs"])
         for one in record["runs"]:
-            one["final"]["accuracy"] += points
+            one["final"]["accuracy"] = mean + points  # alike: the seeds leave nothing open
             one["history"][0]["loss"] *= factor
 
     change(cell.record, elsewhere)
     how, finding = verify.retrain(cell, cell.record)
     assert "an abacus" in how
+    assert (finding is None) == agrees
+
+
+@pytest.mark.parametrize(("points", "agrees"), [(0.25, True), (0.27, False)])
+def test_another_machine_may_differ_as_much_as_the_seeds_leave_open(run, points, agrees):
+    # Seeds of 0.5 - 0.0209 and 0.5 + 0.0209: t(0.975, 1) = 12.706, so the mean is 0.5 +- 0.2655.
+    _, cell = run
+    record = read_json(cell.record)
+    record["environment"]["device_name"] = "an abacus"
+    one = record["runs"][0]
+    record["runs"] = [copy.deepcopy(one), copy.deepcopy(one)]
+    again = copy.deepcopy(record)
+    again["environment"]["device_name"] = "a slide rule"
+    for sign, before, now in zip((-1, 1), record["runs"], again["runs"], strict=True):
+        before["final"]["accuracy"] = 0.5 + sign * 0.0209
+        now["final"]["accuracy"] = 0.5 + points
+    _, finding = verify._compare(record, again, cell.record)
     assert (finding is None) == agrees
 
 
