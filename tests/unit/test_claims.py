@@ -95,6 +95,40 @@ def test_the_ledger_shows_the_numbers_of_the_first_reading_that_could_be_tested(
     )
 
 
+def test_the_ledger_tells_the_verdict_of_the_reading_it_shows_where_that_is_another(loaded):
+    better = [b + f for b, f in zip(BASE, [0.0200, 0.0211, 0.0219], strict=True)]
+    loaded["claims"]["ledger"]["stl10_resnet18"]["readings"] = {"unit": ["relative", "points"]}
+    found = judged(loaded, "stl10_resnet18", base=BASE, all=better)
+    assert found["verdict"] == "partly"
+    (row,) = tables.claims_table([found]).rows().values()
+    assert row["reading"].text == "unit relative (reproduced)"
+
+
+def test_the_effect_of_several_comparisons_is_their_mean_by_seed(loaded):
+    ledger = loaded["claims"]["ledger"]
+    ledger["each_way"] |= {"methods": ["output", "all"], "datasets": ["stl10"]}
+    found = judged(
+        loaded,
+        "each_way",
+        base=BASE,
+        output=[b + f for b, f in zip(BASE, [0.02, 0.03, 0.04], strict=True)],
+        all=[b + f for b, f in zip(BASE, [0.04, 0.05, 0.09], strict=True)],
+    )
+    effect = found["readings"][0]["effect"]
+    # By seed 3, 4 and 6.5 points: their standard deviation is 1.803, and t(0.975, 2) 4.303.
+    assert effect["mean"] == pytest.approx(4.5)
+    assert effect["half_width"] == pytest.approx(4.303 * 1.803 / 3**0.5, rel=1e-3)
+    assert effect["n"] == 3
+
+
+def test_of_comparisons_with_other_seeds_the_shared_ones_count():
+    error = {"measure": "error"}
+    some = {"seeds": [1, 2, 3], "values": [90.0, 2.0, 3.0]}
+    effect = claims._effect(error, [some, {"seeds": [2, 3, 4], "values": [4.0, 6.0, 50.0]}])
+    assert (effect["mean"], effect["n"]) == (3.75, 2)  # of 3 and 4.5
+    assert claims._effect(error, [some, {"seeds": [7], "values": [1.0]}]) is None
+
+
 def test_from_committed_records_what_was_trained_here_is_left_out(loaded):
     found = judged(loaded, "stl10_resnet18", base=BASE, all=[b + 0.1 for b in BASE])
     grid.RECORDS.mkdir(parents=True)

@@ -79,6 +79,21 @@ def test_the_text_counts_what_the_table_shows(study):
     assert counts == ["2", "2", "1", "0"]
     text = (tables.write(summary.read()), Path("paper/build/results.tex").read_text())[1]
     assert "Of the 2 comparisons with base" in text
+    assert "yet to come" not in text
+
+
+def test_what_holms_correction_covers_is_told(study):
+    write_records(study)
+    found = built(study)
+    over = "Holm's correction over the 2 comparisons with base"
+    assert f"{over})." in found["accuracy-digits"].caption
+    assert f"{over}. Bold" in found["difference-to-base-digits"].caption
+    study["studies"]["quick"]["methods"].append("all")  # planned, and not trained
+    made = summary.write(study, partial=True)
+    found = {table.name: table for table in tables.build(made)}
+    assert f"{over} made so far)." in found["accuracy-digits"].caption
+    tables.write(made)
+    assert "comparisons that are yet to come" in Path("paper/build/results.tex").read_text()
 
 
 def test_the_abstract_counts_the_verdicts(study):
@@ -174,7 +189,7 @@ def test_where_a_gain_comes_from_by_hand(study):
         if cell.method == "all":
             made["cost"] = [{"training_seconds": 5.0, "peak_memory_bytes": 100}] * 3
             for run in made["runs"]:
-                run["final"] |= {"channel_correlation": 0.005, "kernel_cosine": 0.001}
+                run["final"] |= {"channel_correlation": 0.005, "kernel_cosine": 0.001, "ece": 0.4}
         cell.record.write_text(json.dumps(made))
     found = built(study)["gain-digits"].rows()["resnet18/clean"]
     assert {name: entry.text for name, entry in found.items()} == {
@@ -184,6 +199,7 @@ def test_where_a_gain_comes_from_by_hand(study):
         "views": "+2.0 ± 2.5",
         "ways": "+2.0 ± 2.5",
         "all − base": "+4.0",
+        "ECE": "10.0 to 40.0",
         "channels": "20.0 to 5.0",
         "kernels": "10.0 to 1.0",
     }
@@ -411,6 +427,33 @@ def test_a_figure_of_the_combinations_where_enough_are_studied(study):
     assert "difference-to-base-digits.pdf" in Path("paper/build/results.tex").read_text()
     few = {**made, "axes": {**made["axes"], "methods": ["base", "all"]}}
     assert figures.combinations(few, "digits", rows["difference-to-base-digits"]) is None
+
+
+def test_each_method_has_a_line_of_its_own_up_to_what_a_figure_can_tell_apart(study):
+    plan = study["studies"]["quick"]
+    plan["methods"] = [*methods.combined(), "control", "multihead"]  # 18
+    grid.RECORDS.mkdir(parents=True)
+    for cell in grid.cells(study):
+        cell.record.write_text(json.dumps(record(cell, ACCURACY["base"])))
+
+    def lines(made: dict) -> list[str]:
+        rows = {table.name: table.rows() for table in tables.build(made)}
+        drawn = figures.learning_curves(made, "digits", rows["curves-digits"])
+        return [line.get_label() for line in drawn.axes[0].lines]
+
+    single = ["base", "output", "intermediate", "representation", "kernel", "all"]
+    made = summary.write(study)
+    assert lines(made) == [*single, "control", "multihead"]
+    tables.write(made)
+    text = Path("paper/build/results.tex").read_text()
+    assert "Not drawn: output+intermediate, output+representation" in text
+    plan["methods"] = plan["methods"][:14]
+    made = summary.write(study)
+    assert lines(made) == plan["methods"]
+    styles = [tuple(style.values()) for style in figures.STYLES]
+    assert len(set(styles)) == len(styles) == tables.MOST_LINES
+    tables.write(made)
+    assert "Not drawn" not in Path("paper/build/results.tex").read_text()
 
 
 def test_records_of_different_code_are_all_named(study):

@@ -115,16 +115,23 @@ def _verdict(stated: dict, comparisons: list[dict]) -> dict:
 
 
 def _effect(stated: dict, tested: list[dict]) -> dict | None:
-    """One effect for all comparisons: the only one, or their aggregate (costs: their range)."""
+    """One effect for all comparisons: their mean, seed by seed (costs: their range).
+
+    Comparisons share seeds, and often the networks they are compared with, so their values are no
+    independent ones: what the seeds alone leave open is what the interval tells.
+    """
     if not tested:
         return None
     if stated["measure"] in COSTS:
         ratios = [c["effect"]["mean"] for c in tested]
         mean = sum(ratios) / len(ratios)
         return {"mean": mean, "low": min(ratios), "high": max(ratios), "n": tested[0]["n"]}
-    if len(tested) == 1:
-        return tested[0]["effect"]
-    return stats.interquartile_mean([c["values"] for c in tested])._asdict()
+    by_seed = [dict(zip(c["seeds"], c["values"], strict=True)) for c in tested]
+    shared = [seed for seed in by_seed[0] if all(seed in values for values in by_seed)]
+    if not shared:
+        return None
+    means = [sum(values[seed] for values in by_seed) / len(by_seed) for seed in shared]
+    return stats.estimate(means)._asdict()
 
 
 def _missing(comparisons: list[dict]) -> list[str]:
@@ -229,6 +236,7 @@ def _candidates(stated, params, runs, setting, method, other) -> Iterator[dict]:
             "study": mine["study"],
             "size": size,
             "lacks": f"study {mine['study']} has {lacks}" if lacks else "",
+            "seeds": cell.config["seeds"],
             "values": values,
             "n": len(values),
             "effect": stats.estimate(values)._asdict(),

@@ -23,6 +23,13 @@ Rows = dict[str, dict[str, Entry]]  # of a figure's table: by row and column
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 COLOURS = ["#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 MARKERS = "osD^vPX"
+LINES = ("-", "--")
+# A style for each of the methods that tables.drawn names.
+STYLES = [
+    {"color": colour, "marker": marker, "linestyle": line}
+    for line in LINES
+    for colour, marker in zip(COLOURS, MARKERS, strict=True)
+]
 FONT_SIZE = 8
 STYLE = {
     "font.family": "serif",
@@ -137,17 +144,16 @@ def learning_curves(summary: dict, dataset: str, rows: Rows) -> Figure:
     """Accuracy by epoch with its interval, a panel for each backbone and noise."""
     figure, panels = _panels(summary)
     for axes, noise, backbone in panels:
-        for index, method in enumerate(_shown(summary)):
+        for style, method in zip(STYLES, tables.drawn(summary), strict=False):
             points = rows.get(f"{backbone}/{method}/{noise}", {})
             points = {int(epoch): e.value for epoch, e in points.items() if e.sources}
             if not points:
                 continue
             means = np.array([value["mean"] for value in points.values()])
             widths = np.array([value["half_width"] or 0 for value in points.values()])
-            colour = COLOURS[index]
-            axes.plot(list(points), means, color=colour, label=method, linewidth=1)
+            axes.plot(list(points), means, **(style | {"marker": ""}), label=method, linewidth=1)
             limits = np.clip(means - widths, 0, 100), np.clip(means + widths, 0, 100)
-            axes.fill_between(list(points), *limits, color=colour, alpha=0.1, linewidth=0)
+            axes.fill_between(list(points), *limits, color=style["color"], alpha=0.1, linewidth=0)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         _mark_empty(axes)
         axes.label_outer()
@@ -177,8 +183,8 @@ def accuracy_against_noise(summary: dict, dataset: str, rows: Rows) -> Figure | 
     }
     span = max(rates.values()) or 1
     for axes, backbone in zip(grid[0], backbones, strict=True):
-        names = _shown(summary)
-        for index, method in enumerate(names):
+        names = tables.drawn(summary)
+        for index, (style, method) in enumerate(zip(STYLES, names, strict=False)):
             points = {
                 rates[noise, backbone, method]: entry.value
                 for noise, entry in rows[f"{backbone}/{method}"].items()
@@ -191,8 +197,7 @@ def accuracy_against_noise(summary: dict, dataset: str, rows: Rows) -> Figure | 
                 [place + shift for place in places],
                 [points[place]["mean"] for place in places],
                 yerr=[points[place]["half_width"] or 0 for place in places],
-                color=COLOURS[index],
-                marker=MARKERS[index],
+                **style,
                 markersize=3.5,
                 linewidth=1,
                 capsize=2,
@@ -329,12 +334,3 @@ def _legend(figure: Figure) -> None:
 def _values(summary: dict, shown: Entry, metric: str) -> list[float]:
     """The values by seed behind an entry of one cell."""
     return next(r for r in summary["cells"] if r["key"] == shown.sources[0])["values"][metric]
-
-
-def _shown(summary: dict) -> list[str]:
-    """The methods that a line each is drawn for: no more than there are colours."""
-    shown = summary["axes"]["methods"]
-    if len(shown) <= len(COLOURS):
-        return shown
-    simple = [m for m in shown if m == "all" or len(methods.parse(m).ways) <= 1]
-    return simple[: len(COLOURS)]

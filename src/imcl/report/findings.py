@@ -9,6 +9,13 @@ METRICS = {
     "lost": ("lost_since_best", "mean over seeds of oracle accuracy less accuracy, × 100"),
 }
 
+# From base to `all`: a metric and its scale.
+CHANGES = {
+    "ECE": ("ece", 100),
+    "channels": ("channel_correlation", 1000),
+    "kernels": ("kernel_cosine", 1000),
+}
+
 
 def table(summary: dict, dataset: str) -> Table:
     """A row for each backbone and noise that has base and `all`; control where a study holds it."""
@@ -27,13 +34,14 @@ def table(summary: dict, dataset: str) -> Table:
         f"{dataset}: where the gain comes from; accuracy on the "
         f"{summary['data'][dataset]['evaluation']} images at the last epoch, mean of "
         f"n = {len(summary['axes']['seeds'])} seeds ± 95 % t-interval, differences in points and "
-        "paired by seed. Fitted: share of the labels trained on that base gives on augmented "
-        "images. Lost: of its accuracy since its best epoch. Views: control, which sees as many "
-        "augmentations of each image as output compares, without any way, less base. Ways: all "
-        "less control. Bold as in the tables of differences. Redundancy of channels and of kernels "
-        "(× 1000) from base to all."
+        "paired by seed. Fitted: share of the labels trained on that base predicts on augmented "
+        "images. Lost: its accuracy at the best of the evaluated epochs less that at the last. "
+        "Views: control, which sees as many augmentations of each image as output compares, "
+        "without any way, less base. Ways: all less control. Bold as in the tables of differences. "
+        "From base to all: expected calibration error (ECE, %), and redundancy of channels and of "
+        "kernels (× 1000)."
     )
-    header = ["backbone", "noise", *METRICS, "views", "ways", "all − base", "channels", "kernels"]
+    header = ["backbone", "noise", *METRICS, "views", "ways", "all − base", *CHANGES]
     return Table(f"gain-{dataset}", caption, header, [group for group in groups if group])
 
 
@@ -65,9 +73,9 @@ def _entries(base: dict, control: dict | None, best: dict) -> list[Entry]:
         difference(row, reference) or Entry(MISSING)
         for row, reference in ((control, "base"), (best, "control"), (best, "base"))
     ]
-    for metric in ("channel_correlation", "kernel_cosine"):
-        before, after = (row["estimates"][metric]["mean"] * 1000 for row in (base, best))
-        text, rule = f"{before:.1f} to {after:.1f}", f"mean {metric} × 1000, base to all"
+    for metric, scale in CHANGES.values():
+        before, after = (row["estimates"][metric]["mean"] * scale for row in (base, best))
+        text, rule = f"{before:.1f} to {after:.1f}", f"mean {metric} × {scale}, base to all"
         made.append(Entry(text, False, after, rule, tuple(both)))
     return made
 

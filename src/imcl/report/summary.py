@@ -127,6 +127,8 @@ def summarise(
         "peers": {c.peer: params["peers"][c.peer] for c in cells if c.peer},
         "code": _distinct(record["code"] for record in found.values()),
         "environment": _distinct(record["environment"] for record in found.values()),
+        "datasets": {c.dataset.name: c.dataset.config for c in cells if c.name in found},
+        "noises": {c.noise.name: c.noise.config for c in cells if c.noise and c.name in found},
         "data": data,
         "noise": {
             f"{cell.dataset.name} {cell.noise.name}": {

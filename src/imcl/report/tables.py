@@ -17,12 +17,13 @@ from imcl.report.render import MISSING, Entry, Table, markdown, number, p_value
 # What the tables of the claims count and measure.
 COUNTS = ("holding", "tested", "planned")
 NUMBERS = (
-    "Holding: comparisons that are significant in the claimed direction (paired by seed, "
-    "Holm-corrected p < 0.05) and whose interval reaches the claimed figure, of those tested and "
-    "planned. Effect: fall of the error or rise of the accuracy, in points or relative in percent; "
-    "one comparison with its 95 % t-interval, or the interquartile mean of several with a "
-    "stratified bootstrap interval. Of a cost the ratio to the reference, mean [least, largest] "
-    "over backbones and machines; n is then the steps whose median counts."
+    "Holding: comparisons that are significant in the claimed direction (paired by seed, p < 0.05 "
+    "with Holm's correction over those tested in this reading) and whose interval does not end "
+    "below the claimed figure, of those tested and planned. Effect: fall of the error or rise of "
+    "the accuracy, in points or relative in percent, mean of the comparisons by seed with its "
+    "95 % t-interval over n seeds; it tells nothing of what was not tested. Of a cost the ratio to "
+    "the reference, mean [least, largest] over backbones and machines; n is then the steps whose "
+    "median counts."
 )
 
 
@@ -53,6 +54,13 @@ def write(summary: dict) -> list[Table]:
             said=said,
             changes=partial(findings.changes, summary),
             combinations=combinations(summary),
+            differing=any(
+                options != by_noise[noise]
+                for by_noise in summary["ways_by_noise"].values()
+                for noise in by_noise
+                for options in by_noise.values()
+            ),
+            undrawn=[m for m in summary["axes"]["methods"] if m not in drawn(summary)],
         )
         write_text(BUILD / f"{name}.tex", text)
     return shown
@@ -145,6 +153,7 @@ def build(summary: dict) -> list[Table]:
 
 
 LEAST_COMBINATIONS = 8  # that a figure of them is worth its place
+MOST_LINES = 14  # that a figure can tell apart
 
 TESTS = {"p": "p of the paired t-test", "permutation_p": "p of the paired permutation test"}
 
@@ -207,9 +216,18 @@ def _accuracy(summary: dict, dataset: str) -> Table:
 
     caption = (
         f"{_split(summary, dataset)} accuracy (%) at the last epoch. Bold: the best method, where "
-        "it differs from base (paired by seed, Holm-corrected p < 0.05, three seeds or more)."
+        "it differs from base (paired by seed, three seeds or more, p < 0.05 with Holm's "
+        f"correction over {_comparisons(summary, dataset)})."
     )
     return _by_method(summary, dataset, "accuracy", caption, [("", show)])
+
+
+def _comparisons(summary: dict, dataset: str, reference: str = "base") -> str:
+    """How many comparisons Holm's correction covers: those there are, so far."""
+    key = f"difference_to_{reference}"
+    made = sum(row["dataset"] == dataset and key in row for row in summary["cells"])
+    so_far = " made so far" if len(summary["cells"]) < summary["planned"] else ""
+    return f"the {made} comparison{'s' * (made != 1)} with {reference}{so_far}"
 
 
 def _split(summary: dict, dataset: str) -> str:
@@ -232,8 +250,9 @@ def _tested(row: dict, test: str, reference: str = "base") -> Entry | None:
 def _difference(summary: dict, dataset: str, reference: str) -> Table:
     caption = (
         f"difference to {reference} in points of {_split(summary, dataset)} accuracy, paired by "
-        "seed; p of the paired t-test and of the paired permutation test (perm.), each "
-        "Holm-corrected over the table. Bold: p of the t-test < 0.05, with three seeds or more. "
+        "seed; p of the paired t-test and of the paired permutation test (perm.), each with "
+        f"Holm's correction over {_comparisons(summary, dataset, reference)}. Bold: p of the "
+        "t-test < 0.05, with three seeds or more. "
         f"With n = {len(summary['axes']['seeds'])} the least p of a permutation test is "
         f"{min(1, 2 / 2 ** len(summary['axes']['seeds'])):.2g} before correction."
     )
@@ -341,7 +360,11 @@ def _data(summary: dict) -> Table:
 
 
 def _settings(summary: dict) -> Table:
-    groups = [[[Entry("backbone"), Entry("width"), Entry(str(summary["width"]))]]]
+    seeds = ", ".join(map(str, summary["axes"]["seeds"]))
+    groups = [[_setting("study", "seeds", seeds), _setting("backbone", "width", summary["width"])]]
+    for kind in ("datasets", "noises"):
+        for name, config in summary[kind].items():
+            groups.append([_setting(name, *item) for item in config.items()])
     groups.append([_setting("training", *item) for item in summary["training"].items()])
     for way, by_noise in summary["ways_by_noise"].items():
         groups.append([_setting(way, *item) for item in _options_by_noise(by_noise)])
@@ -387,7 +410,8 @@ def _aggregate(summary: dict) -> Table:
         f"Over all datasets ({', '.join(axes['datasets'])}) and backbones "
         f"({', '.join(axes['backbones'])}): interquartile mean of the differences to base in "
         "points of accuracy, paired by seed, with its 95 % interval from a bootstrap stratified by "
-        f"setting (n = {len(axes['seeds'])} seeds a setting). A method that lacks records of a "
+        f"setting (n = {len(axes['seeds'])} seeds a setting): with so few seeds narrower than a "
+        "t-interval, and no test. Only settings that have records; a method that lacks those of a "
         "setting is left out."
     )
     return Table("aggregate", caption, ["method", *noises], [lines], labels=1)
@@ -395,6 +419,14 @@ def _aggregate(summary: dict) -> Table:
 
 def _second(pairs: dict[tuple, dict]) -> set:
     return {second for _, second in pairs}
+
+
+def drawn(summary: dict) -> list[str]:
+    """The methods that a line each is drawn for: all, or without combinations where too many."""
+    there = summary["axes"]["methods"]
+    if len(there) > MOST_LINES:
+        there = [m for m in there if m == "all" or len(methods.parse(m).ways) <= 1]
+    return there[:MOST_LINES]
 
 
 def combinations(summary: dict) -> list[str]:
@@ -416,7 +448,7 @@ def claims_table(judged: list[dict]) -> Table:
                 Entry(claim["says"]),
                 Entry(claim["verdict"], sources=sources, rule="the verdicts of its readings"),
                 Entry(claim["size"] or MISSING),
-                Entry(claims.describe(told["reading"]) or MISSING),
+                Entry(_told(told, claim["verdict"])),
                 *_evidence(told),
                 Entry("; ".join(claim["missing"]) or MISSING),
             ]
@@ -427,11 +459,17 @@ def claims_table(judged: list[dict]) -> Table:
         "not reproduced: none does; not tested: no comparison has the seeds, width and epochs that "
         "params.yaml asks of evidence. Size: reduced where the networks are narrower than the "
         "published ones or trained on a part of the dataset, as the last column tells. The numbers "
-        f"are those of one reading, the first that could be tested. {NUMBERS}"
+        "are those of one reading, the first that could be tested, with its own verdict where that "
+        f"differs. {NUMBERS}"
     )
     header = ["claim", "verdict", "size", "reading", *COUNTS, "effect", "n", "missing"]
     align = "p{38mm}llp{28mm}rrrrrp{58mm}"
     return Table("claims", caption, header, [lines], labels=1, align=align)
+
+
+def _told(reading: dict, verdict: str) -> str:
+    own = f" ({reading['verdict']})" if reading["verdict"] != verdict else ""
+    return (claims.describe(reading["reading"]) or MISSING) + own
 
 
 def readings_table(judged: list[dict]) -> Table:
