@@ -140,6 +140,11 @@ def _parser() -> argparse.ArgumentParser:
     trace = with_study(command(_trace, "trace", "Show what stands behind a number."))
     trace.add_argument("place", metavar="TABLE:ROW:COLUMN", help="or FIGURE:..., or text:...")
     trace.add_argument("--json", action="store_true", help="as a JSON object")
+    trace.add_argument(
+        "--committed",
+        action="store_true",
+        help="from committed records alone, as `make paper` (default: those made here go first)",
+    )
 
     verify = with_study(command(_verify, "verify", "Recompute what can be; name what differs."))
     verify.add_argument(
@@ -319,7 +324,7 @@ def _claims(arguments: argparse.Namespace) -> None:
 def _trace(arguments: argparse.Namespace) -> None:
     from imcl.report import trace
 
-    traced = trace.trace(_load(arguments), arguments.place)
+    traced = trace.trace(_load(arguments), arguments.place, not arguments.committed)
     if arguments.json:
         print(json.dumps(traced, indent=1))
     else:

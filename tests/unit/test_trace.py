@@ -8,6 +8,7 @@ from handmade import empty_project, record
 
 from imcl import grid, params
 from imcl.cli import main
+from imcl.errors import ImclError
 from imcl.files import sha256
 from imcl.report import figures, summary, tables, trace
 
@@ -52,6 +53,23 @@ def test_a_digit_changed_in_a_record_changes_its_cell_and_the_trace_shows_it(stu
     assert [run["seed"] for run in source["runs"]] == [1, 2, 3]
     assert source["config"]["method"] == "kernel"
     assert source["code"]["commit"] == "c" * 40
+
+
+def test_committed_records_are_traced_beside_others_made_here(study):
+    committed = Path("paper/results/quick/records")
+    committed.mkdir(parents=True)
+    for cell in grid.cells(study):
+        (committed / cell.record.name).write_text(json.dumps(record(cell, [0.5, 0.5, 0.5])))
+    place = "accuracy-digits:resnet18/kernel:clean"
+    assert trace.trace(study, place)["shown"] == "84.0 ± 7.5"
+    found = trace.trace(study, place, here=False)
+    assert found["shown"] == "50.0"
+    (source,) = found["sources"]
+    assert Path(source["path"]).parent == committed
+    for path in committed.iterdir():
+        path.unlink()
+    with pytest.raises(ImclError, match="no records in paper/results/quick/records; run"):
+        trace.trace(study, place, here=False)
 
 
 def test_a_difference_leads_to_both_records(study):
@@ -110,7 +128,10 @@ def test_a_wrong_place_is_usage_and_the_nearest_is_named(capsys, monkeypatch):
 
 def test_a_study_without_records_says_so(capsys):
     assert main(["trace", "--study", "paper", "accuracy-cifar10:resnet18/base:clean"]) == 1
-    assert "study 'paper' has no records, neither in results/records" in capsys.readouterr().err
+    assert (
+        "study 'paper' has no records in results/records or paper/results/paper"
+        in capsys.readouterr().err
+    )
 
 
 def test_the_trace_reads_committed_records_without_a_summary(capsys):

@@ -54,18 +54,28 @@ def path(params: dict, folder: Path = grid.RECORDS) -> Path:
     return SUMMARY / f"{params['study']}-{grid.study_digest(grid.cells(params))}{origin}.json"
 
 
-def current(params: dict) -> dict:
-    """The summary of the chosen study as its records are now, made here or committed."""
+def current(params: dict, here: bool = True) -> dict:
+    """The summary of the chosen study as its records are now.
+
+    Args:
+        params: checked parameters.
+        here: a record made here goes before the committed one; else committed ones alone.
+
+    Raises:
+        ImclError: the study has no records.
+    """
     cells = grid.cells(params)
     study = params["study"]
-    paths = {cell.name: records.find(cell, study) or cell.record for cell in cells}
+    folder = grid.RECORDS if here else records.committed(study)
+    paths = {c.name: records.find(c, study, here) or folder / c.record.name for c in cells}
     found = records.read_all(cells, paths, partial=True)
     if not found:
+        places = [*([grid.RECORDS] if here else []), records.committed(study)]
         raise ImclError(
-            f"study {study!r} has no records, neither in {grid.RECORDS} nor in "
-            f"{records.committed(study)}; run `snakemake --cores all --config study={study}`"
+            f"study {study!r} has no records in {' or '.join(map(str, places))}; run "
+            f"`snakemake --cores all --config study={study}`"
         )
-    return summarise(params, cells, found, paths)
+    return summarise(params, cells, found, paths, here)
 
 
 def read() -> dict:

@@ -8,19 +8,20 @@ from imcl.report import summary, tables
 from imcl.report.render import Entry
 
 
-def trace(params: dict, place: str) -> dict:
+def trace(params: dict, place: str, here: bool = True) -> dict:
     """What stands behind the entry at TABLE:ROW:COLUMN, as the records are now.
 
     Args:
         params: checked parameters; of the study that is chosen.
         place: names a table (or figure, or `text`), a row by its labels joined with `/`, and a
             column.
+        here: a record made here goes before the committed one; else committed ones alone.
 
     Raises:
         UsageError: there is no such place.
         ImclError: the study has no records.
     """
-    made = summary.current(params)
+    made = summary.current(params, here)
     entry = _find(tables.build(made), place)
     rows = {row["key"]: row for row in made["cells"]}
     return {
