@@ -121,6 +121,24 @@ def test_the_effect_of_several_comparisons_is_their_mean_by_seed(loaded):
     assert effect["n"] == 3
 
 
+def test_of_studies_with_other_seeds_the_shared_ones_count(loaded):
+    ledger = loaded["claims"]["ledger"]
+    ledger["each_way"] |= {"methods": ["output", "kernel"], "datasets": ["stl10"]}
+    main = loaded["studies"]["main"]
+    loaded["studies"]["later"] = {**main, "methods": ["base", "kernel"], "seeds": [2, 3, 4]}
+    folder = Path("paper/results/later/records")
+    folder.mkdir(parents=True)
+    for cell in grid.cells(loaded, "later"):
+        made = record(cell, [0.8, 0.8, 0.8] if cell.method == "base" else [0.84, 0.86, 0.9])
+        (folder / cell.record.name).write_text(json.dumps(made))
+    found = judged(
+        loaded, "each_way", base=BASE, output=[BASE[0] + 0.3, BASE[1] + 0.02, BASE[2] + 0.03]
+    )
+    effect = found["readings"][0]["effect"]
+    # Of seed 2 points 2 and 4, of seed 3 points 3 and 6.
+    assert (round(effect["mean"], 9), effect["n"]) == (3.75, 2)
+
+
 def test_of_comparisons_with_other_seeds_the_shared_ones_count():
     error = {"measure": "error"}
     some = {"seeds": [1, 2, 3], "values": [90.0, 2.0, 3.0]}
@@ -286,6 +304,7 @@ def test_costs_are_judged_on_each_machine(loaded):
     assert (found["size"], found["missing"]) == ("full", [])
     effect = {"mean": 1.0, "low": 0.75, "high": 1.25, "n": 7}
     assert found["readings"][0]["effect"] == effect
+    assert found["readings"][1]["effect"]["n"] == 1  # multiply-adds are counted, not timed
     assert judged(loaded, "no_duplication")["verdict"] == "reproduced"
     rows[0]["training_parameters"] = 11
     (folder / "overhead-cuda.json").write_text(json.dumps({**bench, "rows": rows}))

@@ -82,18 +82,71 @@ def test_the_text_counts_what_the_table_shows(study):
     assert "yet to come" not in text
 
 
-def test_what_holms_correction_covers_is_told(study):
+def test_what_holms_correction_covers_is_told_of_each_dataset(study):
     write_records(study)
-    found = built(study)
-    over = "Holm's correction over the 2 comparisons with base"
-    assert f"{over})." in found["accuracy-digits"].caption
-    assert f"{over}. Bold" in found["difference-to-base-digits"].caption
-    study["studies"]["quick"]["methods"].append("all")  # planned, and not trained
+    study["studies"]["quick"] |= {
+        "datasets": ["digits", "cifar10_5k"],
+        "methods": ["base", "output", "kernel", "control", "all"],
+    }
+    values = {**ACCURACY, "control": [0.81, 0.83, 0.86], "all": [0.84, 0.86, 0.89]}
+    for cell in grid.cells(study):
+        if cell.dataset.name == "digits" or cell.method in ("base", "kernel"):
+            cell.record.write_text(json.dumps(record(cell, values[cell.method])))
     made = summary.write(study, partial=True)
-    found = {table.name: table for table in tables.build(made)}
-    assert f"{over} made so far)." in found["accuracy-digits"].caption
+    captions = {table.name: table.caption for table in tables.build(made)}
+    over = "Holm's correction over the"
+    assert f"{over} 4 comparisons with base)." in captions["accuracy-digits"]
+    assert f"{over} 4 comparisons with base. Bold" in captions["difference-to-base-digits"]
+    # All is 3 points above control in each seed, which gives no p: output alone is tested.
+    assert f"{over} 1 comparison with control. Bold" in captions["difference-to-control-digits"]
+    so_far = f"{over} 1 comparison with base made so far, of 4"
+    assert f"{so_far})." in captions["accuracy-cifar10_5k"]
+    assert f"{so_far}. Bold" in captions["difference-to-base-cifar10_5k"]
+    assert "Holm" not in captions["difference-to-control-cifar10_5k"]
     tables.write(made)
-    assert "comparisons that are yet to come" in Path("paper/build/results.tex").read_text()
+    digits, cifar = Path("paper/build/results.tex").read_text().split("subsection{cifar10")
+    assert "yet to come" not in digits
+    assert "comparisons that are yet to come" in cifar
+
+
+def test_where_nothing_is_tested_no_caption_speaks_of_it(study):
+    study["studies"]["quick"]["seeds"] = [1]
+    grid.RECORDS.mkdir(parents=True)
+    for cell in grid.cells(study):
+        cell.record.write_text(json.dumps(record(cell, ACCURACY[cell.method][:1])))
+    found = built(study)
+    for name in ("accuracy-digits", "difference-to-base-digits", "aggregate"):
+        caption = found[name].caption
+        assert not any(word in caption for word in ("Holm", "Bold", "interval", "bootstrap")), name
+
+
+def test_an_aggregate_over_other_settings_than_all_is_left_out(study):
+    study["studies"]["quick"] |= {"backbones": ["resnet18", "vgg16"]}
+    grid.RECORDS.mkdir(parents=True)
+    for cell in grid.cells(study):
+        if (cell.backbone, cell.method) not in (("resnet18", "kernel"), ("vgg16", "output")):
+            cell.record.write_text(json.dumps(record(cell, ACCURACY[cell.method])))
+    made = summary.write(study, partial=True)
+    (found,) = [table for table in tables.build(made) if table.name == "aggregate"]
+    assert {e.text for row in found.rows().values() for e in row.values()} == {"–"}
+
+
+def test_every_setting_of_a_study_is_in_its_table(study):
+    study["studies"]["quick"]["noise"] = ["n50"]
+    grid.RECORDS.mkdir(parents=True)
+    noisy = {"realised_rate": 0.5, "nominal_rate": 0.5, "sha256": "ef", "transition_matrix": [[1]]}
+    for cell in grid.cells(study):
+        cell.record.write_text(json.dumps(record(cell, ACCURACY[cell.method], noise=noisy)))
+    rows = built(study)["settings"].groups
+    shown = {tuple(entry.text for entry in row) for group in rows for row in group}
+    assert {
+        ("study", "seeds", "1, 2, 3"),
+        ("digits", "padding", "1"),
+        ("digits", "flip", "False"),
+        ("n50", "kind", "symmetric"),
+        ("n50", "rate", "0.5"),
+    } <= shown
+    assert not any(part == "n20" for part, *_ in shown)
 
 
 def test_the_abstract_counts_the_verdicts(study):
@@ -431,7 +484,9 @@ def test_a_figure_of_the_combinations_where_enough_are_studied(study):
 
 def test_each_method_has_a_line_of_its_own_up_to_what_a_figure_can_tell_apart(study):
     plan = study["studies"]["quick"]
-    plan["methods"] = [*methods.combined(), "control", "multihead"]  # 18
+    peers = ["gce", "sce", "elr", "byot", "one", "dml", "rdrop", "multihead", "label_smoothing"]
+    single = ["output", "intermediate", "representation", "kernel"]
+    plan["methods"] = ["output+kernel", *peers, *single, "all", "control", "base"]  # 17
     grid.RECORDS.mkdir(parents=True)
     for cell in grid.cells(study):
         cell.record.write_text(json.dumps(record(cell, ACCURACY["base"])))
@@ -439,19 +494,19 @@ def test_each_method_has_a_line_of_its_own_up_to_what_a_figure_can_tell_apart(st
     def lines(made: dict) -> list[str]:
         rows = {table.name: table.rows() for table in tables.build(made)}
         drawn = figures.learning_curves(made, "digits", rows["curves-digits"])
-        return [line.get_label() for line in drawn.axes[0].lines]
+        return {line.get_label(): line.get_color() for line in drawn.axes[0].lines}
 
-    single = ["base", "output", "intermediate", "representation", "kernel", "all"]
     made = summary.write(study)
-    assert lines(made) == [*single, "control", "multihead"]
+    assert list(lines(made)) == [*peers[:7], *single, "all", "control", "base"]
+    assert len(set(lines(made).values())) == 7
     tables.write(made)
     text = Path("paper/build/results.tex").read_text()
-    assert "Not drawn: output+intermediate, output+representation" in text
-    plan["methods"] = plan["methods"][:14]
+    assert r"Not drawn: output+kernel, multihead, label\_smoothing." in text
+    points = [(style["color"], style["markerfacecolor"]) for style in figures.STYLES]
+    assert len(set(points)) == len(points) == tables.MOST_LINES
+    plan["methods"] = plan["methods"][3:]
     made = summary.write(study)
-    assert lines(made) == plan["methods"]
-    styles = [tuple(style.values()) for style in figures.STYLES]
-    assert len(set(styles)) == len(styles) == tables.MOST_LINES
+    assert list(lines(made)) == plan["methods"]
     tables.write(made)
     assert "Not drawn" not in Path("paper/build/results.tex").read_text()
 

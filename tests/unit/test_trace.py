@@ -10,7 +10,7 @@ from imcl import grid, params
 from imcl.cli import main
 from imcl.errors import ImclError
 from imcl.files import sha256
-from imcl.report import figures, summary, tables, trace
+from imcl.report import claims, figures, summary, tables, trace
 
 ACCURACY = {"base": [0.80, 0.82, 0.84], "kernel": [0.81, 0.84, 0.87]}
 
@@ -55,7 +55,7 @@ def test_a_digit_changed_in_a_record_changes_its_cell_and_the_trace_shows_it(stu
     assert source["code"]["commit"] == "c" * 40
 
 
-def test_committed_records_are_traced_beside_others_made_here(study):
+def test_committed_records_are_traced_beside_others_made_here(study, monkeypatch, capsys):
     committed = Path("paper/results/quick/records")
     committed.mkdir(parents=True)
     for cell in grid.cells(study):
@@ -66,9 +66,17 @@ def test_committed_records_are_traced_beside_others_made_here(study):
     assert found["shown"] == "50.0"
     (source,) = found["sources"]
     assert Path(source["path"]).parent == committed
+    monkeypatch.setattr(params, "load", lambda *_: study)
+    assert main(["trace", place]) == 0
+    assert "shown  84.0 ± 7.5" in capsys.readouterr().out
+    assert main(["trace", "--committed", place]) == 0
+    assert "shown  50.0" in capsys.readouterr().out
+    study["claims"]["ledger"]["each_way"] |= {"datasets": ["digits"], "methods": ["kernel"]}
+    judged = claims.judge(study, here=False)
+    assert summary.current(study, here=False)["claims"] == judged != claims.judge(study)
     for path in committed.iterdir():
         path.unlink()
-    with pytest.raises(ImclError, match="no records in paper/results/quick/records; run"):
+    with pytest.raises(ImclError, match=r"no records in paper/results/quick/records$"):
         trace.trace(study, place, here=False)
 
 

@@ -293,7 +293,7 @@ def _costs(stated: dict, benches: dict[Path, dict], full_size: dict) -> list[dic
                 "method": method,
                 "against": other,
                 "size": None,
-                "n": bench["settings"]["repeats"],
+                "n": bench["settings"]["repeats"] if stated["measure"] == "time" else 1,
                 "records": [str(path)],
             }
             if None in pair:

@@ -23,11 +23,10 @@ Rows = dict[str, dict[str, Entry]]  # of a figure's table: by row and column
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 COLOURS = ["#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 MARKERS = "osD^vPX"
-LINES = ("-", "--")
-# A style for each of the methods that tables.drawn names.
+# A style for each of the methods that tables.drawn names, also where they are points alone.
 STYLES = [
-    {"color": colour, "marker": marker, "linestyle": line}
-    for line in LINES
+    {"color": colour, "marker": marker, "markerfacecolor": face or colour, "linestyle": line}
+    for face, line in ((None, "-"), ("white", "--"))
     for colour, marker in zip(COLOURS, MARKERS, strict=True)
 ]
 FONT_SIZE = 8

@@ -1,7 +1,7 @@
 """Where a gain comes from: what base loses and learns by heart, and what `all` adds to whom."""
 
 from imcl import methods
-from imcl.report.render import MISSING, Entry, Table, number
+from imcl.report.render import MISSING, Entry, Table, number, protocol
 
 METRICS = {
     "base (%)": ("accuracy", "mean over seeds of accuracy × 100 ± 95 % t-interval"),
@@ -32,14 +32,13 @@ def table(summary: dict, dataset: str) -> Table:
         groups.append(group)
     caption = (
         f"{dataset}: where the gain comes from; accuracy on the "
-        f"{summary['data'][dataset]['evaluation']} images at the last epoch, mean of "
-        f"n = {len(summary['axes']['seeds'])} seeds ± 95 % t-interval, differences in points and "
-        "paired by seed. Fitted: share of the labels trained on that base predicts on augmented "
-        "images. Lost: its accuracy at the best of the evaluated epochs less that at the last. "
-        "Views: control, which sees as many augmentations of each image as output compares, "
-        "without any way, less base. Ways: all less control. Bold as in the tables of differences. "
-        "From base to all: expected calibration error (ECE, %), and redundancy of channels and of "
-        "kernels (× 1000)."
+        f"{summary['data'][dataset]['evaluation']} images at the last epoch, differences in points "
+        f"and paired by seed. {protocol(len(summary['axes']['seeds']))}. Fitted: share of the "
+        "labels trained on that base predicts on augmented images. Lost: its accuracy at the best "
+        "of the evaluated epochs less that at the last. Views: control, which sees as many "
+        "augmentations of each image as output compares, without any way, less base. Ways: all "
+        "less control. Bold as in the tables of differences. From base to all: expected "
+        "calibration error (ECE, %), and redundancy of channels and of kernels (× 1000)."
     )
     header = ["backbone", "noise", *METRICS, "views", "ways", "all − base", *CHANGES]
     return Table(f"gain-{dataset}", caption, header, [group for group in groups if group])

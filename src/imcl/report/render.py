@@ -104,6 +104,13 @@ def number(
     return Entry(text + unit, bold, scaled, rule, tuple(sources))
 
 
+def protocol(seeds: int, intervals: bool = True) -> str:
+    """What the numbers of a table are, in words."""
+    if seeds < 2:
+        return "One seed"
+    return f"Mean of n = {seeds} seeds{' ± 95 % t-interval' if intervals else ''}"
+
+
 def p_value(value: float | None, sources: Iterable[str], rule: str) -> Entry:
     """A p-value, to three digits; what is smaller is said to be."""
     if value is not None and value < 0.001:

@@ -18,6 +18,9 @@ from imcl.report import CURVES, METRICS, SUMMARY, ablation, claims, records
 SIGNIFICANCE = 0.05
 LEAST_SEEDS = 3  # to call a difference significant
 
+# What cells are compared with, and the least views of each image that such a cell sees.
+REFERENCES = {"base": 1, "control": 2}
+
 
 def write(params: dict, partial: bool = False, folder: Path = grid.RECORDS) -> dict:
     """Write the summary, metrics/ (for `dvc metrics`) and curves.csv (for `dvc plots`).
@@ -70,9 +73,11 @@ def current(params: dict, here: bool = True) -> dict:
     paths = {c.name: records.find(c, study, here) or folder / c.record.name for c in cells}
     found = records.read_all(cells, paths, partial=True)
     if not found:
-        places = [*([grid.RECORDS] if here else []), records.committed(study)]
+        missing = f"study {study!r} has no records in"
+        if not here:
+            raise ImclError(f"{missing} {records.committed(study)}")
         raise ImclError(
-            f"study {study!r} has no records in {' or '.join(map(str, places))}; run "
+            f"{missing} {grid.RECORDS} or {records.committed(study)}; run "
             f"`snakemake --cores all --config study={study}`"
         )
     return summarise(params, cells, found, paths, here)
@@ -88,7 +93,8 @@ def read() -> dict:
     if not found:
         raise ImclError(f"{SUMMARY}: no summary is there; run `imcl summary` first")
     needed = (
-        *("study", "axes", "cells", "data", "noise", "ways_by_noise", "trials", "training"),
+        *("study", "axes", "cells", "comparisons", "data", "datasets", "noise", "noises"),
+        *("ways_by_noise", "trials", "training"),
         *("ablation", "chosen", "claims"),
     )
     return read_json(found[-1], needed)
@@ -112,8 +118,8 @@ def summarise(
             committed one.
     """
     rows = [_row(cell, found[cell.name], paths[cell.name]) for cell in cells if cell.name in found]
-    _compare(rows, "base")
-    _compare([row for row in rows if row["views"] > 1], "control")
+    for reference, least in REFERENCES.items():
+        _compare([row for row in rows if row["views"] >= least], reference)
     trials = {c.method: params["trials"][c.method] for c in cells if c.method in params["trials"]}
     ways: dict[str, dict] = {way: {} for way in params["ways"]}
     for cell in cells:
@@ -149,6 +155,7 @@ def summarise(
             if cell.noise and cell.name in found
         },
         "cells": rows,
+        "comparisons": _comparisons(cells, rows),
         "aggregate": _aggregate(rows, plan["noise"]),
         "ablation": ablation.gather(params, here),
         "chosen": ablation.chosen(params, plan, ways),
@@ -222,6 +229,23 @@ def _compare(rows: list[dict], reference: str) -> None:
             entry["significant"] = entry["n"] >= LEAST_SEEDS and p is not None and p < SIGNIFICANCE
 
 
+def _comparisons(cells: Sequence[grid.Cell], rows: list[dict]) -> dict[str, dict]:
+    """Of each dataset and reference how many comparisons are planned, made, and have a p-value."""
+    counts: dict[str, dict] = {}
+    for dataset in dict.fromkeys(cell.dataset.name for cell in cells):
+        for reference, least in REFERENCES.items():
+            mine = [c for c in cells if c.dataset.name == dataset and c.config["views"] >= least]
+            beside = sum(cell.method == reference for cell in mine)
+            key = f"difference_to_{reference}"
+            made = [row[key] for row in rows if row["dataset"] == dataset and key in row]
+            counts.setdefault(dataset, {})[reference] = {
+                "planned": len(mine) - beside if beside else 0,
+                "made": len(made),
+                "tested": sum(entry["p"] is not None for entry in made),
+            }
+    return counts
+
+
 def _aggregate(rows: list[dict], noises: list[str]) -> list[dict]:
     """Of each method its differences to base over datasets and backbones, by noise and over all."""
     made = []
@@ -235,7 +259,7 @@ def _aggregate(rows: list[dict], noises: list[str]) -> list[dict]:
                     {
                         "method": method,
                         "noise": noise,
-                        "settings": len(chosen),
+                        "settings": sorted("/".join(_setting(row)) for row in chosen),
                         **stats.interquartile_mean(settings)._asdict(),
                         "cells": [
                             *(row["key"] for row in chosen),

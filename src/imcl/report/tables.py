@@ -12,7 +12,7 @@ import jinja2
 from imcl import methods
 from imcl.files import write_text
 from imcl.report import BUILD, TEMPLATES, ablation, benches, claims, findings
-from imcl.report.render import MISSING, Entry, Table, markdown, number, p_value
+from imcl.report.render import MISSING, Entry, Table, markdown, number, p_value, protocol
 
 # What the tables of the claims count and measure.
 COUNTS = ("holding", "tested", "planned")
@@ -21,9 +21,10 @@ NUMBERS = (
     "with Holm's correction over those tested in this reading) and whose interval does not end "
     "below the claimed figure, of those tested and planned. Effect: fall of the error or rise of "
     "the accuracy, in points or relative in percent, mean of the comparisons by seed with its "
-    "95 % t-interval over n seeds; it tells nothing of what was not tested. Of a cost the ratio to "
-    "the reference, mean [least, largest] over backbones and machines; n is then the steps whose "
-    "median counts."
+    "95 % t-interval over the n seeds that they share; it tells nothing of what was not tested. Of "
+    "a cost, a comparison is a measured ratio to the reference and holds, without a test, if it is "
+    "below 1, or of no duplication 1; effect: mean [least, largest] over backbones and machines; "
+    "n: the steps whose median counts, 1 where nothing is timed."
 )
 
 
@@ -54,12 +55,7 @@ def write(summary: dict) -> list[Table]:
             said=said,
             changes=partial(findings.changes, summary),
             combinations=combinations(summary),
-            differing=any(
-                options != by_noise[noise]
-                for by_noise in summary["ways_by_noise"].values()
-                for noise in by_noise
-                for options in by_noise.values()
-            ),
+            differing=_differ(summary),
             undrawn=[m for m in summary["axes"]["methods"] if m not in drawn(summary)],
         )
         write_text(BUILD / f"{name}.tex", text)
@@ -189,10 +185,8 @@ def _by_method(
                     line.append((row and show(row)) or Entry(MISSING))
             group.append(line)
         groups.append(group)
-    seeds = len(axes["seeds"])
-    protocol = f"Mean of n = {seeds} seeds" if seeds > 1 else "One seed"
-    protocol += " ± 95 % t-interval" if seeds > 1 and intervals else ""
-    return Table(f"{name}-{dataset}", f"{dataset}: {caption} {protocol}.", header, groups)
+    said = protocol(len(axes["seeds"]), intervals)
+    return Table(f"{name}-{dataset}", f"{dataset}: {caption} {said}.", header, groups)
 
 
 def _metric(metric: str, scale: float = 1, digits: int = 1) -> Show:
@@ -214,20 +208,22 @@ def _accuracy(summary: dict, dataset: str) -> Table:
         significant = row.get("difference_to_base", {}).get("significant", False)
         return replace(_metric("accuracy", 100)(row), bold=is_best and significant)
 
-    caption = (
-        f"{_split(summary, dataset)} accuracy (%) at the last epoch. Bold: the best method, where "
-        "it differs from base (paired by seed, three seeds or more, p < 0.05 with Holm's "
-        f"correction over {_comparisons(summary, dataset)})."
-    )
+    caption = f"{_split(summary, dataset)} accuracy (%) at the last epoch."
+    if summary["comparisons"][dataset]["base"]["tested"]:
+        caption += (
+            " Bold: the best method, where it differs from base (paired by seed, three seeds or "
+            f"more, p < 0.05{_holm(summary, dataset)})."
+        )
     return _by_method(summary, dataset, "accuracy", caption, [("", show)])
 
 
-def _comparisons(summary: dict, dataset: str, reference: str = "base") -> str:
-    """How many comparisons Holm's correction covers: those there are, so far."""
-    key = f"difference_to_{reference}"
-    made = sum(row["dataset"] == dataset and key in row for row in summary["cells"])
-    so_far = " made so far" if len(summary["cells"]) < summary["planned"] else ""
-    return f"the {made} comparison{'s' * (made != 1)} with {reference}{so_far}"
+def _holm(summary: dict, dataset: str, reference: str = "base") -> str:
+    """Which comparisons Holm's correction covers: those there are, so far."""
+    count = summary["comparisons"][dataset][reference]
+    plural = "s" * (count["tested"] != 1)
+    comparisons = f"{count['tested']} comparison{plural} with {reference}"
+    so_far = f" made so far, of {count['planned']}" if count["made"] < count["planned"] else ""
+    return f" with Holm's correction over the {comparisons}{so_far}"
 
 
 def _split(summary: dict, dataset: str) -> str:
@@ -250,12 +246,16 @@ def _tested(row: dict, test: str, reference: str = "base") -> Entry | None:
 def _difference(summary: dict, dataset: str, reference: str) -> Table:
     caption = (
         f"difference to {reference} in points of {_split(summary, dataset)} accuracy, paired by "
-        "seed; p of the paired t-test and of the paired permutation test (perm.), each with "
-        f"Holm's correction over {_comparisons(summary, dataset, reference)}. Bold: p of the "
-        "t-test < 0.05, with three seeds or more. "
-        f"With n = {len(summary['axes']['seeds'])} the least p of a permutation test is "
-        f"{min(1, 2 / 2 ** len(summary['axes']['seeds'])):.2g} before correction."
+        "seed."
     )
+    if summary["comparisons"][dataset][reference]["tested"]:
+        seeds = len(summary["axes"]["seeds"])
+        caption += (
+            " p of the paired t-test and of the paired permutation test (perm.), each"
+            f"{_holm(summary, dataset, reference)}. Bold: p of the t-test < 0.05, with three seeds "
+            f"or more. With n = {seeds} the least p of a permutation test is "
+            f"{min(1, 2 / 2**seeds):.2g} before correction."
+        )
     if reference == "control":
         caption += " Only methods that see as many augmentations of each image as control does."
     columns = [
@@ -379,6 +379,15 @@ def _settings(summary: dict) -> Table:
     return Table("settings", caption, ["part", "setting", "value"], groups)
 
 
+def _differ(summary: dict) -> bool:
+    """Whether a way's options differ with the noise that is shown."""
+    for by_noise in summary["ways_by_noise"].values():
+        used = [by_noise[noise] for noise in summary["axes"]["noise"] if noise in by_noise]
+        if any(options != used[0] for options in used):
+            return True
+    return False
+
+
 def _options_by_noise(by_noise: dict[str, dict]) -> Iterator[tuple[str, object]]:
     """A way's options; the noise is named with one that is not the same for all of it."""
     for key in dict.fromkeys(key for options in by_noise.values() for key in options):
@@ -398,22 +407,26 @@ def _aggregate(summary: dict) -> Table:
         line = [Entry(method)]
         for noise in noises:
             entry = found.get((method, noise))
-            most = max(e["settings"] for (_, n), e in found.items() if n == noise)
+            every = {s for (_, n), e in found.items() if n == noise for s in e["settings"]}
             line.append(
                 number(entry, entry["cells"], rule, scale=100, signed=True)
-                if entry and entry["settings"] == most
+                if entry and set(entry["settings"]) == every
                 else Entry(MISSING)
             )
         lines.append(line)
     axes = summary["axes"]
     caption = (
         f"Over all datasets ({', '.join(axes['datasets'])}) and backbones "
-        f"({', '.join(axes['backbones'])}): interquartile mean of the differences to base in "
-        "points of accuracy, paired by seed, with its 95 % interval from a bootstrap stratified by "
-        f"setting (n = {len(axes['seeds'])} seeds a setting): with so few seeds narrower than a "
-        "t-interval, and no test. Only settings that have records; a method that lacks those of a "
-        "setting is left out."
+        f"({', '.join(axes['backbones'])}) that have records: interquartile mean of the "
+        "differences to base in points of accuracy, paired by seed "
+        f"(n = {len(axes['seeds'])} a setting)"
     )
+    if any(entry["low"] is not None for entry in found.values()):
+        caption += (
+            ", with its 95 % interval from a bootstrap stratified by setting; where seeds are few "
+            "it is narrower than a t-interval"
+        )
+    caption += ". A method that lacks records of a setting is left out."
     return Table("aggregate", caption, ["method", *noises], [lines], labels=1)
 
 
@@ -422,11 +435,17 @@ def _second(pairs: dict[tuple, dict]) -> set:
 
 
 def drawn(summary: dict) -> list[str]:
-    """The methods that a line each is drawn for: all, or without combinations where too many."""
+    """The methods that a line each is drawn for: of too many first combinations go, then peers."""
     there = summary["axes"]["methods"]
-    if len(there) > MOST_LINES:
-        there = [m for m in there if m == "all" or len(methods.parse(m).ways) <= 1]
-    return there[:MOST_LINES]
+
+    def rank(name: str) -> int:
+        method = methods.parse(name)
+        if name in ("base", "control", "all"):
+            return 0
+        return 2 if method.peer else 1 if len(method.ways) == 1 else 3
+
+    kept = sorted(there, key=rank)[:MOST_LINES]
+    return [method for method in there if method in kept]
 
 
 def combinations(summary: dict) -> list[str]:
