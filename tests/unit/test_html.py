@@ -190,6 +190,31 @@ def test_every_chart_is_drawn_and_follows_what_is_chosen(page):
 
 
 @browser_only
+def test_costs_of_runs_are_compared_on_one_kind_of_machine_alone(tmp_path, monkeypatch, browser):
+    empty_project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    loaded = params.load()
+    loaded["studies"]["quick"] |= {
+        "noise": ["clean"],
+        "backbones": ["resnet18"],
+        "methods": ["base", "output", "representation", "kernel"],
+        "seeds": [1, 2],
+    }
+    grid.RECORDS.mkdir(parents=True)
+    for cell in grid.cells(loaded):
+        found = record(cell, [0.5, 0.6])
+        if cell.method == "output":
+            found["environment"]["device_name"] = "another machine"
+        cell.record.write_text(json.dumps(found))
+    page = browser.new_page()
+    page.goto(html.write(summary.write(loaded)).resolve().as_uri())
+    page.locator("#cost").scroll_into_view_if_needed()
+    page.locator("#cost-chart svg").wait_for()
+    assert page.locator("#cost-chart .mark-symbol.role-mark path").count() == 2
+    page.close()
+
+
+@browser_only
 def test_it_fits_a_phone_and_darkens(folder, browser):
     context = browser.new_context(viewport={"width": 360, "height": 740}, color_scheme="dark")
     page = context.new_page()

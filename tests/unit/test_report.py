@@ -131,6 +131,17 @@ def test_an_aggregate_over_other_settings_than_all_is_left_out(study):
     assert {e.text for row in found.rows().values() for e in row.values()} == {"–"}
 
 
+def test_costs_are_compared_on_one_kind_of_machine_alone(study):
+    elsewhere = {"environment": {"device_name": "another machine", "torch": "2"}}
+    double = {"cost": [{"training_seconds": 4.0, "peak_memory_bytes": 300}] * 3}
+    write_records(study, output=elsewhere, kernel=double)
+    assert rows_of(built(study)["cost-digits"]) == {
+        "base": ["2,345", "1.00", "1.00"],
+        "output": ["2,345", "–", "–"],
+        "kernel": ["2,345", "2.00", "3.00"],
+    }
+
+
 def test_every_setting_of_a_study_is_in_its_table(study):
     study["studies"]["quick"]["noise"] = ["n50"]
     grid.RECORDS.mkdir(parents=True)

@@ -103,6 +103,7 @@ def _cell(row: dict, record: dict, environments: list[dict]) -> dict:
     return {
         **{key: row[key] for key in ("cell", "key", "dataset", "noise", "backbone", "method")},
         "rate": row["realised_rate"],
+        "machine": row["machine"],
         "seconds": row["training_seconds"],
         "bytes": row["peak_memory_bytes"],
         "estimates": {m: _estimate(row["estimates"][m]) for m in METRICS},

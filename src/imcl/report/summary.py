@@ -187,6 +187,7 @@ def _row(cell: grid.Cell, record: dict, path: Path) -> dict:
         "parameters": runs[0]["parameters"],
         "training_parameters": runs[0]["training_parameters"],
         "views": cell.config["views"],
+        "machine": record["environment"]["device_name"],
         "training_seconds": sum(c["training_seconds"] for c in record["cost"]) / len(runs),
         "peak_memory_bytes": record["cost"][0]["peak_memory_bytes"],
         "values": values,

@@ -308,7 +308,7 @@ def _cost(summary: dict, dataset: str) -> Table:
     def ratio(key: str) -> Show:
         def show(row: dict) -> Entry | None:
             base = bases.get((row["noise"], row["backbone"]))
-            if base is None:
+            if base is None or base["machine"] != row["machine"]:
                 return None
             rule = f"{key}, over that of base"
             return number(row[key] / base[key], [row["key"], base["key"]], rule, digits=2)
@@ -318,7 +318,7 @@ def _cost(summary: dict, dataset: str) -> Table:
     caption = (
         "cost of training: parameters that train, and relative to base the time without "
         "evaluation and the peak memory of the process, as they came out beside whatever else the "
-        "machine did. "
+        "machine did; none where base was trained on another kind of machine. "
         "Methods with an augment variant pass each image through the network several times."
     )
 

@@ -180,7 +180,8 @@ const chartable = {
     const here = few("cost", CELLS.filter((c) => c.dataset === dataset && c.noise === noise));
     return here.filter((cell) => cell.difference).flatMap((cell) => {
       const base = here.find((c) => c.backbone === cell.backbone && c.method === "base");
-      let cost = measured[name] && cell[measured[name]] / base[measured[name]];
+      // Times of different machines are no ratio.
+      let cost = measured[name] && cell.machine === base.machine && cell[measured[name]] / base[measured[name]];
       if (benched[name]) {
         const [index, what] = benched[name], options = cell.config.ways, used = Object.keys(options);
         // A way alone is benched under its variant.
