@@ -45,6 +45,8 @@ def write(summary: dict) -> list[Table]:
         write_text(folder / f"{table.name}.md", markdown(table))
     by_name = {table.name: table for table in built}
     said = {name: row["value"].text for name, row in by_name["text"].rows().items()}
+    lines = drawn(summary)
+    undrawn = [method for method in summary["axes"]["methods"] if method not in lines]
     for name in ("numbers", "results", "discussion"):
         text = latex.get_template(f"{name}.tex.j2").render(
             summary=summary,
@@ -56,7 +58,7 @@ def write(summary: dict) -> list[Table]:
             changes=partial(findings.changes, summary),
             combinations=combinations(summary),
             differing=_differ(summary),
-            undrawn=[m for m in summary["axes"]["methods"] if m not in drawn(summary)],
+            undrawn=undrawn,
         )
         write_text(BUILD / f"{name}.tex", text)
     return shown
