@@ -1,14 +1,18 @@
 # make reproduce     params.yaml to the paper; STUDY=cpu chooses another study
 # make paper         the paper from committed records alone (STUDY=cpu): no GPU, data or training
 # make test          all tests, and how much of src they cover
-# make lint          ruff, its formatter's check, snakefmt, snakemake --lint
-# make environment   what the others begin with
-# make clean         delete what the pipeline made, but for downloaded archives
-# Needs git, make and Python alone: uv is fetched if it is missing, and uv makes the environment.
+# make lint          style, types, the order of the rooms, and the workflow's form
+# make environment   the locked environment; the other targets make it first
+# make clean         delete what the pipeline made, except downloaded archives
+# They need git, make and Python. A missing uv is fetched, and uv makes the environment.
 
-UV := $(shell command -v uv || echo .uv/bin/uv)
+UV := $(if $(shell command -v uv),uv,.uv/bin/uv)
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --workflow-profile workflow/profiles/default
+
+# Python keeps what it compiles, whatever the environment says: else each of the many processes would
+# compile every library again, which takes longer than most of their work.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help reproduce paper test lint clean environment
 
@@ -29,11 +33,13 @@ paper: environment
 	@ls paper/build/paper.pdf paper/build/report.html 2>/dev/null || $(BIN)/imcl paper
 
 test: environment
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --cov
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --cov
 
 lint: environment
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 
@@ -41,10 +47,10 @@ clean:
 	rm -rf results logs paper/build dvc_plots .snakemake
 	find data -mindepth 1 -maxdepth 1 ! -name archives -exec rm -rf {} + 2>/dev/null || true
 
-environment: $(UV)
+environment: $(filter .uv/%,$(UV))
 	@$(UV) sync --frozen --quiet
 
-# Only where no uv is on the PATH. A Python without pip borrows pip's own wheel.
+# Only where the PATH has no uv. A Python without pip runs pip from its wheel.
 .uv/bin/uv:
 	@echo "fetching uv"
 	@mkdir -p .uv

@@ -1,23 +1,36 @@
-"""What the tests share: a copy of the project to run the real engines in."""
+"""What the tests share: checkouts of the project, in which the real engines run."""
 
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from filelock import FileLock
 
-from imcl import grid, params
 from imcl.data import prepare
 from imcl.noise import inject
+from imcl.project import Project
+from imcl.study import grid
+from imcl.study.load import load
+from imcl.study.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Small enough that a cell is mostly start-up. `other` holds cells of `micro` and none of its own.
-MICRO = {
+# A shell that starts the tests in the background lets them ignore SIGINT, and everything that they
+# start would inherit that. Tests send it, and expect what happens in a terminal.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Small enough that a cell is mostly start-up. The study `other` holds cells of `micro` only.
+MICRO: dict[str, Any] = {
     "datasets": ["digits"],
     "noise": ["clean", "n50"],
     "backbones": ["resnet18"],
@@ -26,11 +39,13 @@ MICRO = {
     "width": 4,
     "training": {"epochs": 1, "warmup_epochs": 0, "batch_size": 256, "learning_rate": 0.05},
 }
+OTHER = {**MICRO, "noise": ["clean"], "methods": ["base", "kernel"]}
 
-# Runs at the start of every Python below: what it reaches for beyond this machine is refused and
-# written down. Hard links are refused too, as some file systems have none.
-NO_NETWORK = """
-import errno, os, sys
+# Runs at the start of every Python in a checkout. It refuses and writes down every attempt to
+# reach beyond this machine, and it refuses hard links, which some file systems do not have. It also
+# writes down which modules of imcl each command loads.
+SITE = """
+import atexit, errno, os, sys
 
 def refuse(event, arguments):
     if event == "os.link":
@@ -46,11 +61,37 @@ def refuse(event, arguments):
             file.write(f"{event} {host}: {sys.argv}\\n")
         raise OSError(f"no network in the tests, but {event} {host}")
 
+def write_loaded():
+    if os.path.basename(sys.argv[0]) in ("imcl", "__main__.py") and len(sys.argv) > 1:
+        with open(f"{os.environ['LOADED']}/{os.path.basename(sys.argv[1])}", "w") as file:
+            file.writelines(f"{name}\\n" for name in sys.modules if name.split(".")[0] == "imcl")
+
 sys.addaudithook(refuse)
+atexit.register(write_loaded)
 """
 
 
-class Project:
+# The files whose tests take longest, which begin first so that no worker ends long after the other.
+LONGEST = (
+    "test_archives.py",
+    "test_engines.py",
+    "test_storm.py",
+    "test_reuse.py",
+    "test_dependencies.py",
+    "test_paper.py",
+    "test_run.py",
+    "test_benches.py",
+    "test_safety.py",
+    "test_recipes.py",
+    "test_interrupted.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: [*LONGEST, item.path.name].index(item.path.name))
+
+
+class Checkout:
     """A copy of the project in a folder of its own, with a git history and real commands."""
 
     def __init__(self, folder: Path):
@@ -60,7 +101,9 @@ class Project:
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(folder / "src"),
+            "PYTHONDONTWRITEBYTECODE": "",  # or every process compiles all that it imports
             "REACHED_FOR": str(self.reached_for),
+            "LOADED": str(folder / ".git/loaded"),
             "GIT_AUTHOR_NAME": "test",
             "GIT_AUTHOR_EMAIL": "test@example.org",
             "GIT_COMMITTER_NAME": "test",
@@ -73,6 +116,7 @@ class Project:
             command,
             cwd=self.folder,
             env={**self.environment, **environment},
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -80,21 +124,47 @@ class Project:
         assert code is None or done.returncode == code, done.stdout[-6000:]
         return done.stdout
 
-    def snakemake(self, *arguments: str, **options) -> str:
-        return self.run("snakemake", "--cores", "2", *arguments, **options)
+    def snakemake(self, *arguments: str, code: int | None = 0, **environment: str) -> str:
+        return self.run("snakemake", "--cores", "2", *arguments, code=code, **environment)
 
-    def params(self) -> dict:
-        return yaml.safe_load((self.folder / "params.yaml").read_text())
+    def repro(self) -> str:
+        return self.run("dvc", "repro")
 
-    def change(self, **changes) -> None:
+    def tables(self, *arguments: str) -> str:
+        """Snakemake, as far as the tables: what takes longest is left out."""
+        return self.snakemake("records", "summary", "claims", "search", "tables", *arguments)
+
+    def commit(self, message: str = "change") -> None:
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "--quiet", "--message", message)
+
+    def clone(self, folder: Path) -> "Checkout":
+        """What is committed here, in another folder."""
+        self.run("git", "clone", "--quiet", ".", str(folder))
+        (folder / ".git/loaded").mkdir()
+        return Checkout(folder)
+
+    def copy(self, folder: Path) -> "Checkout":
+        """Everything that is here, with its dates, in another folder."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Checkout(folder)
+
+    def params(self) -> dict[str, Any]:
+        loaded: dict[str, Any] = yaml.safe_load((self.folder / "params.yaml").read_text())
+        return loaded
+
+    def change(self, **changes: object) -> None:
         """Set entries of params.yaml by dotted key (written with __)."""
         loaded = self.params()
         for key, value in changes.items():
             *path, last = key.split("__")
             entry = loaded
             for name in path:
-                entry = entry[name]
+                entry = entry.setdefault(name, {})
             entry[last] = value
+        self.set_params(loaded)
+
+    def set_params(self, loaded: dict[str, Any]) -> None:
         (self.folder / "params.yaml").write_text(yaml.safe_dump(loaded, sort_keys=False))
 
     def records(self) -> dict[str, float]:
@@ -102,16 +172,33 @@ class Project:
         found = (self.folder / "results/records").glob("*.json")
         return {path.name: path.stat().st_mtime for path in found}
 
-    def trained_by(self, command) -> set[str]:
+    def trained_by(self, command: Callable[[], object]) -> set[str]:
         """The methods whose records `command` wrote."""
         before = self.records()
         command()
         after = self.records()
         return {name.split("-")[3] for name in after if after[name] != before.get(name)}
 
+    def first(self, engine: str) -> dict[str, Any]:
+        """What an engine printed and trained when it first ran in a finished checkout."""
+        found: dict[str, Any] = json.loads((self.folder / f".git/first-{engine}.json").read_text())
+        return found
 
-def copy_project(folder: Path) -> Project:
-    """What git tracks, and what it would, in `folder` as a repository with one commit."""
+    def loaded(self, command: str) -> set[str]:
+        """The modules that `imcl COMMAND` loaded when it ran here last."""
+        return {*(self.folder / ".git/loaded" / command).read_text().split()}
+
+
+def planned(dry_run: str) -> Counter[str]:
+    """The methods that a dry run of Snakemake would train, with the number of their cells."""
+    return Counter(re.findall(r"Job \d+: train \w+-\w+-\w+-([\w+]+)-", dry_run))
+
+
+def check_out(folder: Path, own_studies: bool = False) -> Checkout:
+    """What git tracks, and what it would, in `folder` as a repository with one commit.
+
+    Its study is `micro`, unless it is to keep the project's own studies.
+    """
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -124,43 +211,79 @@ def copy_project(folder: Path) -> Project:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     (folder / "dvc.lock").unlink(missing_ok=True)
-    (folder / "src/sitecustomize.py").write_text(NO_NETWORK)
-    project = Project(folder)
-    project.run("git", "init", "--quiet", "--initial-branch=main")
-    loaded = project.params()
-    other = {**MICRO, "noise": ["clean"], "methods": ["base", "kernel"]}
-    loaded |= {"study": "micro", "studies": {"micro": MICRO, "other": other}}
-    loaded["calibration"] = {"rungs": [], "chosen": {}}
-    (folder / "params.yaml").write_text(yaml.safe_dump(loaded, sort_keys=False))
-    project.run("git", "add", "--all")
-    project.run("git", "commit", "--quiet", "--message", "start")
-    return project
+    (folder / "src/sitecustomize.py").write_text(SITE)
+    made = Checkout(folder)
+    made.run("git", "init", "--quiet", "--initial-branch=main")
+    (folder / ".git/loaded").mkdir()
+    if not own_studies:
+        loaded = made.params()
+        loaded |= {"study": "micro", "studies": {"micro": MICRO, "other": OTHER}}
+        loaded["search"] = {"rungs": [], "chosen": {}}
+        made.set_params(loaded)
+    made.commit("start")
+    return made
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Project:
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A copy of the project whose study is `micro`."""
-    return copy_project(tmp_path_factory.mktemp("project"))
+    return check_out(tmp_path_factory.mktemp("checkout"))
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A copy of the project with its own studies."""
+    return check_out(tmp_path_factory.mktemp("original"), own_studies=True)
+
+
+@pytest.fixture(scope="session")
+def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A checkout whose study both engines have run, made by the first worker that wants it."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # which the workers share
+    place = folder / "finished"
+    with FileLock(folder / "finished.lock"):
+        if not place.exists():
+            made = check_out(folder / "unfinished")
+            for engine, command in (("snakemake", made.snakemake), ("dvc", made.repro)):
+                output: list[str] = []
+                trained = made.trained_by(lambda: output.append(command()))  # noqa: B023
+                first = {"output": output[0], "trained": sorted(trained)}
+                (made.folder / f".git/first-{engine}.json").write_text(json.dumps(first))
+            made.folder.rename(place)
+    return Checkout(place)
+
+
+@pytest.fixture(scope="module")
+def finished(finished_once: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A copy of the finished checkout, for the tests of a module to change."""
+    return finished_once.copy(tmp_path_factory.mktemp("finished") / "checkout")
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a project with a study of seconds and its prepared data, to be copied."""
+    project = Project(tmp_path_factory.mktemp("digits"))
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    quick = raw["studies"]["quick"]
+    quick |= {"seeds": [1, 2], "width": 4}
+    quick["training"] |= {"epochs": 2, "warmup_epochs": 1, "batch_size": 256}
+    project.params.write_text(yaml.safe_dump(raw, sort_keys=False))
+    cell = grid.find(load(project.params), "digits-n50-resnet18-base")
+    assert cell.noise
+    prepare.prepare(project, cell.dataset)
+    inject.inject(project, cell.noise)
+    return project.root
 
 
 @pytest.fixture
-def micro(tmp_path, monkeypatch) -> dict:
-    """A study of seconds, its data prepared, in an empty project folder."""
-    (tmp_path / "workflow").symlink_to(ROOT / "workflow")
-    text = (ROOT / "params.yaml").read_text()
-    (tmp_path / "params.yaml").write_text(text)
-    monkeypatch.chdir(tmp_path)
-    loaded = params.load()
-    study = loaded["studies"]["quick"]
-    study |= {"seeds": [1, 2], "width": 4}
-    study["training"] |= {"epochs": 2, "warmup_epochs": 1, "batch_size": 256}
-    cell = grid.cells(loaded)[0]
-    prepare.prepare("digits", cell.dataset.config, [], cell.dataset.path)
-    _, arrays = prepare.load(cell.dataset.path)
-    noisy = next(c for c in grid.cells(loaded) if c.noise)
-    inject.inject(noisy.noise.config, arrays, [], noisy.noise.path)
-    return loaded
+def micro(digits: Path, tmp_path: Path) -> tuple[Project, Settings]:
+    """A project with a study of seconds and its prepared data."""
+    shutil.copytree(digits, tmp_path, dirs_exist_ok=True)
+    project = Project(tmp_path)
+    return project, load(project.params)
 
 
-def without_cost(record: dict) -> str:
+def without_cost(record: Mapping[str, object]) -> str:
     return json.dumps({key: value for key, value in record.items() if key != "cost"})

@@ -1,43 +1,117 @@
-"""Records written by hand, in an empty project folder."""
+"""Records written by hand, in a project folder of their own."""
 
 from pathlib import Path
+from typing import Any
 
-from imcl import grid
+import yaml
+
+from imcl.files import write_json
+from imcl.project import Project
+from imcl.records.record import Metrics, NoiseInfo, Record
+from imcl.records.seal import sealed
+from imcl.study.grid import Cell
 
 ROOT = Path(__file__).resolve().parent.parent
 
-COUNTS = {"n_train": 5, "n_validation": 0, "n_test": 4}
 
-
-def empty_project(folder: Path) -> None:
-    """What the report reads beside records, in a folder of its own."""
+def empty_project(folder: Path) -> Project:
+    """A project without data and results; its parameters and templates are the checkout's."""
     for name in ("workflow", "paper/templates", "params.yaml"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).symlink_to(ROOT / name)
+    return Project(folder)
 
 
-def record(cell: grid.Cell, accuracies: list[float], **changes) -> dict:
-    """A record of a cell with these accuracies by seed; `changes` replace its entries."""
-    final = {"nll": 0.5, "ece": 0.1, "channel_correlation": 0.02, "kernel_cosine": 0.01}
-    made = {
+def parameters() -> dict[str, Any]:
+    """The checkout's params.yaml as YAML gives it, for a test to change and check."""
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    return yaml.safe_load(text)
+
+
+def record(cell: Cell, accuracies: list[float], **changes: Any) -> Record:
+    """The sealed record of a cell with these accuracies by seed; `changes` replace its entries."""
+    made: Record = {
         "cell": cell.name,
         "digest": cell.digest,
         "config": cell.config,
-        "dataset": {**COUNTS, "name": cell.dataset.name, "sha256": "ab", "evaluation": "test"},
-        "noise": {"nominal_rate": 0.0, "realised_rate": 0.0, "sha256": None},
+        "dataset": {
+            "name": cell.dataset.name,
+            "n_train": 5,
+            "n_validation": 0,
+            "n_test": 4,
+            "shape": [8, 8, 1],
+            "sha256": "ab" * 32,
+            "evaluation": "test",
+        },
+        "noise": _noise(cell),
         "code": {"version": "1", "commit": "c" * 40, "modified": False},
-        "environment": {"device_name": "a machine", "torch": "2"},
+        "environment": {
+            "device": "cpu",
+            "device_name": "a machine",
+            "threads": 1,
+            "python": "3.12",
+            "platform": "Linux",
+            "torch": "2",
+            "numpy": "2",
+            "scikit-learn": "1",
+        },
         "runs": [
             {
                 "seed": seed,
-                "final": {"accuracy": value, **final},
-                "oracle": {"epoch": 1, "accuracy": value + 0.01},
+                "final": {
+                    **_metrics(accuracy),
+                    "channel_correlation": 0.02,
+                    "kernel_cosine": 0.01,
+                },
+                "oracle": {**_metrics(accuracy + 0.01), "epoch": 1},
                 "parameters": 1234,
                 "training_parameters": 2345,
-                "history": [{"epoch": 1, "train_accuracy": 0.5, "evaluation": {"accuracy": value}}],
+                "weights_sha256": "0" * 64,
+                "history": [
+                    {
+                        "epoch": 1,
+                        "learning_rate": 0.1,
+                        "loss": 1.0,
+                        "terms": {},
+                        "train_accuracy": 0.5,
+                        "evaluation": _metrics(accuracy),
+                    }
+                ],
             }
-            for seed, value in enumerate(accuracies, 1)
+            for seed, accuracy in zip(cell.seeds, accuracies, strict=True)
         ],
-        "cost": [{"training_seconds": 2.0, "peak_memory_bytes": 100} for _ in accuracies],
+        "cost": [
+            {
+                "seed": seed,
+                "training_seconds": 2.0,
+                "evaluation_seconds": 1.0,
+                "peak_memory_bytes": 100,
+            }
+            for seed in cell.seeds
+        ],
     }
-    return {**made, **changes}
+    return sealed({**made, **changes})
+
+
+def write(project: Project, cell: Cell, record: Record, study: str | None = None) -> Path:
+    """Write a record, sealed anew: as made here, or into the committed ones of `study`."""
+    name = f"{cell.key}.json"
+    path = (project.committed_records(study) if study else project.records) / name
+    write_json(path, sealed(record))
+    return path
+
+
+def _metrics(accuracy: float) -> Metrics:
+    return {"accuracy": accuracy, "nll": 0.5, "ece": 0.1}
+
+
+def _noise(cell: Cell) -> NoiseInfo:
+    if cell.noise is None:
+        return {"nominal_rate": 0.0, "realised_rate": 0.0, "sha256": None}
+    rate = cell.noise.options.rate or 0.5
+    return {
+        "nominal_rate": rate,
+        "realised_rate": rate,
+        "sha256": "ef" * 32,
+        "transition_matrix": [[1 - rate, rate], [0.0, 1.0]],
+    }

@@ -2,11 +2,11 @@
 
     python tests/storm.py --kills 50
 
-The study is run once undisturbed. Then, in a second copy, a process is killed with SIGKILL at
-random moments: a job, Snakemake or DVC, at times with all that runs beside it, as a power cut
-would. After each end the study is started again as README.md says, by Snakemake and DVC in turn. In
-the end every record, table, array and weight must be the same to the byte, but for times and
-memory.
+The study is run once undisturbed. Then, in a second checkout, a process is killed with SIGKILL at
+random moments: a job, Snakemake or DVC, at times with everything that runs beside it, as in a power
+cut. After each end the study is started again as workflow/README.md says, by Snakemake and DVC in
+turn. In the end every record, table, array and weight must be the same to the byte, except for
+times and memory.
 """
 
 import argparse
@@ -21,7 +21,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
-from conftest import MICRO, Project, copy_project
+from conftest import MICRO, Checkout, check_out
+
+Say = Callable[[str], object]  # takes a line of the log
 
 COMMANDS = (
     ("snakemake", "--workflow-profile", "workflow/profiles/default"),
@@ -30,16 +32,26 @@ COMMANDS = (
 ENGINES = ("snakemake", "dvc")
 UNLOCK = ("snakemake", "--unlock")
 PAUSE_S = (0.2, 7.0)  # between two kills
-POWER_CUT = 0.2  # the share of kills that end all at once
+POWER_CUT = 0.2  # the share of kills that end everything at once
 
 
-def storm(folder: Path, kills: int, epochs: int, seed: int, say: Callable[[str], None]) -> Counter:
-    """Run the study undisturbed and under so many kills; compare.
+def undisturbed(folder: Path, epochs: int) -> Checkout:
+    """A checkout whose study has run, with so many epochs in each of a cell's two trainings."""
+    calm = check_out(folder)
+    training = {**MICRO["training"], "epochs": epochs, "batch_size": 64, "evaluate_every": 5}
+    calm.change(studies__micro={**MICRO, "training": training})
+    calm.commit("study")
+    calm.run(*COMMANDS[0])
+    return calm
+
+
+def storm(calm: Checkout, folder: Path, kills: int, seed: int, say: Say) -> Counter[str]:
+    """Run the study of a checkout again, from nothing and under so many kills; compare.
 
     Args:
-        folder: an empty one, for both copies.
+        calm: has run undisturbed.
+        folder: for the checkout that is disturbed; there is none yet.
         kills: processes to be killed.
-        epochs: of each cell's two trainings.
         seed: of the kills.
         say: takes a line of the log.
 
@@ -47,18 +59,9 @@ def storm(folder: Path, kills: int, epochs: int, seed: int, say: Callable[[str],
         What was killed how often.
 
     Raises:
-        AssertionError: something differs, or the study does not come to its end.
+        AssertionError: something differs, or the study does not finish.
     """
-    (folder / "calm").mkdir(parents=True)
-    calm = copy_project(folder / "calm")
-    training = {**MICRO["training"], "epochs": epochs, "batch_size": 64, "evaluate_every": 5}
-    calm.change(studies__micro={**MICRO, "training": training})
-    calm.run("git", "commit", "--quiet", "--all", "--message", "study")
-    shutil.copytree(folder / "calm", folder / "storm", symlinks=True)
-    begun = time.monotonic()
-    calm.run(*COMMANDS[0])
-    say(f"undisturbed: {time.monotonic() - begun:.0f} s")
-    rough = Project(folder / "storm")
+    rough = calm.clone(folder)
     killed = _disturb(rough, kills, random.Random(seed), say)
     for command in COMMANDS:
         _start(rough, say)
@@ -67,74 +70,73 @@ def storm(folder: Path, kills: int, epochs: int, seed: int, say: Callable[[str],
     return killed
 
 
-def _disturb(project: Project, kills: int, chance: random.Random, say) -> Counter:
-    killed: Counter = Counter()
+def _disturb(checkout: Checkout, kills: int, chance: random.Random, say: Say) -> Counter[str]:
+    killed: Counter[str] = Counter()
     begun, turn, engine = time.monotonic(), 0, None
-    output = (project.folder.parent / "output.log").open("w")
-    while killed.total() < kills:
-        if engine is None or engine.poll() is not None:
-            if engine is not None and engine.returncode == 0:
-                _begin_again(project, chance, say)
-            _start(project, say)
-            command = COMMANDS[turn % 2]
-            turn += 1
-            engine = subprocess.Popen(
-                command,
-                cwd=project.folder,
-                env=project.environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        time.sleep(chance.uniform(*PAUSE_S))
-        alive = list(jobs(project))
-        if not alive:
-            continue
-        weights = [1 if kind in ENGINES else 3 for kind, _ in alive]
-        ((kind, victim),) = chance.choices(alive, weights)
-        cut = chance.random() < POWER_CUT
-        for each_kind, process in alive if cut else [(kind, victim)]:
-            try:
-                process.kill()
-            except psutil.NoSuchProcess:
+    with (checkout.folder.parent / "output.log").open("w") as output:
+        while killed.total() < kills:
+            if engine is None or engine.poll() is not None:
+                if engine is not None and engine.returncode == 0:
+                    _begin_again(checkout, chance, say)
+                _start(checkout, say)
+                engine = subprocess.Popen(
+                    COMMANDS[turn % 2],
+                    cwd=checkout.folder,
+                    env=checkout.environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                )
+                turn += 1
+            time.sleep(chance.uniform(*PAUSE_S))
+            alive = list(jobs(checkout))
+            if not alive:
                 continue
-            killed[each_kind] += 1
-            with_all = " with all that ran" if cut else ""
-            at = time.monotonic() - begun
-            say(f"kill {killed.total():3d} at {at:5.1f} s: {each_kind} {process.pid}{with_all}")
-    if engine.poll() is None:
-        engine.kill()
-    engine.wait()
-    output.close()
+            weights = [1 if kind in ENGINES else 3 for kind, _ in alive]
+            ((kind, victim),) = chance.choices(alive, weights)
+            cut = chance.random() < POWER_CUT
+            for each_kind, process in alive if cut else [(kind, victim)]:
+                try:
+                    process.kill()
+                except psutil.NoSuchProcess:
+                    continue
+                killed[each_kind] += 1
+                with_all = " with everything that ran" if cut else ""
+                at = time.monotonic() - begun
+                say(f"kill {killed.total():3d} at {at:5.1f} s: {each_kind} {process.pid}{with_all}")
+        if engine is not None:
+            engine.kill()
+            engine.wait()
     return killed
 
 
-def _start(project: Project, say) -> None:
-    """Make ready to start again, as README.md says: end what is left of Snakemake, unlock."""
-    for kind, process in jobs(project):
+def _start(checkout: Checkout, say: Say) -> None:
+    """Get ready to start again, as the README says: end what is left of Snakemake, unlock."""
+    for kind, process in jobs(checkout):
         if kind in ENGINES:
             process.kill()
             process.wait()
-    if any((project.folder / ".snakemake/locks").glob("*")):
-        project.run(*UNLOCK)
+    if any((checkout.folder / ".snakemake/locks").glob("*")):
+        checkout.run(*UNLOCK)
         say("unlocked")
 
 
-def _begin_again(project: Project, chance: random.Random, say) -> None:
-    """All is done before all kills are: delete some of it."""
-    made = [*(project.folder / "results/records").glob("*.json")]
+def _begin_again(checkout: Checkout, chance: random.Random, say: Say) -> None:
+    """The study is done before the kills are: delete some of it."""
+    made = sorted((checkout.folder / "results/records").glob("*.json"))
     for record in chance.sample(made, 4):
         record.unlink()
-    shutil.rmtree(project.folder / "paper/build")
+    shutil.rmtree(checkout.folder / "paper/build")
     if chance.random() < 0.3:
-        shutil.rmtree(project.folder / "data")
-    say("done; four records and what was built deleted, to go on")
+        shutil.rmtree(checkout.folder / "data")
+    say("done; deleted four records and the documents, to continue")
 
 
-def jobs(project: Project) -> Iterator[tuple[str, psutil.Process]]:
-    """Snakemake, DVC and the jobs of a project, by kind."""
+def jobs(checkout: Checkout) -> Iterator[tuple[str, psutil.Process]]:
+    """Snakemake, DVC and the jobs of a checkout, by kind."""
     for process in psutil.process_iter():
         try:
-            if Path(process.cwd()) != project.folder or process.status() == "zombie":
+            if Path(process.cwd()) != checkout.folder or process.status() == "zombie":
                 continue
             words = process.cmdline()
         except (psutil.NoSuchProcess, psutil.AccessDenied, FileNotFoundError):
@@ -149,14 +151,14 @@ def jobs(project: Project) -> Iterator[tuple[str, psutil.Process]]:
 TIMES = ("cost", "seal", "record", "training_seconds", "peak_memory_bytes")
 
 
-def _compare(calm: Path, rough: Path, say) -> None:
+def _compare(calm: Path, rough: Path, say: Say) -> None:
     names = [
         path.relative_to(calm)
         for place in ("data", "results", "paper/build/tables", "paper/build/results.tex")
         for path in ([calm / place] if (calm / place).is_file() else (calm / place).rglob("*"))
         if path.is_file() and path.name[0] != "."
     ]
-    counts: Counter = Counter()
+    counts: Counter[str] = Counter()
     for name in names:
         theirs = (rough / name).read_bytes()
         mine = (calm / name).read_bytes()
@@ -170,7 +172,7 @@ def _compare(calm: Path, rough: Path, say) -> None:
     resumed = sum(cost["resumed"] for record in records for cost in record["cost"])
     left = [p.name for p in (rough / "results").rglob("*") if p.name.endswith((".tmp", ".part"))]
     say(f"identical: {dict(counts)}")
-    say(f"trainings taken up from a checkpoint: {resumed}; temporary files left: {len(left)}")
+    say(f"trainings resumed from a checkpoint: {resumed}; temporary files left: {len(left)}")
     assert counts["results/records"] == 6
 
 
@@ -181,23 +183,23 @@ def _without_times(value: object) -> object:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--epochs", type=int, default=30, help="of a training (default: 30)")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="imcl-storm-"))
-    print(f"seed {arguments.seed}, in {folder}", flush=True)
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    say(f"seed {arguments.seed}, in {folder}")
     begun = time.monotonic()
-    killed = storm(
-        folder,
-        arguments.kills,
-        arguments.epochs,
-        arguments.seed,
-        lambda line: print(line, flush=True),
-    )
+    calm = undisturbed(folder / "calm", arguments.epochs)
+    say(f"undisturbed: {time.monotonic() - begun:.0f} s")
+    killed = storm(calm, folder / "storm", arguments.kills, arguments.seed, say)
     seconds = time.monotonic() - begun
-    print(f"{killed.total()} kills in {seconds:.0f} s: {dict(killed)}; all is identical")
+    say(f"{killed.total()} kills in {seconds:.0f} s: {dict(killed)}; everything is identical")
     shutil.rmtree(folder)
 
 

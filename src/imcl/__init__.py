@@ -1,6 +1,6 @@
 """Intra-model collaborative learning: one classifier whose own parts teach each other.
 
-A reproduction of Fang and Lin (arXiv 2105.09590, 2021). In a training loop of your own::
+A reproduction of Fang and Lin (arXiv 2105.09590, 2021). In your own training loop::
 
     collaboration = imcl.Collaboration(model, {"output": {"variant": "dropout"}, "kernel": {}})
     logits, loss, terms = collaboration(images, labels)
@@ -8,13 +8,14 @@ A reproduction of Fang and Lin (arXiv 2105.09590, 2021). In a training loop of y
 """
 
 from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
 __all__ = ["Collaboration", "__version__"]
 
 
-def __getattr__(name: str):
-    # Importing torch takes seconds, and `imcl plan` has no use for it.
+def __getattr__(name: str) -> Any:
+    # Importing torch takes seconds, and `imcl plan` does not need it.
     if name == "Collaboration":
-        return import_module("imcl.ways.collaboration").Collaboration
+        return import_module("imcl.collaboration").Collaboration
     raise AttributeError(f"module 'imcl' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The errors that a user can mend. The command line prints them without a traceback."""
+"""The errors that a user can correct. The command line prints them without a traceback."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -13,7 +13,7 @@ class UsageError(ImclError):
 
 
 class Stopped(BaseException):
-    """A signal ended the run, and what was done is stored. Exit code 128 + its number."""
+    """A signal ended the run; finished work is stored. Exit code 128 plus the signal's number."""
 
     def __init__(self, number: int):
         super().__init__(number)
@@ -24,7 +24,7 @@ MOST_KNOWN = 32  # names that a message lists
 
 
 def unknown(what: str, value: object, known: Iterable[str]) -> str:
-    """A message about a name that is not known, with the nearest one that is.
+    """A message about an unknown name, with the nearest known name or a list of them.
 
     >>> unknown("method", "outptu", ["base", "output"])
     "unknown method 'outptu'; did you mean 'output'?"
@@ -38,6 +38,6 @@ def unknown(what: str, value: object, known: Iterable[str]) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as Python writes it, cut short."""
+    """A value as Python writes it, cut after 80 characters."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

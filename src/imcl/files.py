@@ -1,19 +1,22 @@
-"""Files that are whole or not there: written beside their place, then moved into it."""
+"""Writes files whole or not at all: first beside their place, then moved into it."""
 
 import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
 
 from imcl.errors import ImclError
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path; what was written there is moved to `path` when all went well."""
+    """Yield a temporary path; the file there is moved to `path` unless there is an exception."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -27,17 +30,49 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have the disk know of a file's new name, or a power cut could take it back."""
+    """Write a folder's entries to the disk, so that a power cut does not undo a renaming."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with suppress(OSError):  # not every file system can
+        with suppress(OSError):  # some file systems cannot
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
+@contextmanager
+def locked(path: Path, waiting: Callable[[], object] = lambda: None) -> Iterator[bool]:
+    """Hold the lock file `path`; a second process waits for the first.
+
+    The lock is the kernel's (flock), so it ends with its process, even a killed one. On a network
+    file system the server keeps it, so it also holds between nodes: on NFS from version 3, and on
+    Lustre mounted with `flock`. On a file system without flock this fails, since a lock that only
+    some processes see is useless. The lock file is never deleted, since another process might have
+    just taken it.
+
+    Args:
+        path: the lock file; its folder is made.
+        waiting: called once, if the lock is held by another process.
+
+    Yields:
+        Whether another process held it first.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, fallback_to_soft=False)
+    waited = False
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        waited = True
+        waiting()
+        lock.acquire()
+    try:
+        yield waited
+    finally:
+        lock.release()
+
+
 def sweep(path: Path) -> None:
-    """Delete what killed processes left of `path`, which no process may be writing now."""
+    """Delete what killed processes left of `path`. No process may be writing it now."""
     for temporary in path.parent.glob(f".{path.name}.*.tmp"):
         temporary.unlink(missing_ok=True)
 
@@ -69,7 +104,7 @@ def json_text(value: object) -> str:
     return json.dumps(value, indent=1, allow_nan=False) + "\n"
 
 
-def read_json(path: Path, required: Iterable[str] = ()) -> dict:
+def read_json(path: Path, required: Iterable[str] = ()) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
@@ -84,20 +119,6 @@ def read_json(path: Path, required: Iterable[str] = ()) -> dict:
     if not whole:
         raise ImclError(f"{path}: damaged or changed by hand; delete it and run again")
     return value
-
-
-def sealed(value: dict) -> dict:
-    """The JSON object with a seal behind it: the SHA-256 of all else in it."""
-    return {**value, "seal": _seal(value)}
-
-
-def is_sealed(value: dict) -> bool:
-    """Whether nothing of a sealed object was changed since."""
-    return value.get("seal") == _seal({k: v for k, v in value.items() if k != "seal"})
-
-
-def _seal(value: dict) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def sha256(path: Path) -> str:

@@ -1,70 +1,184 @@
-"""Progress for people, on standard error: a bar on a terminal, else a line now and then."""
+"""Progress: for people on standard error, and for programs as a file of events."""
 
+import json
+import os
 import sys
 import time
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
 
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import (
     BarColumn,
     DownloadColumn,
     MofNCompleteColumn,
+    ProgressColumn,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
 from rich.progress import Progress as RichProgress
 from rich.text import Text
+from typing_extensions import TypedDict, Unpack  # pydantic checks these on Python 3.11
+
+from imcl.files import room
 
 LINES = 10  # at most, where there is no terminal
 
 
+def say(message: str) -> None:
+    """Print a line on standard error."""
+    print(message, file=sys.stderr, flush=True)
+
+
 class Progress:
-    """Counts towards a total (None: unknown) of `unit`, as a context manager."""
+    """Counts `unit`s up to a total (None: unknown), as a context manager.
+
+    On a terminal it is a bar, elsewhere a line now and then.
+    """
 
     def __init__(self, title: str, total: int | None, unit: str, done: int = 0):
         self.title, self.total, self.unit, self.done = title, total, unit, done
-        self._start, self._begun, self._lines = time.monotonic(), done, 0
+        self._start, self._skipped, self._lines = time.monotonic(), done, 0
         console = Console(stderr=True)
-        self._bar = None
-        if console.is_terminal:
-            counts = (
-                [DownloadColumn(), TransferSpeedColumn()]
-                if unit == "bytes"
-                else [MofNCompleteColumn()]
-            )
-            self._bar = RichProgress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                *counts,
-                TimeRemainingColumn(),
-                console=console,
-            )
-            self._task = self._bar.add_task(title, total=total, completed=done)
-            self._note = Text()
-            self._live = Live(Group(self._bar, self._note), console=console)
+        self._bar = _Bar(self, console) if console.is_terminal else None
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> Self:
         if self._bar:
-            self._live.start()
+            self._bar.live.start()
         return self
 
-    def __exit__(self, *exc_info) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         if self._bar:
-            self._live.stop()
+            self._bar.live.stop()
 
     def advance(self, amount: int = 1, note: str = "") -> None:
-        """Count on; `note` is shown below the bar, or behind the count."""
+        """Count `amount` more; `note` is shown below the bar, or after the count."""
         self.done += amount
         if self._bar:
-            self._bar.update(self._task, completed=self.done)
-            self._note.plain = note
+            self._bar.update(self.done, note)
         elif self.total and self.done * LINES // self.total > self._lines:
             self._lines = self.done * LINES // self.total
             line = f"{self.title}: {self.done:,} of {self.total:,} {self.unit}"
-            line += f", {self._time_left():.0f} s left" if self.done < self.total else ""
-            print(line + (f", {note}" if note else ""), file=sys.stderr, flush=True)
+            line += f", {self.seconds_left:.0f} s left" if self.done < self.total else ""
+            say(line + (f", {note}" if note else ""))
 
-    def _time_left(self) -> float:
-        pace = (time.monotonic() - self._start) / max(self.done - self._begun, 1)
-        return pace * (self.total - self.done)
+    def skip(self, amount: int) -> None:
+        """Count `amount` more that were done before, so that they took no time now."""
+        self._skipped += amount
+        self.advance(amount)
+
+    @property
+    def seconds_left(self) -> float:
+        """The time that the rest will take at the pace so far; 0 if the total is unknown."""
+        pace = (time.monotonic() - self._start) / max(self.done - self._skipped, 1)
+        return pace * ((self.total or self.done) - self.done)
+
+
+class _Bar:
+    """A progress bar on a terminal, with a line for notes below it."""
+
+    def __init__(self, progress: Progress, console: Console):
+        counts: Iterable[ProgressColumn] = (
+            [DownloadColumn(), TransferSpeedColumn()]
+            if progress.unit == "bytes"
+            else [MofNCompleteColumn()]
+        )
+        self.bar = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            *counts,
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self.task = self.bar.add_task(progress.title, total=progress.total, completed=progress.done)
+        self.note = Text()
+        self.live = Live(Group(self.bar, self.note), console=console)
+
+    def update(self, done: int, note: str) -> None:
+        self.bar.update(self.task, completed=done)
+        self.note.plain = note
+
+
+Kind = Literal["started", "resumed", "epoch", "stopped", "failed", "done"]
+
+
+class Details(TypedDict, total=False):
+    """What an event says besides its kind and time.
+
+    Attributes:
+        pid: of the process, in `started`.
+        host: the name of its machine, in `started`.
+        total: epochs of all seeds, in `started`, `resumed` and `epoch`.
+        done: those that are done, in the same.
+        seed: in `resumed` and `epoch`.
+        epoch: from 1, the last one that is done, in the same.
+        seconds_left: until the end of the cell, in `epoch`.
+        signal: the name of the signal that stopped it, in `stopped`.
+        message: of the error, in `failed`.
+    """
+
+    pid: int
+    host: str
+    total: int
+    done: int
+    seed: int
+    epoch: int
+    seconds_left: float
+    signal: str
+    message: str
+
+
+class Event(Details):
+    """One line of a file of events; `time` is UTC, in ISO 8601."""
+
+    time: str
+    event: Kind
+
+
+class Events:
+    """A file of events, one JSON object in each line, oldest first."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def add(self, event: Kind, **details: Unpack[Details]) -> None:
+        """Append an event.
+
+        Raises:
+            ImclError: the disk is full.
+        """
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = json.dumps({"time": now, "event": event, **details}).encode() + b"\n"
+        with room(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a+b") as file:
+                if file.seek(0, os.SEEK_END):
+                    file.seek(-1, os.SEEK_END)
+                    if file.read() != b"\n":  # a killed process left its last line unfinished
+                        line = b"\n" + line
+                file.write(line)
+
+    @staticmethod
+    def read(path: Path) -> list[Event]:
+        """The events of a file; none if there is no file. Unfinished lines are skipped."""
+        try:
+            lines = path.read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        adapter, found = TypeAdapter(Event), []
+        for line in lines:
+            with suppress(ValidationError):
+                found.append(adapter.validate_json(line))
+        return found

@@ -1,32 +1,38 @@
-"""Checks what stands in records, tables and weights against what can be computed again.
+"""Checks records, measurements, tables and weights against what can be computed again.
 
-Nothing is believed but the records' measurements, and those only under an unbroken seal; even they
-are put to the test by training a cell anew.
+Only the measured values of a record are trusted, and only under an unbroken seal. `retrain` tests
+even these by training a cell again.
 """
 
-import contextlib
-import json
 import random
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from imcl import grid, params, stats
+from imcl.analysis import claims, search, statistics, summary
 from imcl.data import prepare
 from imcl.errors import ImclError
-from imcl.files import is_sealed, json_text, read_json, sha256
 from imcl.noise import inject
-from imcl.report import BENCHES, BUILD, CURVES, METRICS, SUMMARY, summary, tables
-from imcl.report.records import COMMITTED, FIELDS
+from imcl.present import tables
+from imcl.present.documents import Documents
+from imcl.project import Project
+from imcl.records.record import Record
+from imcl.records.store import Store
+from imcl.study import grid
+from imcl.study.grid import Cell
+from imcl.study.load import load
+from imcl.study.settings import Settings
 
-SAME_MACHINE = ("device", "device_name", "threads", "torch", "numpy")
-
-# On another machine sums are rounded in another order, and training amplifies that: first little,
-# in the end as much as another seed would. So the loss of the first epoch may differ by this share,
-# seed by seed, and the mean accuracy over the seeds by the first of these, or, where the record's
-# own seeds leave more open, by as much as two means of other seeds would, up to the second.
+# Another machine rounds sums in another order, and training amplifies that: little at first, in the
+# end as much as another seed would. So a seed's loss in the first epoch may differ by this share.
 LOSS_TOLERANCE = 0.1
+# The mean accuracy over the seeds may differ by the first of these shares. If the spread of the
+# record's seeds allows more, it may differ as much as two means of other seeds would, but at most
+# by the second.
 ACCURACY_TOLERANCE = (0.15, 0.25)
 
 
@@ -38,88 +44,120 @@ class Finding(NamedTuple):
 
 
 class Study(NamedTuple):
-    """A study's cells, with the folder of its records and what was made from them.
+    """A study with its records and the files that were made from them.
 
-    `made` are files, by the path that they have in a project's folder.
+    Attributes:
+        settings: choose the study.
+        committed: whether the records are the committed ones, or those made here.
+        records: the folder of the records.
+        made: the files, by the place where the pipeline makes them, relative to the root.
     """
 
-    loaded: dict
+    settings: Settings
+    committed: bool
     records: Path
-    made: dict[Path, Path]
+    made: dict[str, Path]
 
 
-def studies(loaded: dict, file: Path) -> list[Study]:
-    """What there is to verify: each committed study, and the chosen one as it was run here.
-
-    Args:
-        loaded: checked parameters.
-        file: that they were read from.
-    """
-    found = []
-    # A study whose records are gone altogether still has its tables.
-    places = {path.parent for part in ("records", "*.md") for path in COMMITTED.glob(f"*/{part}")}
-    for folder in (place / "records" for place in sorted(places)):
-        name = folder.parent.name
-        shown = sorted(folder.parent.glob("*.md"))
-        made = {BUILD / "tables" / path.name: path for path in shown}
-        found.append(Study(params.load(file, name), folder, made))
-    if any(cell.record.exists() for cell in grid.cells(loaded)):
-        made = [*SUMMARY.glob("*.json"), *METRICS.glob("*.json"), CURVES]
-        built = [*BUILD.glob("tables/*"), *BUILD.glob("*.tex")]
-        summarised = summary.path(loaded).exists()  # or tables are of another study, or not yet
-        of_it = {path: path for path in [*made, *built] if summarised and path.exists()}
-        found.append(Study(loaded, grid.RECORDS, of_it))
+def studies(project: Project, settings: Settings) -> list[Study]:
+    """What there is to verify: each committed study, and the chosen one as it was run here."""
+    folders = sorted(path for path in project.committed.glob("*") if path.is_dir())
+    # A study whose records are all gone still has its tables.
+    kept = [folder for folder in folders if (folder / "records").exists() or _tables(folder)]
+    found = [_committed(project, folder) for folder in kept]
+    if any(project.record(cell.key).exists() for cell in grid.cells(settings)):
+        found.append(_made_here(project, settings))
     return found
 
 
-def check(study: Study) -> Iterator[Finding]:
-    """All that is wrong with a study's records and with what was made from them.
+def _committed(project: Project, folder: Path) -> Study:
+    built = project.build / "tables"
+    made = {project.relative(built / path.name): path for path in _tables(folder)}
+    return Study(load(project.params, folder.name), True, folder / "records", made)
 
-    Of a dataset whose table of accuracies is committed, a study may have records of a part of its
-    cells: the table says which, and is wrong when one is taken away.
-    """
-    cells = grid.cells(study.loaded)
-    paths = {study.records / cell.record.name: cell for cell in cells}
-    faults = [fault for path, cell in paths.items() for fault in check_record(cell, path)]
-    if study.records != grid.RECORDS:  # where older ones stay, and others are yet to come
-        there = set(study.records.glob("*.json"))
-        if not there:
-            faults.append(Finding(study.records, "has no records"))
-        tables_of = {path.name for path in study.made.values()}
-        faults += [
-            Finding(path, "is missing")
-            for path, cell in paths.items()
-            if path not in there and f"accuracy-{cell.dataset.name}.md" not in tables_of
-        ]
-        faults += [
-            Finding(path, f"is of no cell of study {study.loaded['study']}")
-            for path in sorted(there - set(paths))
-        ]
+
+def _tables(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.md") if path.name != "README.md")
+
+
+def _made_here(project: Project, settings: Settings) -> Study:
+    written = project.summary(grid.study_key(settings), committed=False)
+    if not written.exists():  # tables and figures are of another study, or not made yet
+        return Study(settings, False, project.records, {})
+    files = [written, *project.metrics.glob("*.json"), project.curves]
+    files += [project.claims(committed=False), project.search(committed=False)]
+    files += [*project.build.glob("tables/*"), *project.build.glob("*.tex")]
+    made = {project.relative(path): path for path in files if path.exists()}
+    return Study(settings, False, project.records, made)
+
+
+def check(project: Project, study: Study) -> Iterator[Finding]:
+    """Everything that is wrong with a study's records and with the files made from them."""
+    store = Store(project)
+    paths = {study.records / store.path(c).name: c for c in grid.cells(study.settings)}
+    faults = [
+        Finding(path, fault) for path, cell in paths.items() for fault in store.faults(cell, path)
+    ]
+    if study.committed:  # made here, records of other studies and missing ones are no fault
+        faults += _not_as_planned(study, paths)
     yield from faults
     if study.made and not faults:
-        with _project(study.records):
-            summary.write(study.loaded, partial=study.records != grid.RECORDS)
-            tables.write(summary.read())
-            again = {path: path.read_bytes() for path in study.made if path.exists()}
-        for path, shown in study.made.items():
-            if again.get(path) != shown.read_bytes():
-                yield Finding(shown, "is not what the records give")
+        yield from _out_of_date(project, study)
 
 
-def check_benches() -> Iterator[Finding]:
-    """All that is wrong with the committed measurements: broken seals, and wrong ratios."""
-    for path in sorted(BENCHES.glob("*.json")):
-        record = read_json(path, ("bench", "rows"))
-        if not is_sealed(record):
-            yield Finding(path, "was changed since it was written: its seal is broken")
-        for index, row in enumerate(record["rows"]):
-            for ratio, value in _ratios(record["bench"], row, record["rows"]).items():
+def _not_as_planned(study: Study, paths: dict[Path, Cell]) -> Iterator[Finding]:
+    """Committed records that are missing, or of no cell of the study.
+
+    If the accuracy table of a dataset is committed too, records may be missing there: the table
+    names the cells that have one, so it is wrong as soon as another record is removed.
+    """
+    there = set(study.records.glob("*.json"))
+    if not there:
+        yield Finding(study.records, "has no records")
+    tables_of = {path.name for path in study.made.values()}
+    for path, cell in paths.items():
+        if path not in there and f"accuracy-{cell.dataset.name}.md" not in tables_of:
+            yield Finding(path, "is missing")
+    for path in sorted(there - set(paths)):
+        yield Finding(path, f"is of no cell of study {study.settings.study}")
+
+
+def _out_of_date(project: Project, study: Study) -> Iterator[Finding]:
+    """Files that differ from what the records give now."""
+    with _scratch(project) as (scratch, folder):
+        if not study.committed:
+            shutil.copytree(project.records, scratch.records)
+        try:
+            summary.write(scratch, study.settings, study.committed, partial=True)
+            claims.write(scratch, study.settings, study.committed)
+            search.write(scratch, study.settings, study.committed)
+            tables.write(scratch, Documents.read(scratch))
+        except ImclError as error:
+            yield Finding(study.records, f"its tables cannot be made again: {error}")
+            return
+        for place, path in study.made.items():
+            again = folder / place
+            if not again.exists() or again.read_bytes() != path.read_bytes():
+                yield Finding(path, "is not what the records give")
+
+
+def check_measurements(project: Project) -> Iterator[Finding]:
+    """Everything that is wrong with the committed measurements, wrong ratios included."""
+    store = Store(project)
+    for path in sorted(project.measurements.glob("*.json")):
+        measurement, faults = store.measurement(path)
+        yield from (Finding(path, fault) for fault in faults)
+        if measurement is None:
+            continue
+        rows = measurement["rows"]
+        for index, row in enumerate(rows):
+            for ratio, value in _ratios(measurement["bench"], row, rows).items():
                 if row[ratio] != value:
                     yield Finding(path, f"rows[{index}]: {ratio} is not {value}")
 
 
-def _ratios(bench: str, row: dict, rows: list[dict]) -> dict[str, float]:
-    """The ratios of a measurement's row, computed again from what was measured."""
+def _ratios(bench: str, row: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, float]:
+    """The ratios in a measurement's row, computed again from the measured values."""
     if bench == "overhead":
         base = next(r for r in rows if r["backbone"] == row["backbone"])
         measured = {"time": "seconds", "memory": "memory_bytes", "macs": "macs"}
@@ -132,134 +170,85 @@ def _ratios(bench: str, row: dict, rows: list[dict]) -> dict[str, float]:
     return {}
 
 
-def check_record(cell: grid.Cell, path: Path) -> Iterator[Finding]:
-    """All that is wrong with the record of a cell; nothing if it is not there."""
-    if not path.exists():
-        return
-    try:
-        record = read_json(path, FIELDS)
-        faults = list(_record_faults(cell, record))
-        # Two spellings of one number have one seal.
-        if is_sealed(record) and path.read_text(encoding="utf-8") != json_text(record):
-            faults.append("was changed since it was written: it is spelled otherwise")
-    except (ImclError, LookupError, TypeError, ValueError, AttributeError):
-        faults = ["is damaged"]
-    yield from (Finding(path, fault) for fault in faults)
-
-
-def _record_faults(cell: grid.Cell, record: dict) -> Iterator[str]:
-    if "seal" not in record:
-        yield "has no seal: it was made before records had one; train the cell again"
-    elif not is_sealed(record):
-        yield "was changed since it was written: its seal is broken"
-    computed = {"cell": cell.name, "digest": grid.digest(record["config"]), "config": cell.config}
-    for key, value in computed.items():
-        if record[key] != value:
-            yield f"{key} is not that of the cell in params.yaml"
-    training, seeds = cell.config["training"], cell.config["seeds"]
-    for part in ("runs", "cost"):
-        if [entry["seed"] for entry in record[part]] != seeds:
-            yield f"{part} are not of the seeds {seeds}"
-    for run in record["runs"]:
-        where = f"seed {run['seed']}:"
-        history = run["history"]
-        if [entry["epoch"] for entry in history] != list(range(1, training["epochs"] + 1)):
-            yield f"{where} history is not of {training['epochs']} epochs"
-        evaluated = [entry for entry in history if "evaluation" in entry]
-        best = max(evaluated, key=lambda entry: entry["evaluation"]["accuracy"])
-        for name, value in history[-1]["evaluation"].items():
-            if run["final"][name] != value:
-                yield f"{where} final {name} is not that of the last epoch"
-        for name, value in {"epoch": best["epoch"], **best["evaluation"]}.items():
-            if run["oracle"][name] != value:
-                yield f"{where} oracle {name} is not that of the best epoch"
-        weights = cell.weights(run["seed"])
-        if weights.exists() and sha256(weights) != run["weights_sha256"]:
-            yield f"{where} {weights} holds other weights than were recorded"
-    prepared = {"dataset": cell.dataset.path, **({"noise": cell.noise.path} if cell.noise else {})}
-    for what, path in prepared.items():
-        if path.exists() and read_json(path, ("sha256",))["sha256"] != record[what]["sha256"]:
-            yield f"{what} is not that of {path}"
-
-
-def sample(checked: Iterable[Study], count: int) -> list[tuple[grid.Cell, Path]]:
-    """So many cells at random, each with its record; of those whose archives are here."""
+def sample(project: Project, checked: Iterable[Study], count: int) -> list[tuple[Cell, Path]]:
+    """`count` random cells with their records, among those whose archives are here."""
+    store = Store(project)
     there = {
-        cell.key: (cell, study.records / cell.record.name)
+        cell.key: (cell, path)
         for study in checked
-        for cell in grid.cells(study.loaded)
-        if (study.records / cell.record.name).exists()
-        and all(archive.exists() for archive in _archives(cell))
+        for cell in grid.cells(study.settings)
+        if (path := study.records / store.path(cell).name).exists() and _can_train(project, cell)
     }
     return random.sample(list(there.values()), min(count, len(there)))
 
 
-def retrain(cell: grid.Cell, path: Path) -> tuple[str, Finding | None]:
-    """Train a cell in a scratch folder and compare it with its record.
+def _can_train(project: Project, cell: Cell) -> bool:
+    archives = [*cell.dataset.archives, *(cell.noise.archives if cell.noise else ())]
+    return all(archive.path(project.archives).exists() for archive in archives)
+
+
+def retrain(project: Project, cell: Cell, path: Path) -> tuple[str, Finding | None]:
+    """Prepare the data of a cell and train it again, in a scratch folder.
+
+    Args:
+        project: holds the archives.
+        cell: to be trained.
+        path: of its record.
 
     Returns:
-        How it was compared, and what differs.
+        How the new record was compared with the old one, and what differs.
     """
-    from imcl import experiment
+    from imcl.training import worker  # imports torch, which takes seconds
 
-    record = read_json(path, FIELDS)
-    place = path.resolve()
-    with _project(None):
-        if not cell.dataset.path.exists():
-            dataset = cell.dataset
-            prepare.prepare(dataset.name, dataset.config, dataset.archives, dataset.path)
-        if cell.noise and not cell.noise.path.exists():
-            arrays = prepare.load(cell.dataset.path)[1]
-            inject.inject(cell.noise.config, arrays, cell.noise.archives, cell.noise.path)
-        device, threads = (record["environment"][key] for key in ("device", "threads"))
-        again = json.loads(json.dumps(experiment.run(cell, device, threads)))
-    return _compare(record, again, place)
+    record = Store(project).read(cell, path)
+    with _scratch(project) as (scratch, _):
+        prepare.prepare(scratch, cell.dataset)
+        if cell.noise:
+            inject.inject(scratch, cell.noise)
+        where = record["environment"]
+        options = worker.RunOptions(device=where["device"], threads=where["threads"])
+        worker.train(scratch, cell, options)
+        again = Store(scratch).read(cell, scratch.record(cell.key))
+    return _compare(record, again, path)
 
 
-def _archives(cell: grid.Cell) -> list[Path]:
-    return [*cell.dataset.archives, *(cell.noise.archives if cell.noise else [])]
-
-
-def _compare(record: dict, again: dict, path: Path) -> tuple[str, Finding | None]:
-    """Bit for bit where the machine is of the same kind, else within the tolerance."""
-    for key in ("dataset", "noise"):
-        if again[key] != record[key]:
-            return "data", Finding(path, f"{key} came out otherwise")
-    there, here = (value["environment"] for value in (record, again))
-    if all(there[key] == here[key] for key in SAME_MACHINE):
+def _compare(record: Record, again: Record, path: Path) -> tuple[str, Finding | None]:
+    """Bit for bit if the machine is of the same kind, otherwise within the tolerances."""
+    if again["dataset"] != record["dataset"]:
+        return "data", Finding(path, "the dataset prepared again is a different one")
+    if again["noise"] != record["noise"]:
+        return "data", Finding(path, "the noise drawn again is different")
+    if _machine(record) == _machine(again):
         same = again["runs"] == record["runs"]
-        return "bit for bit", None if same else Finding(path, "trained again, it is another one")
+        return "bit for bit", None if same else Finding(path, "trained again, it differs")
     pairs = list(zip(record["runs"], again["runs"], strict=True))
-    losses = [[run["history"][0]["loss"] for run in pair] for pair in pairs]
+    losses = [(before["history"][0]["loss"], now["history"][0]["loss"]) for before, now in pairs]
     loss = max(abs(now / before - 1) for before, now in losses)
     gains = [now["final"]["accuracy"] - before["final"]["accuracy"] for before, now in pairs]
     accuracy = abs(sum(gains)) / len(gains)
-    seeds = stats.estimate([before["final"]["accuracy"] for before, _ in pairs])
+    seeds = statistics.estimate([before["final"]["accuracy"] for before, _ in pairs])
     least, most = ACCURACY_TOLERANCE
-    tolerance = min(max(least, 2**0.5 * (seeds.half_width or 0)), most)
+    tolerance = min(max(least, 2**0.5 * (seeds["half_width"] or 0)), most)
     how = (
-        f"on another machine ({there['device_name']}): first epoch's loss within {loss:.2%} "
-        f"(tolerance {LOSS_TOLERANCE:.0%}), mean accuracy within {100 * accuracy:.2f} points "
-        f"(tolerance {100 * tolerance:.2f})"
+        f"on another machine ({record['environment']['device_name']}): first epoch's loss within "
+        f"{loss:.2%} (tolerance {LOSS_TOLERANCE:.0%}), mean accuracy within "
+        f"{100 * accuracy:.2f} points (tolerance {100 * tolerance:.2f})"
     )
     if loss > LOSS_TOLERANCE or accuracy > tolerance:
-        return how, Finding(path, "trained again, it differs by more than another machine explains")
+        fault = "trained again, it differs by more than another machine explains"
+        return how, Finding(path, fault)
     return how, None
 
 
-@contextlib.contextmanager
-def _project(records: Path | None) -> Iterator[None]:
-    """Work in a scratch folder that is like this project, with these records or none."""
-    here = Path.cwd()
-    with tempfile.TemporaryDirectory(prefix="imcl-verify-") as scratch:
-        results = Path(scratch, grid.RECORDS)
-        results.parent.mkdir()
-        if records is not None:
-            results.symlink_to(records.resolve())
-        Path(scratch, BUILD.parent).mkdir()
-        for path in [*here.iterdir(), *(here / BUILD.parent).iterdir()]:
-            place = path.relative_to(here)
-            if place not in (BUILD, BUILD.parent, grid.RECORDS.parent):
-                Path(scratch, place).symlink_to(path)
-        with contextlib.chdir(scratch):
-            yield
+def _machine(record: Record) -> tuple[object, ...]:
+    """Machines that agree in these give the same bits."""
+    where = record["environment"]
+    kind = (where["device"], where["device_name"], where["threads"])
+    return (*kind, where["torch"], where["numpy"])
+
+
+@contextmanager
+def _scratch(project: Project) -> Iterator[tuple[Project, Path]]:
+    """The project, with a temporary folder for everything that it makes; and that folder."""
+    with tempfile.TemporaryDirectory(prefix="imcl-verify-") as folder:
+        yield replace(project, scratch=Path(folder)), Path(folder)

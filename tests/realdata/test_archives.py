@@ -1,4 +1,4 @@
-"""Real pictures of the four datasets through the whole line, from archives on a loopback server."""
+"""Real pictures of four datasets through the whole pipeline, from archives on a loopback server."""
 
 import json
 import os
@@ -59,24 +59,25 @@ def mirror(tmp_path_factory):
         server.shutdown()
 
 
-def test_a_mirror_without_a_trusted_list_is_refused(project, mirror):
-    output = project.run("imcl", "fetch", "cifar10", code=1, IMCL_MIRROR=mirror["IMCL_MIRROR"])
+def test_a_mirror_without_a_trusted_list_is_refused(checkout, mirror):
+    output = checkout.run("imcl", "fetch", "cifar10", code=1, IMCL_MIRROR=mirror["IMCL_MIRROR"])
     assert "name its checksum list with IMCL_SHA256SUMS" in output
-    assert not list((project.folder / "data/archives").iterdir())
+    left = [path.name for path in (checkout.folder / "data/archives").iterdir()]
+    assert left == [".cifar-10-python.tar.gz.lock"]
 
 
-def test_the_whole_line_on_5000_real_pictures(project, mirror):
-    project.change(study="real", studies__real=STUDY)
-    project.snakemake(**mirror)
-    (record,) = (project.folder / "results/records").glob("cifar10_5k-*.json")
+def test_the_whole_pipeline_on_5000_real_pictures(checkout, mirror):
+    checkout.change(study="real", studies__real=STUDY)
+    checkout.snakemake(**mirror)
+    (record,) = (checkout.folder / "results/records").glob("cifar10_5k-*.json")
     run = json.loads(record.read_text())["runs"][0]
     assert run["final"]["accuracy"] > 0.45
-    assert (project.folder / "paper/build/tables/accuracy-cifar10_5k.md").exists()
+    assert (checkout.folder / "paper/build/tables/accuracy-cifar10_5k.md").exists()
 
 
-def test_the_archive_is_read_as_published(project, mirror):
-    project.run("imcl", "prepare", "cifar10", **mirror)
-    (folder,) = (project.folder / "data").glob("cifar10-*")
+def test_the_archive_is_read_as_published(checkout, mirror):
+    checkout.run("imcl", "prepare", "cifar10", **mirror)
+    (folder,) = (checkout.folder / "data").glob("cifar10-*")
     made = json.loads((folder / "dataset.json").read_text())
     assert (made["n_train"], made["n_test"], made["shape"]) == (50_000, 10_000, [32, 32, 3])
     assert [round(m, 4) for m in made["mean"]] == [0.4914, 0.4822, 0.4465]
@@ -86,40 +87,40 @@ def test_the_archive_is_read_as_published(project, mirror):
     assert np.bincount(labels).tolist() == [5000] * 10
 
 
-def test_the_subset_is_stratified_and_in_order(project):
-    (whole,) = (project.folder / "data").glob("cifar10-*")
-    (part,) = (project.folder / "data").glob("cifar10_5k-*")
+def test_the_subset_is_stratified_and_in_order(checkout):
+    (whole,) = (checkout.folder / "data").glob("cifar10-*")
+    (part,) = (checkout.folder / "data").glob("cifar10_5k-*")
     labels = np.load(part / "train_labels.npy")
     assert np.bincount(labels).tolist() == [500] * 10
     images = np.load(whole / "train_images.npy", mmap_mode="r")
     subset = np.load(part / "train_images.npy", mmap_mode="r")
-    places = [i for i in range(2000) if (images[i] == subset[0]).all()]
-    assert len(places) == 1
-    assert labels[0] == np.load(whole / "train_labels.npy")[places[0]]
+    indices = [i for i in range(2000) if (images[i] == subset[0]).all()]
+    assert len(indices) == 1
+    assert labels[0] == np.load(whole / "train_labels.npy")[indices[0]]
 
 
-def test_human_labels_have_their_published_rates(project, mirror):
-    project.run("imcl", "fetch", "human", **mirror)
-    (folder,) = (project.folder / "data").glob("cifar10-*")
+def test_human_labels_have_their_published_rates(checkout, mirror):
+    checkout.run("imcl", "fetch", "human", **mirror)
+    (folder,) = (checkout.folder / "data").glob("cifar10-*")
     found = {}
     for name in ("aggre", "random1", "random2", "random3", "worse"):
-        project.run("imcl", "noise", "cifar10", name, **mirror)
+        checkout.run("imcl", "noise", "cifar10", name, **mirror)
         (noise,) = (folder / "noise").glob(f"{name}-*.json")
         found[name] = round(100 * json.loads(noise.read_text())["realised_rate"], 2)
     assert list(found.values()) == [9.01, 17.23, 18.12, 17.64, 40.21]
 
 
-def test_the_other_three_train_through_the_pipeline(project, mirror):
-    """Of cifar100 and imagenet32 a part is trained on; imagenet32 is a sample as a whole."""
-    datasets = project.params()["datasets"]
+def test_the_other_three_train_through_the_pipeline(checkout, mirror):
+    """Trains on a part of cifar100 and of imagenet32, whose archive is a sample itself."""
+    datasets = checkout.params()["datasets"]
     for name in ("cifar100", "imagenet32"):
         whole = {**datasets[name], "train_size": 2000, "subset_seed": 0}
-        project.change(**{f"datasets__{name}_part": whole})
-    project.change(datasets__stl10_fold={**datasets["stl10"], "fold": 3}, studies__real=OTHERS)
-    project.snakemake("records", **mirror)
+        checkout.change(**{f"datasets__{name}_part": whole})
+    checkout.change(datasets__stl10_fold={**datasets["stl10"], "fold": 3}, studies__real=OTHERS)
+    checkout.snakemake("records", **mirror)
     found = {
         path.stem.split("-")[0]: json.loads(path.read_text())
-        for path in (project.folder / "results/records").glob("*.json")
+        for path in (checkout.folder / "results/records").glob("*.json")
     }
     for name, (n_train, n_test, shape) in {
         "cifar100_part": (2000, 10_000, [32, 32, 3]),
@@ -131,11 +132,11 @@ def test_the_other_three_train_through_the_pipeline(project, mirror):
         assert 0 < found[name]["runs"][0]["final"]["accuracy"] < 1
 
 
-def test_the_list_of_datasets_says_what_is_there(project, mirror):
-    listed = {row["name"]: row for row in json.loads(project.run("imcl", "data", "--json"))}
+def test_the_list_of_datasets_says_what_is_there(checkout, mirror):
+    listed = {row["name"]: row for row in json.loads(checkout.run("imcl", "data", "--json"))}
     assert listed["cifar10"]["state"] == "prepared"
     assert (listed["cifar10"]["n_train"], listed["cifar10"]["n_test"]) == (50_000, 10_000)
-    (folder,) = (project.folder / "data").glob("cifar10-*")
+    (folder,) = (checkout.folder / "data").glob("cifar10-*")
     assert (
         listed["cifar10"]["sha256"] == json.loads((folder / "dataset.json").read_text())["sha256"]
     )
@@ -148,9 +149,9 @@ def test_the_list_of_datasets_says_what_is_there(project, mirror):
     }
 
 
-def test_cifar100_has_its_superclasses(project, mirror):
-    project.run("imcl", "prepare", "cifar100", **mirror)
-    (folder,) = (project.folder / "data").glob("cifar100-*")
+def test_cifar100_has_its_superclasses(checkout, mirror):
+    checkout.run("imcl", "prepare", "cifar100", **mirror)
+    (folder,) = (checkout.folder / "data").glob("cifar100-*")
     made = json.loads((folder / "dataset.json").read_text())
     assert (made["n_train"], made["n_test"], made["shape"]) == (50_000, 10_000, [32, 32, 3])
     published = json.loads((SHARED / "data/cifar100/index.json").read_text())
@@ -158,7 +159,7 @@ def test_cifar100_has_its_superclasses(project, mirror):
     assert made["superclasses"] == published["fine_to_coarse"]
     of = dict(zip(made["class_names"], made["superclasses"], strict=True))
     assert of["maple_tree"] == of["oak_tree"] != of["apple"] == of["pear"]
-    project.run("imcl", "noise", "cifar100", "asym40")
+    checkout.run("imcl", "noise", "cifar100", "asym40")
     (noise,) = (folder / "noise").glob("asym40-*.json")
     made = json.loads(noise.read_text())
     assert made["realised_rate"] == 0.4

@@ -1,23 +1,31 @@
-"""Whatever stands in params.yaml: a valid plan, or an error that names the place. No traceback."""
+"""Whatever params.yaml holds: a valid plan, or an error that names the place. Never a traceback."""
 
 import copy
 import re
-import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from imcl import cli, grid, params
 from imcl.errors import UsageError
-from imcl.peers import PEERS
-from imcl.ways import WAYS
+from imcl.study import grid
+from imcl.study.load import checked, load
+from imcl.study.options import BASELINES, WAYS
+from imcl.study.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMITTED = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-SCHEMA = (ROOT / params.SCHEMA).read_text(encoding="utf-8")
+TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
+COMMITTED: dict[str, Any] = yaml.safe_load(TEXT)
+
+# The committed parameters with every default stated, so that each option is a place to change.
+DEFAULTS = checked(COMMITTED, Path("params.yaml"))
+FULL: dict[str, Any] = copy.deepcopy(COMMITTED)
+for section in ("ways", "baselines", "training"):
+    FULL[section] = getattr(DEFAULTS, section).model_dump()
+FULL["claims"] |= DEFAULTS.claims.model_dump(include={"evidence", "full_size"})
 
 # A line of the error: file, then line and column of the text, or a key path; none for the root.
 LINE = re.compile(r"params\.yaml: (?:(?P<path>.*?): )?(?P<what>.+)")
@@ -30,28 +38,31 @@ several = settings(
 )
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch) -> Path:
-    shutil.copytree(ROOT / "workflow/schemas", tmp_path / "workflow/schemas")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+@pytest.fixture
+def path(tmp_path) -> Path:
+    return tmp_path / "params.yaml"
 
 
-def load(text: str | bytes) -> dict | list[re.Match]:
-    """What the text gives as params.yaml: the parameters, or the lines of the error."""
-    raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
-    Path("params.yaml").write_bytes(raw)
+def loaded(path: Path, text: str | bytes) -> Settings | list[re.Match[str]]:
+    """What the text gives as params.yaml: the settings, or the lines of the error."""
+    path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
     try:
-        return params.load()
+        return load(path)
     except UsageError as error:
-        lines = str(error).splitlines()
+        lines = str(error).replace(str(path), path.name).splitlines()
         assert all(len(line) < 600 for line in lines)
         matches = [LINE.fullmatch(line) for line in lines]
         assert all(matches), lines
-        return matches
+        return [match for match in matches if match]
 
 
-def paths(node: object, where: tuple = ()) -> list[tuple]:
+def faults_of(path: Path, text: str | bytes) -> list[re.Match[str]]:
+    found = loaded(path, text)
+    assert isinstance(found, list)
+    return found
+
+
+def paths(node: object, where: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     children = (
         node.items()
         if isinstance(node, dict)
@@ -62,16 +73,18 @@ def paths(node: object, where: tuple = ()) -> list[tuple]:
     return [where, *(path for key, child in children for path in paths(child, (*where, key)))]
 
 
-def dotted(where: tuple) -> str:
+def dotted(where: tuple[str | int, ...]) -> str:
     text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in where)
     return text.lstrip(".")
 
 
-def check_plan(text: str, loaded: dict) -> None:
-    """The parameters are those of the text, every one, and each study has its cells."""
-    assert loaded == yaml.safe_load(text)
-    for study, plan in loaded["studies"].items():
-        cells = grid.cells(loaded, study)
+def check_plan(text: str, settings: Settings) -> None:
+    """The settings are those of the text, every one, and each study has its cells."""
+    raw = yaml.safe_load(text)
+    assert settings.model_dump(exclude_unset=True) == raw
+    everything = settings.model_dump()
+    for study, plan in raw["studies"].items():
+        cells = grid.cells(settings, study)
         axes = ("datasets", "noise", "backbones", "methods")
         expected = 1
         for axis in axes:
@@ -80,18 +93,19 @@ def check_plan(text: str, loaded: dict) -> None:
         for cell in cells:
             config = cell.config
             assert config["seeds"] == sorted(plan["seeds"])
-            trial = loaded["trials"].get(cell.method, {})
-            training = loaded["training"] | plan.get("training", {}) | trial.get("training", {})
+            trial = raw.get("trials", {}).get(cell.method, {})
+            training = everything["training"] | plan.get("training", {}) | trial.get("training", {})
             assert config["training"] == training
             assert config["backbone"]["width"] == plan["width"]
-            entry = loaded["datasets"][cell.dataset.name]
+            entry = raw["datasets"][cell.dataset.name]
             assert config["dataset"] == {"name": cell.dataset.name} | entry
             for way, options in config["ways"].items():
                 own = plan.get("ways", {}).get(config["noise"]["name"], {})
                 own = own.get(way, {}) | trial.get(way, {})
-                assert options.items() <= (loaded["ways"][way] | own).items()
-            if cell.peer:
-                assert config["peer"] == {"name": cell.peer} | loaded["peers"][cell.peer]
+                assert options.items() <= (everything["ways"][way] | own).items()
+            if cell.baseline:
+                name, _ = cell.baseline
+                assert config["baseline"] == {"name": name} | everything["baselines"][name]
 
 
 scalars = st.one_of(
@@ -103,7 +117,7 @@ scalars = st.one_of(
     st.dates(),
     st.binary(max_size=4),
     st.sampled_from(["no", "1e-3", "base", "all", "clean", "digits", "../..", "$(id)", "größe"]),
-    st.sampled_from([*WAYS, *PEERS]),
+    st.sampled_from([*WAYS, *BASELINES]),
 )
 values = st.recursive(
     scalars,
@@ -112,22 +126,22 @@ values = st.recursive(
 )
 
 
-def test_no_message_holds_what_cannot_be_shown():
+def test_no_message_holds_what_cannot_be_shown(path):
     changed = copy.deepcopy(COMMITTED)
     changed["datasets"]["\r"] = changed["datasets"].pop("imagenet32")
     changed["datasets"]["\u2028"] = {}
-    changed["calibration"]["chosen"]["\x1e"] = changed["calibration"]["chosen"].pop("kernel")
-    faults = [match.group() for match in load(yaml.safe_dump(changed))]
+    changed["search"]["chosen"]["\x1e"] = changed["search"]["chosen"].pop("kernel")
+    faults = [match.group() for match in faults_of(path, yaml.safe_dump(changed))]
     assert any(r"known: \r, cifar10" in fault for fault in faults)
-    assert any(r"says nothing of \x1e" in fault for fault in faults)
+    assert any(r"does not set \x1e" in fault for fault in faults)
     assert all(fault.isprintable() for fault in faults)
 
 
 @several
 @given(st.data())
-def test_any_value_in_any_place(data):
-    changed = copy.deepcopy(COMMITTED)
-    *parents, key = data.draw(st.sampled_from(paths(COMMITTED)[1:]))
+def test_any_value_in_any_place(path, data):
+    changed = copy.deepcopy(FULL)
+    *parents, key = data.draw(st.sampled_from(paths(FULL)[1:]))
     node = changed
     for parent in parents:
         node = node[parent]
@@ -144,8 +158,8 @@ def test_any_value_in_any_place(data):
     else:
         node[data.draw(st.text(max_size=8))] = value
     text = yaml.safe_dump(changed, allow_unicode=True)
-    found = load(text)
-    if isinstance(found, dict):
+    found = loaded(path, text)
+    if isinstance(found, Settings):
         check_plan(text, found)
         return
     # The place that was changed is named, or one that refers to it.
@@ -158,15 +172,15 @@ def test_any_value_in_any_place(data):
             continue
         near = fault.startswith(place) or place.startswith(fault)
         named_in = {
-            "studies": ("study", "calibration.", f"{dotted(where[:2])}.anchors"),
+            "studies": ("study", "search.", f"{dotted(where[:2])}.anchors"),
             "noise": ("studies.", "claims."),
-            "datasets": ("studies.", "calibration.", "claims."),
-            "trials": ("studies.", "calibration."),
-            "calibration": "calibration.",
+            "datasets": ("studies.", "search.", "claims."),
+            "trials": ("studies.", "search."),
+            "search": "search.",
         }
         refers = fault.startswith(named_in.get(head, "studies."))
         # An anchor is one mapping for all studies that name it.
-        shared = "training" in (head, *parents)
+        shared = {"training", "ways"} & {head, *map(str, parents)}
         assert near or refers or shared, (place, key, fault)
 
 
@@ -189,30 +203,28 @@ def test_any_value_in_any_place(data):
 @example("a: *b")
 @example("- \xff")
 @example(b"\xff\xfea\x00")
-def test_any_text(text):
-    assert not isinstance(load(text), dict)  # no text this short holds all that is needed
+def test_any_text(path, text):
+    assert faults_of(path, text)  # no text this short holds all that is needed
 
 
 @several
 @given(st.data())
-def test_any_edit_of_the_committed_text(data):
-    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    at = data.draw(st.integers(0, len(text) - 1))
+def test_any_edit_of_the_committed_text(path, data):
+    at = data.draw(st.integers(0, len(TEXT) - 1))
     length = data.draw(st.integers(0, 20))
     piece = data.draw(
         st.sampled_from(["\t", ":", " ", "- ", "&a ", "*a", "<<: *a", "!!int ", "{", "]", "'", "#"])
         | st.text(max_size=6)
     )
-    edited = text[:at] + piece + text[at + length :]
-    found = load(edited)
-    if isinstance(found, dict):
+    edited = TEXT[:at] + piece + TEXT[at + length :]
+    found = loaded(path, edited)
+    if isinstance(found, Settings):
         check_plan(edited, found)
 
 
 def changed(old: str, new: str) -> str:
-    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    assert text.count(old) == 1, old
-    return text.replace(old, new)
+    assert TEXT.count(old) == 1, old
+    return TEXT.replace(old, new)
 
 
 QUICK = "    methods: [base, output, intermediate, representation, kernel, all]"
@@ -221,74 +233,88 @@ QUICK = "    methods: [base, output, intermediate, representation, kernel, all]"
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("study: quick", "study: quick\nstudy: cpu", r": line 4, .*'study' stands twice"),
+        ("\nstudy: quick", "\nstudy: quick\nstudy: cpu", r": line \d+, .*'study' appears twice"),
         (
             QUICK,
             "    methods: [base, no]",
             r": studies\.quick\.methods\[1\]: False is not a text; YAML takes yes, no, on and off",
         ),
-        ("study: quick", "study: on", r": study: True is not a text; YAML takes yes, no, on"),
+        ("\nstudy: quick", "\nstudy: on", r": study: True is not a text; YAML takes yes, no, on"),
         ("  n20: {kind", "  off: {kind", r": line \d+, column 3: the key False is not a text"),
         ("seeds: [1, 2, 3, 4, 5]", "seeds: [010]", r"column 13: YAML does not read '010'"),
         ("seeds: [1, 2, 3, 4, 5]", "seeds: [1:30]", r"YAML does not read '1:30' as the number"),
         ("seeds: [1, 2, 3, 4, 5]", "seeds: [1e0]", r"seeds\[0\]: '1e0' is not .*write 1 without"),
         (
-            "  momentum: 0.9\n  weight_decay: 5.0e-4",
-            "  momentum: 0.9\n  weight_decay: 5e-4",
+            "\ntraining: {}",
+            "\ntraining:\n  momentum: 0.9\n  weight_decay: 5e-4",
             r"training\.weight_decay: .*write 0.000",
         ),
-        ("  epochs: 200", "  epochs: 0x" + "f" * 5000, r"column 11: .*: a number larger than"),
-        ("  epochs: 200", "  epochs: " + "9" * 5000, r"line \d+, column 11: a value that YAML"),
-        ("  epochs: 200", "\tepochs: 200", r"line \d+, column 1: .*'\\t'"),
-        ("  digits: {source", "  größe: {source", r"datasets: 'größe' is no name"),
+        (
+            "\ntraining: {}",
+            "\ntraining:\n  epochs: 0x" + "f" * 5000,
+            r"column 11: .*: a number larger than",
+        ),
+        (
+            "\ntraining: {}",
+            "\ntraining:\n  epochs: " + "9" * 5000,
+            r"line \d+, column 11: a value that YAML",
+        ),
+        ("\ntraining: {}", "\ntraining:\n\tepochs: 200", r"line \d+, column 1: .*'\\t'"),
+        ("  digits: {source", "  größe: {source", r"datasets: 'größe' is not a valid name"),
         ("  digits: {source", "  " + "d" * 41 + ": {source", r"datasets: 'd+' is longer than 40"),
-        ("  digits: {source", '  "digits\\n": {source', r"datasets: the key 'digits\\n' holds a"),
-        ("study: quick", 'study: "quick\\0"', r"study: 'quick\\x00' holds a character"),
+        (
+            "  digits: {source",
+            '  "digits\\n": {source',
+            r"datasets: the key 'digits\\n' contains a",
+        ),
+        ("study: quick", 'study: "quick\\0"', r"study: 'quick\\x00' contains a control character"),
         ("study: quick", "study: " + "q" * 5000, r"study: unknown study 'q{70,80}\.\.\.; known"),
     ],
 )
-def test_a_trap(old, new, message):
-    [fault, *_] = load(changed(old, new))
+def test_a_trap(path, old, new, message):
+    [fault, *_] = faults_of(path, changed(old, new))
     assert re.search(message, fault.string), fault.string
 
 
-def test_anchors_and_merges_are_read_as_yaml_means_them():
+def test_anchors_and_merges_are_read_as_yaml_means_them(path):
     text = changed(
         "  n20: {kind: symmetric, rate: 0.2, noise_seed: 0}",
         "  n20: &n20 {kind: symmetric, rate: 0.2, noise_seed: 0}\n  n21: {<<: *n20, rate: 0.21}",
     )
-    loaded = load(text)
-    assert loaded["noise"]["n21"] == {"kind": "symmetric", "rate": 0.21, "noise_seed": 0}
-    check_plan(text, loaded)
+    found = loaded(path, text)
+    assert isinstance(found, Settings)
+    n21 = found.noise["n21"].model_dump(exclude_unset=True)
+    assert n21 == {"kind": "symmetric", "rate": 0.21, "noise_seed": 0}
+    check_plan(text, found)
 
 
-def test_anchors_that_multiply_are_refused_before_they_are_written_out():
+def test_anchors_that_multiply_are_refused_before_they_are_expanded(path):
     levels = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 20)]
-    [fault] = load("a0: &a0 [x]\n" + "\n".join(levels))
+    [fault] = faults_of(path, "a0: &a0 [x]\n" + "\n".join(levels))
     assert fault["what"].startswith("more than 10,000 values")
 
 
-def test_a_file_of_10_mb_is_refused_unread():
-    [fault] = load("# " + "x" * 10_000_000)
-    assert fault["what"] == "larger than 200,000 bytes, so no parameters"
+def test_a_file_of_10_mb_is_refused_unread(path):
+    [fault] = faults_of(path, "# " + "x" * 10_000_000)
+    assert fault["what"].startswith("larger than 200,000 bytes")
 
 
-def test_a_file_without_an_end_is_refused(capsys):
-    assert cli.main(["plan", "--params", "/dev/zero"]) == 2
-    assert "/dev/zero: larger than" in capsys.readouterr().err
+def test_a_file_without_an_end_is_refused():
+    with pytest.raises(UsageError, match="/dev/zero: larger than"):
+        load(Path("/dev/zero"))
 
 
 @pytest.mark.parametrize("depth", [50, 200, 900, 5000])
 @pytest.mark.parametrize("opening", ["[", "{a: "])
-def test_deep_nesting(depth, opening):
+def test_deep_nesting(path, depth, opening):
     closing = {"[": "]", "{a: ": "}"}[opening]
     for text in (opening * depth, opening * depth + closing * depth):
-        assert not isinstance(load(text), dict)
-        assert not isinstance(load(changed("  epochs: 200", f"  epochs: {text}")), dict)
+        assert faults_of(path, text)
+        assert faults_of(path, changed("\ntraining: {}", f"\ntraining:\n  epochs: {text}"))
 
 
-def test_a_thousand_faults_are_not_all_printed():
-    found = load(changed(QUICK, f"    methods: {[f'x{i}' for i in range(1000)]}"))
+def test_a_thousand_faults_are_not_all_printed(path):
+    found = faults_of(path, changed(QUICK, f"    methods: {[f'x{i}' for i in range(1000)]}"))
     assert len(found) == 21
     assert found[0]["path"] == "studies.quick.methods[0]"
     assert found[-1]["what"] == "... and more"

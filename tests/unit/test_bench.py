@@ -3,47 +3,57 @@
 import json
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
-from imcl import params
-from imcl.batches import normalise
-from imcl.bench import agreement, commands, loop, overhead
+from imcl.bench import agreement, loop, overhead
+from imcl.bench.options import BENCHES, Agreement, Loop, Overhead
 from imcl.bench.usual import Pictures
 from imcl.cli import main
-from imcl.peers import PEERS
-from imcl.ways import WAYS
+from imcl.data import prepare
+from imcl.project import Project
+from imcl.study import grid
+from imcl.study.load import load
+from imcl.study.options import BASELINES, WAYS
+from imcl.training.batches import Augmentation, Normalise
+from imcl.training.network import Architecture
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = load(ROOT / "params.yaml")
 
 
 @pytest.fixture(scope="module")
 def narrow() -> dict[tuple[str, str], dict]:
-    rows = overhead.rows(params.load(), 4, 8, 1, CPU, 1)
+    options = Overhead(width=4, batch_size=8, repeats=1, device="cpu", threads=1)
+    rows = overhead.rows(Project(ROOT), SETTINGS, options)
     return {(row["backbone"], row["method"]): row for row in rows}
 
 
-def macs(backbone: str, method: str) -> float:
-    """Of a step at full width, relative to base."""
-    parts = overhead._methods()[method]
-    made = {}
-    for name, of in (("base", (None, {}, 1)), (method, parts)):
-        step = overhead._Step(params.load(), backbone, 64, 2, CPU, *of)
-        made[name] = step.cost()["macs"]
-    return made[method] / made["base"]
+def step(backbone: str, method: str, width: int, batch_size: int) -> overhead.Step:
+    architecture = Architecture(backbone, width, overhead.SHAPE, overhead.CLASSES)
+    chosen = overhead.methods(SETTINGS)[method]
+    return overhead.Step(architecture, chosen, SETTINGS.training, batch_size, CPU)
 
 
 @pytest.mark.parametrize(("backbone", "published"), [("resnet18", 1.97), ("vgg16", 1.57)])
 def test_multihead_takes_the_published_multiply_adds(backbone, published):
-    assert macs(backbone, "multihead") == pytest.approx(published, abs=0.01)
+    """Of a step at full width, relative to base."""
+    multihead, base = (step(backbone, name, 64, 2).cost() for name in ("multihead", "base"))
+    assert multihead["macs"] / base["macs"] == pytest.approx(published, abs=0.01)
 
 
-def test_every_way_in_every_variant_and_every_peer_is_measured(narrow):
-    ways = {f"{way}/{variant}" for way, variants in WAYS.items() for variant in variants}
-    expected = {"base", "control", "all", "all/single-pass", *ways, *PEERS}
+def test_every_way_in_every_variant_and_every_baseline_is_measured(narrow):
+    ways = {
+        f"{name}/{variant}"
+        for name, way in WAYS.items()
+        for variant in get_args(way.model_fields["variant"].annotation)
+    }
+    expected = {"base", "control", "all", "all/single-pass", *ways, *BASELINES}
+    assert len(ways) == 11
     assert {method for _, method in narrow} == expected
 
 
@@ -54,7 +64,7 @@ def test_the_multiply_adds_of_further_passes(narrow, method, ratio):
     assert narrow["resnet18", method]["macs_ratio"] == pytest.approx(ratio, abs=0.02)
 
 
-def test_only_peers_train_further_parameters_and_none_serves_them(narrow):
+def test_only_baselines_train_further_parameters_and_none_serves_them(narrow):
     for (backbone, method), row in narrow.items():
         base = narrow[backbone, "base"]
         assert row["parameters"] == base["parameters"] == base["training_parameters"]
@@ -70,11 +80,8 @@ def test_the_ways_in_one_pass_hold_no_second_copy_of_the_stages(narrow):
 
 def test_the_kernel_way_does_not_grow_with_the_batch():
     def added(batch: int) -> float:
-        made = [
-            overhead._Step(params.load(), "resnet18", 4, batch, CPU, *overhead._methods()[name])
-            for name in ("kernel/cosine", "base")
-        ]
-        kernel, base = (step.cost()["macs"] * batch for step in made)
+        made = [step("resnet18", name, 4, batch) for name in ("kernel/cosine", "base")]
+        kernel, base = (each.cost()["macs"] * batch for each in made)
         return kernel - base
 
     assert added(4) == added(16) > 0
@@ -82,43 +89,46 @@ def test_the_kernel_way_does_not_grow_with_the_batch():
 
 def test_the_command_writes_a_record_and_prints_its_rows(tmp_path, monkeypatch, capsys):
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    shutil.copytree(ROOT / "workflow/schemas", tmp_path / "workflow/schemas")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(overhead, "_methods", lambda: {"base": (None, {}, 1)})
+    base = {"base": overhead.methods(SETTINGS)["base"]}
+    monkeypatch.setattr(overhead, "methods", lambda settings: base)
     options = ["--width", "4", "--batch-size", "4", "--repeats", "1", "--device", "cpu"]
-    assert main(["bench", "overhead", "--json", *options]) == 0
+    command = ["--project", str(tmp_path), "bench", "overhead", "--json", *options]
+    assert main(command) == 0
     rows = json.loads(capsys.readouterr().out)
     record = json.loads((tmp_path / "paper/results/bench/overhead-cpu.json").read_text())
     assert record["rows"] == rows
     assert record["settings"]["width"] == 4
+    assert record["settings"]["precision"] == SETTINGS.training.precision
     for key in ("backbone", "width", "method", "time_ratio", "memory_ratio", "macs_ratio"):
         assert key in rows[0]
 
 
-@pytest.mark.parametrize(
-    ("bench", "option"),
-    [
-        (bench, f"--{option.replace('_', '-')}")
-        for bench, options in commands.DEFAULTS.items()
-        for option, default in options.items()
-        if default is not False and isinstance(default, int | list) and option != "precisions"
-    ],
-)
-def test_a_number_that_cannot_be_is_wrong_usage(bench, option, capsys):
-    assert main(["bench", bench, option, "0"]) == 2
-    assert f"{option} 0: at least" in capsys.readouterr().err
+def numbers() -> list[tuple[str, str]]:
+    return [
+        (bench, name)
+        for bench, options in BENCHES.items()
+        for name, field in options.model_fields.items()
+        if isinstance(np.ravel(field.default)[0], np.integer) and field.annotation is not bool
+    ]
+
+
+@pytest.mark.parametrize(("bench", "name"), numbers())
+def test_a_number_that_cannot_be_is_wrong_usage(bench, name, capsys):
+    option = f"--{name.replace('_', '-')}"
+    assert main(["--project", str(ROOT), "bench", bench, option, "0"]) == 2
+    assert f"{option} 0 is out of range; it must be at least" in capsys.readouterr().err
+
+
+def test_every_number_of_every_measurement_has_a_bound():
+    assert len(numbers()) == 16
 
 
 def test_a_dataset_that_is_not_there_is_wrong_usage(capsys):
-    assert main(["bench", "agreement", "--dataset", "cifar"]) == 2
+    assert main(["--project", str(ROOT), "bench", "agreement", "--dataset", "cifar"]) == 2
     assert "unknown dataset 'cifar'; did you mean 'cifar10'?" in capsys.readouterr().err
 
 
 # the loop ---------------------------------------------------------------------------------------
-
-
-def shape(backbone: str, width: int) -> loop._Shape:
-    return loop._Shape(backbone, width, 4, 8, params.load()["training"])
 
 
 @pytest.mark.parametrize(
@@ -129,23 +139,34 @@ def shape(backbone: str, width: int) -> loop._Shape:
 )
 def test_the_operations_of_a_step_are_those_of_the_published_networks(backbone, multiply_adds):
     """Forward, and twice as much backward; two operations for a multiply-add."""
-    counted = loop._flops(shape(backbone, 64), "float32", CPU)
+    architecture = Architecture(backbone, 64, loop.SHAPE, loop.CLASSES)
+    training = SETTINGS.training.model_copy(update={"batch_size": 4})
+    counted = loop.Workload(architecture, 8, training).flops("float32", CPU)
     assert counted == pytest.approx(2 * 3 * multiply_adds, rel=0.02)
 
 
 def test_the_usual_loop_sees_the_pixels_that_ours_sees():
     images = np.random.default_rng(0).integers(256, size=(2, 8, 8, 3), dtype=np.uint8)
     mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
-    pictures = Pictures(images, np.array([3, 1]), mean, std, padding=0, flip=False)
+    pictures = Pictures(images, np.array([3, 1]), mean, std, Augmentation(0, flip=False))
     found = torch.stack([pictures[i][0] for i in range(2)])
-    ours = normalise(torch.from_numpy(images), torch.tensor(mean), torch.tensor(std))
+    ours = Normalise.to(mean, std, CPU)(torch.from_numpy(images))
     torch.testing.assert_close(found, ours)
     assert [pictures[i][1] for i in range(2)] == [3, 1]
 
 
 def test_the_loops_are_measured_side_by_side(monkeypatch):
     monkeypatch.setattr(loop, "BACKBONES", ("vgg16",))
-    (row,) = loop.rows(params.load(), [16], ["bf16"], 2, 1, 1, CPU, 1, False)
+    options = Loop(
+        widths=[16],
+        precisions=["bf16"],
+        batch_size=2,
+        steps=1,
+        repeats=1,
+        device="cpu",
+        threads=1,
+    )
+    (row,) = loop.rows(Project(ROOT), SETTINGS, options)
     assert (row["backbone"], row["width"], row["precision"]) == ("vgg16", 16, "bf16")
     assert min(row[name] for name in ("images_per_second", "usual", "tuned", "packed")) > 0
     for other in ("usual", "tuned", "limit"):
@@ -154,17 +175,14 @@ def test_the_loops_are_measured_side_by_side(monkeypatch):
 
 
 def test_both_loops_learn_alike(tmp_path, monkeypatch):
-    from imcl import grid
-    from imcl.data import prepare
-
-    monkeypatch.chdir(tmp_path)
-    loaded = params.load(ROOT / "params.yaml")
-    loaded["datasets"]["digits"] |= {"train_size": 600, "subset_seed": 0}
-    loaded["training"] |= {"batch_size": 32, "learning_rate": 0.05}
-    digits = grid.datasets(loaded)["digits"]
-    prepare.prepare("digits", digits.config, [], digits.path)
+    digits = SETTINGS.datasets["digits"].model_copy(update={"train_size": 600, "subset_seed": 0})
+    training = SETTINGS.training.model_copy(update={"batch_size": 32, "learning_rate": 0.05})
+    settings = SETTINGS.model_copy(update={"datasets": {"digits": digits}, "training": training})
+    project = Project(tmp_path)
+    prepare.prepare(project, grid.datasets(settings)["digits"])
     monkeypatch.setattr(agreement, "BACKBONES", ("resnet18",))
-    (row,) = agreement.rows(loaded, "digits", 4, 8, 2, CPU, 1)
+    options = Agreement(dataset="digits", width=4, epochs=8, seeds=2, device="cpu", threads=1)
+    (row,) = agreement.rows(project, settings, options)
     assert len(set(row["ours"])) == len(set(row["usual"])) == 2
     assert min(*row["ours"], *row["usual"]) > 0.5
     assert row["agree"] == (
@@ -173,13 +191,13 @@ def test_both_loops_learn_alike(tmp_path, monkeypatch):
     )
 
 
-def test_recorded_measurements_are_printed_and_put_into_a_file(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(ROOT)
-    assert main(["bench", "tables"]) == 0
+def test_recorded_measurements_are_printed_and_put_into_a_file(tmp_path, capsys):
+    tables = ["--project", str(ROOT), "bench", "tables"]
+    assert main(tables) == 0
     printed = capsys.readouterr().out
     file = tmp_path / "README.md"
     file.write_text("# x\n<!-- loop-cpu -->\nold\n<!-- /loop-cpu -->\nend\n")
-    assert main(["bench", "tables", "--write", str(file)]) == 0
+    assert main([*tables, "--write", str(file)]) == 0
     text = file.read_text()
     table = text.split("<!-- loop-cpu -->\n")[1].split("<!-- /loop-cpu -->")[0]
     assert table in printed

@@ -1,55 +1,68 @@
-"""A cell ended anywhere goes on to the same bits; nothing damaged or foreign is taken up."""
+"""A cell stopped anywhere resumes to the same bits; nothing damaged or foreign is used."""
 
-import json
+import hashlib
+import io
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
+import quick
 import torch
-import yaml
 from conftest import without_cost
 
-from imcl import checkpoint, experiment, grid
-from imcl.checkpoint import Checkpoints
 from imcl.errors import ImclError, Stopped
-from imcl.files import read_json
+from imcl.progress import Events
+from imcl.project import Project
+from imcl.records.record import Record
+from imcl.records.store import Store
+from imcl.study.grid import Cell
+from imcl.training import checkpoint, worker
+from imcl.training.checkpoint import Checkpoints
+from imcl.training.loop import Trainer
+from imcl.training.seed import SeedRun
+from imcl.training.worker import RunOptions
 
-EVERY_EPOCH = 1e9  # a share that allows a checkpoint at each epoch
+CPU = RunOptions("cpu")
+EVERY_EPOCH = RunOptions("cpu", checkpoint_share=1e9)  # allows a checkpoint at each epoch
+
+TRAINING = {"epochs": 3, "evaluate_every": 2}
 
 
 class Killed(BaseException):
-    """What SIGKILL is to a process: nothing of it is caught."""
+    """As SIGKILL is to a process: nothing catches it."""
 
 
-def kill_after(monkeypatch, saves: int) -> None:
-    """Let the run end, as if by SIGKILL, behind so many calls to store something."""
+def train_and_kill(project: Project, cell: Cell, saves: int = 1) -> None:
+    """Let a run end, as if by SIGKILL, after so many calls to save something."""
     save, count = Checkpoints.save, 0
 
-    def counted(self, seed, state):
+    def counted(self: Checkpoints, seed: int, state: Callable[[], dict[str, Any]]) -> None:
         nonlocal count
         save(self, seed, state)
         count += 1
         if count == saves:
             raise Killed
 
-    monkeypatch.setattr(Checkpoints, "save", counted)
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Checkpoints, "save", counted)
+        worker.train(project, cell, EVERY_EPOCH)
 
 
-def stored(cell: grid.Cell) -> list[str]:
-    return sorted(path.name for path in (checkpoint.FOLDER / cell.key).glob("*"))
+def saved(project: Project, cell: Cell) -> list[str]:
+    return sorted(path.name for path in (project.checkpoints / cell.key).glob("seed-*.pt"))
 
 
 @pytest.fixture
-def study(micro) -> dict:
-    micro["studies"]["quick"] |= {"backbones": ["resnet18"], "noise": ["clean", "n50"]}
-    micro["studies"]["quick"]["training"] |= {"epochs": 3, "evaluate_every": 2}
-    return micro
+def project(micro) -> Project:
+    return micro[0]
 
 
 METHODS = ["base", "all", "output", "elr+all", "coteaching", "cskd", "rdrop", "dml", "multihead"]
@@ -58,47 +71,37 @@ METHODS = ["base", "all", "output", "elr+all", "coteaching", "cskd", "rdrop", "d
 @pytest.mark.parametrize(
     ("method", "variant"), [*((m, "augment") for m in METHODS), ("all", "dropout")]
 )
-def test_a_run_ended_behind_any_epoch_goes_on_to_the_same_bits(
-    study, method, variant, monkeypatch, tmp_path
-):
-    study["studies"]["quick"]["methods"] = [method]
-    study["studies"]["quick"]["seeds"] = [1]
-    study["ways"]["output"]["variant"] = variant
-    cell = grid.find(study, f"digits-n50-resnet18-{method}")
-    whole = experiment.run(cell, "cpu")
-    weights = cell.weights(1).read_bytes()
-    for saves in (1, 2, 3, 4):
-        cell.record.unlink()
-        cell.weights(1).unlink()
-        with monkeypatch.context() as patched:
-            kill_after(patched, saves)
-            with pytest.raises(Killed):
-                experiment.run(cell, "cpu", share=EVERY_EPOCH)
-        assert stored(cell)
-        again = experiment.run(cell, "cpu")
-        assert without_cost(again) == without_cost(whole)
-        assert cell.weights(1).read_bytes() == weights
-        assert again["cost"][0]["resumed"] == (1 if saves < 4 else 0)  # 4: it was done
-        assert not stored(cell)
+def test_a_run_stopped_after_each_epoch_resumes_to_the_same_bits(project, method, variant):
+    ways = {"ways": {"output": {"variant": variant}}}
+    name = f"digits-n50-resnet18-{method}"
+    cell = quick.cell(project, name, training=TRAINING, seeds=[1], file=ways)
+    whole = worker.train(project, cell, CPU)
+    weights = project.weights(cell.key, 1)
+    expected = weights.read_bytes()
+    project.record(cell.key).unlink()
+    weights.unlink()
+    for finished in range(1, 5):  # three epochs, then the seed
+        train_and_kill(project, cell)
+        assert saved(project, cell)[-1] == f"seed-1-{finished}.pt"
+    again = worker.train(project, cell, CPU)
+    assert without_cost(again) == without_cost(whole)
+    assert weights.read_bytes() == expected
+    assert again["cost"][0]["resumed"] == 3
+    assert not (project.checkpoints / cell.key).exists()
 
 
-def test_a_run_ended_again_and_again_remembers_finished_seeds(study, monkeypatch):
-    cell = grid.find(study, "digits-n50-resnet18-kernel")
-    whole = experiment.run(cell, "cpu")
-    cell.record.unlink()
+def test_a_run_stopped_again_and_again_remembers_finished_seeds(project, monkeypatch):
+    cell = quick.cell(project, "digits-n50-resnet18-kernel", training=TRAINING)
+    whole = worker.train(project, cell, CPU)
+    project.record(cell.key).unlink()
     trained = []
-    epoch = experiment.fit.__globals__["Trainer"].epoch
+    epoch = Trainer.epoch
     monkeypatch.setattr(
-        experiment.fit.__globals__["Trainer"],
-        "epoch",
-        lambda self, number: trained.append(number) or epoch(self, number),
+        Trainer, "epoch", lambda self, number: trained.append(number) or epoch(self, number)
     )
     for _ in range(2 * 4):
-        with monkeypatch.context() as patched:
-            kill_after(patched, 1)
-            with pytest.raises(Killed):
-                experiment.run(cell, "cpu", share=EVERY_EPOCH)
-    again = experiment.run(cell, "cpu")
+        train_and_kill(project, cell)
+    again = worker.train(project, cell, CPU)
     assert trained == [0, 1, 2, 0, 1, 2]  # not one epoch twice
     assert without_cost(again) == without_cost(whole)
     assert [cost["resumed"] for cost in again["cost"]] == [3, 3]
@@ -107,52 +110,78 @@ def test_a_run_ended_again_and_again_remembers_finished_seeds(study, monkeypatch
         assert 0 < cost["evaluation_seconds"] < 60
 
 
-def test_a_finished_seed_whose_weights_are_gone_is_trained_again(study, monkeypatch):
-    cell = grid.find(study, "digits-n50-resnet18-kernel")
-    whole = experiment.run(cell, "cpu")
-    cell.record.unlink()
-    with monkeypatch.context() as patched:
-        kill_after(patched, 5)
-        with pytest.raises(Killed):
-            experiment.run(cell, "cpu", share=EVERY_EPOCH)
-    cell.weights(1).write_bytes(b"other")
-    assert without_cost(experiment.run(cell, "cpu")) == without_cost(whole)
-    assert cell.weights(1).stat().st_size > 1000
+def test_a_finished_seed_whose_weights_are_gone_is_trained_again(project):
+    cell = quick.cell(project, "digits-n50-resnet18-kernel", training=TRAINING)
+    whole = worker.train(project, cell, CPU)
+    project.record(cell.key).unlink()
+    train_and_kill(project, cell, saves=5)
+    project.weights(cell.key, 1).write_bytes(b"other")
+    assert without_cost(worker.train(project, cell, CPU)) == without_cost(whole)
+    assert project.weights(cell.key, 1).stat().st_size > 1000
+
+
+def test_the_events_tell_where_a_run_resumed(project):
+    cell = quick.cell(project, "digits-clean-resnet18-base", training=TRAINING, seeds=[4])
+    train_and_kill(project, cell, saves=2)
+    worker.train(project, cell, CPU)
+    events = Events.read(project.events(cell.key))
+    kinds = [event["event"] for event in events]
+    assert kinds == ["started", "epoch", "epoch", "started", "resumed", "epoch", "done"]
+    assert events[0]["pid"] == os.getpid()
+    resumed, last = events[4:6]
+    assert (resumed["seed"], resumed["epoch"], resumed["done"], resumed["total"]) == (4, 2, 2, 3)
+    assert (last["seed"], last["epoch"], last["done"], last["seconds_left"]) == (4, 3, 3, 0)
 
 
 # damaged and foreign ----------------------------------------------------------------------------
 
 
+class Interrupted(NamedTuple):
+    """A cell whose run was killed after the second epoch of its first seed."""
+
+    project: Project
+    cell: Cell
+    whole: Record
+
+    @property
+    def folder(self) -> Path:
+        return self.project.checkpoints / self.cell.key
+
+    def resume(self, capsys: pytest.CaptureFixture[str], options: RunOptions = CPU) -> str:
+        """Run the cell and compare; what it printed."""
+        capsys.readouterr()
+        again = worker.train(self.project, self.cell, options)
+        assert without_cost(again) == without_cost(self.whole)
+        return capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def interrupted_once(digits, tmp_path_factory) -> Interrupted:
+    """Made once, to be copied."""
+    folder = tmp_path_factory.mktemp("interrupted") / "project"
+    project = Project(shutil.copytree(digits, folder))
+    cell = quick.cell(project, "digits-n50-resnet18-all", training=TRAINING)
+    whole = worker.train(project, cell, CPU)
+    project.record(cell.key).unlink()
+    train_and_kill(project, cell, saves=2)
+    assert saved(project, cell) == ["seed-1-1.pt", "seed-1-2.pt"]
+    return Interrupted(project, cell, whole)
+
+
 @pytest.fixture
-def ended(study, monkeypatch) -> tuple[grid.Cell, dict]:
-    """A cell whose run ended behind the second epoch of its first seed, and its whole record."""
-    cell = grid.find(study, "digits-n50-resnet18-all")
-    whole = experiment.run(cell, "cpu")
-    cell.record.unlink()
-    with monkeypatch.context() as patched:
-        kill_after(patched, 2)
-        with pytest.raises(Killed):
-            experiment.run(cell, "cpu", share=EVERY_EPOCH)
-    assert stored(cell) == ["seed-1-1.pt", "seed-1-2.pt"]
-    return cell, whole
+def interrupted(interrupted_once, tmp_path) -> Interrupted:
+    project, cell, whole = interrupted_once
+    shutil.copytree(project.root, tmp_path, dirs_exist_ok=True)
+    return Interrupted(Project(tmp_path), cell, whole)
 
 
-def goes_on_behind(cell: grid.Cell, whole: dict, capsys, **options) -> str:
-    """Run the cell, compare; what it printed."""
-    capsys.readouterr()
-    assert without_cost(experiment.run(cell, "cpu", **options)) == without_cost(whole)
-    return capsys.readouterr().err
-
-
-def test_the_newest_checkpoint_is_taken(ended, capsys):
-    cell, whole = ended
-    assert "seed 1 goes on behind epoch 2" in goes_on_behind(cell, whole, capsys)
+def test_the_newest_checkpoint_is_used(interrupted, capsys):
+    assert "seed 1: resuming after epoch 2\n" in interrupted.resume(capsys)
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "no header"])
-def test_a_damaged_checkpoint_is_moved_aside_for_the_previous_one(ended, damage, capsys):
-    cell, whole = ended
-    path = checkpoint.FOLDER / cell.key / "seed-1-2.pt"
+def test_a_damaged_checkpoint_is_moved_aside_for_the_previous_one(interrupted, damage, capsys):
+    path = interrupted.folder / "seed-1-2.pt"
     raw = bytearray(path.read_bytes())
     middle = len(raw) // 2
     raw[middle] ^= 1
@@ -164,77 +193,78 @@ def test_a_damaged_checkpoint_is_moved_aside_for_the_previous_one(ended, damage,
             "no header": raw[raw.index(b"\n") + 1 :],
         }[damage]
     )
-    printed = goes_on_behind(cell, whole, capsys)
-    aside = checkpoint.ASIDE / f"{cell.key}-seed-1-2.pt"
+    printed = interrupted.resume(capsys)
+    aside = interrupted.folder.parent / "aside" / f"{interrupted.cell.key}-seed-1-2.pt"
     assert f"{path}: damaged; moved to {aside} and not used" in printed
-    assert "seed 1 goes on behind epoch 1" in printed
+    assert "seed 1: resuming after epoch 1\n" in printed
     assert aside.exists()
 
 
-def test_with_no_whole_checkpoint_it_begins_from_zero(ended, capsys):
-    cell, whole = ended
-    for path in (checkpoint.FOLDER / cell.key).iterdir():
+def test_with_no_whole_checkpoint_it_starts_from_zero(interrupted, capsys):
+    for path in interrupted.folder.iterdir():
         path.write_bytes(path.read_bytes()[:-1])
-    printed = goes_on_behind(cell, whole, capsys)
+    printed = interrupted.resume(capsys)
     assert printed.count("damaged; moved to") == 2
-    assert "goes on" not in printed
+    assert "resuming" not in printed
 
 
-def test_a_checkpoint_of_another_cell_is_not_taken(ended, study, capsys):
-    cell, _ = ended
-    other = grid.find(study, "digits-clean-resnet18-all")
-    whole = experiment.run(other, "cpu")
-    other.record.unlink()
-    folder = checkpoint.FOLDER / other.key
-    folder.mkdir()
-    for path in (checkpoint.FOLDER / cell.key).iterdir():
-        path.rename(folder / path.name)
-    printed = goes_on_behind(other, whole, capsys)
-    assert printed.count("of another cell, noise; moved to") == 2
-    assert "goes on" not in printed
+def test_a_checkpoint_of_another_cell_is_not_used(interrupted, capsys):
+    project = interrupted.project
+    other = quick.cell(project, "digits-clean-resnet18-all")
+    whole = worker.train(project, other, CPU)
+    project.record(other.key).unlink()
+    interrupted.folder.rename(project.checkpoints / other.key)
+    printed = Interrupted(project, other, whole).resume(capsys)
+    assert printed.count("made with another cell, noise; moved to") == 2
+    assert "resuming" not in printed
 
 
-def test_a_checkpoint_of_other_threads_is_not_taken(ended, capsys):
-    cell, _ = ended
+def test_a_checkpoint_of_other_threads_is_not_used(interrupted, monkeypatch, capsys):
+    def end(self: SeedRun) -> None:
+        raise Killed
+
+    monkeypatch.setattr(SeedRun, "build", end)  # it has loaded then
     capsys.readouterr()
-    experiment.run(cell, "cpu", threads=2)
+    with pytest.raises(Killed):
+        worker.train(interrupted.project, interrupted.cell, RunOptions("cpu", threads=2))
     printed = capsys.readouterr().err
-    assert printed.count("of another threads; moved to") == 2
-    assert "goes on" not in printed
+    assert printed.count("made with another threads; moved to") == 2
+    assert "resuming" not in printed
 
 
-def test_a_checkpoint_of_other_code_is_not_taken(ended, monkeypatch, capsys):
-    cell, whole = ended
-    monkeypatch.setattr(checkpoint, "_code", lambda: "other")
-    printed = goes_on_behind(cell, whole, capsys)
-    assert printed.count("of another code; moved to") == 2
+def test_a_checkpoint_of_other_code_is_not_used(interrupted, monkeypatch, capsys):
+    monkeypatch.setattr(worker, "source_sha256", lambda: "other")
+    assert interrupted.resume(capsys).count("made with another code; moved to") == 2
 
 
 class Harmful:
+    """What unpickles as a call that makes a folder."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
     def __reduce__(self):
-        return os.mkdir, ("harm",)
+        return os.mkdir, (str(self.folder),)
 
 
-def test_a_checkpoint_cannot_run_code(ended, capsys):
-    cell, whole = ended
-    import hashlib
-    import io
-
-    for path in (checkpoint.FOLDER / cell.key).iterdir():
+def test_a_checkpoint_cannot_run_code(interrupted, tmp_path, capsys):
+    harm = Harmful(tmp_path / "harm")
+    for path in interrupted.folder.iterdir():
         buffer = io.BytesIO()
-        torch.save({"setting": {}, "state": Harmful()}, buffer)
+        torch.save({"setting": {}, "state": harm}, buffer)
         body = buffer.getvalue()
         head = checkpoint.MAGIC + hashlib.sha256(body).hexdigest().encode()
         path.write_bytes(head + b"\n" + body)
-    printed = goes_on_behind(cell, whole, capsys)
-    assert printed.count("no checkpoint of ours (UnpicklingError); moved to") == 2
-    assert not Path("harm").exists()
-    pickle.loads(pickle.dumps(Harmful()))
-    assert Path("harm").exists()  # it would have been
+    printed = interrupted.resume(capsys)
+    assert printed.count("not a checkpoint of imcl (UnpicklingError); moved to") == 2
+    assert not harm.folder.exists()
+    pickle.loads(pickle.dumps(harm))
+    assert harm.folder.exists()  # it would have been
 
 
 def test_everything_is_loaded_as_weights_only():
-    sources = [path.read_text() for path in Path(checkpoint.__file__).parent.rglob("*.py")]
+    package = Path(checkpoint.__file__).parents[1]
+    sources = [path.read_text() for path in package.rglob("*.py")]
     loads = [call for text in sources for call in text.split("torch.load(")[1:]]
     assert loads
     assert all("weights_only=True" in call.partition("\n")[0] for call in loads)
@@ -244,19 +274,24 @@ def test_everything_is_loaded_as_weights_only():
 # the share --------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def make(tmp_path) -> Callable[[float], Checkpoints]:
+    """Makes the checkpoints of a cell, by their share of the run time."""
+    return lambda share: Checkpoints(tmp_path / "checkpoints/cell", {}, share)
+
+
 @pytest.mark.parametrize(("seconds_each", "share"), [(0.1, 0.02), (1.0, 0.02), (5.0, 0.5)])
-def test_writing_takes_no_more_than_its_share(tmp_path, monkeypatch, seconds_each, share):
-    monkeypatch.chdir(tmp_path)
+def test_writing_takes_no_more_than_its_share(make, monkeypatch, seconds_each, share):
     now, written = 0.0, 0
 
-    def write(self, seed, content):
+    def write(self: Checkpoints, seed: int, content: object) -> None:
         nonlocal now, written
         now += seconds_each
         written += 1
 
     monkeypatch.setattr(checkpoint.time, "perf_counter", lambda: now)
     monkeypatch.setattr(Checkpoints, "_write", write)
-    checkpoints = Checkpoints("cell", {}, share)
+    checkpoints = make(share)
     for _ in range(2000):
         now += 1.0
         checkpoints.save(1, dict)
@@ -265,12 +300,10 @@ def test_writing_takes_no_more_than_its_share(tmp_path, monkeypatch, seconds_eac
     assert written * seconds_each > 0.9 * share * now - seconds_each  # nor much less
 
 
-def test_the_guess_before_the_first_one_grows_with_its_size(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_the_guess_before_the_first_one_grows_with_its_size(make, monkeypatch):
     now = 0.0
     monkeypatch.setattr(checkpoint.time, "perf_counter", lambda: now)
-    (tmp_path / checkpoint.FOLDER / "cell").mkdir(parents=True)
-    checkpoints = Checkpoints("cell", {}, 0.02)
+    checkpoints = make(0.02)
     large = {"a": [torch.zeros(25_000_000)]}  # 0.1 GB, so a second, so not before 50 s
     now = 49.0
     checkpoints.save(1, lambda: large)
@@ -280,51 +313,15 @@ def test_the_guess_before_the_first_one_grows_with_its_size(tmp_path, monkeypatc
     assert len(checkpoints._of(1)) == 1
 
 
-def test_the_share_does_not_decide_the_result(study):
-    cell = grid.find(study, "digits-n50-resnet18-all")
-    records = [experiment.run(cell, "cpu", share=share) for share in (0.0, 0.02, EVERY_EPOCH)]
+def test_the_share_does_not_decide_the_result(project):
+    cell = quick.cell(project, "digits-n50-resnet18-all", seeds=[1])
+    options = [RunOptions("cpu", checkpoint_share=share) for share in (0.0, 0.02, 1e9)]
+    records = [worker.train(project, cell, each) for each in options]
     assert len(set(map(without_cost, records))) == 1
 
 
-def test_no_share_stores_nothing_but_on_a_signal(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / checkpoint.FOLDER / "cell").mkdir(parents=True)
-    checkpoints = Checkpoints("cell", {}, 0.0)
-    with checkpoints.stopping():
-        checkpoints.save(1, lambda: {"epoch": 1})
-        assert not checkpoints._of(1)
-        os.kill(os.getpid(), signal.SIGTERM)  # not at once, since an epoch would be lost
-        with pytest.raises(Stopped):
-            checkpoints.save(1, lambda: {"epoch": 2})
-    assert checkpoints.load(1) == {"epoch": 2}
-
-
-def test_a_signal_ends_at_once_what_is_stored_already(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / checkpoint.FOLDER / "cell").mkdir(parents=True)
-    checkpoints = Checkpoints("cell", {}, EVERY_EPOCH)
-    with pytest.raises(Stopped), checkpoints.stopping():
-        checkpoints.save(1, lambda: {"epoch": 1})
-        os.kill(os.getpid(), signal.SIGINT)
-        pytest.fail("it went on")
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-def test_a_second_signal_does_not_wait(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / checkpoint.FOLDER / "cell").mkdir(parents=True)
-    checkpoints = Checkpoints("cell", {}, 0.0)
-    with pytest.raises(Stopped), checkpoints.stopping():
-        checkpoints.save(1, dict)
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGTERM)
-        pytest.fail("it went on")
-
-
-def test_the_last_two_are_kept(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / checkpoint.FOLDER / "cell").mkdir(parents=True)
-    checkpoints = Checkpoints("cell", {}, EVERY_EPOCH)
+def test_the_last_two_are_kept(make):
+    checkpoints = make(1e9)
     for epoch in range(12):
         checkpoints.save(3, lambda epoch=epoch: {"epoch": epoch})
     assert [path.name for path in checkpoints._of(3)] == ["seed-3-11.pt", "seed-3-12.pt"]
@@ -332,37 +329,126 @@ def test_the_last_two_are_kept(tmp_path, monkeypatch):
     assert checkpoints.load(33) is None
 
 
-# real processes ---------------------------------------------------------------------------------
+# signals ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def long(study) -> grid.Cell:
-    """A cell of many epochs, as the command line sees it too."""
-    path = Path("params.yaml")
-    loaded = yaml.safe_load(path.read_text())
-    quick = study["studies"]["quick"]
-    quick |= {"methods": ["kernel"], "noise": ["n50"], "seeds": [1, 2]}
-    quick["training"] |= {"epochs": 20, "evaluate_every": 10}
-    loaded["studies"]["quick"] = quick
-    path.write_text(yaml.safe_dump(loaded, sort_keys=False))
-    return grid.find(study, "digits-n50-resnet18-kernel")
+def handlers() -> Iterator[None]:
+    """As in a process that a terminal started, whatever started this one."""
+    before = {number: signal.getsignal(number) for number in checkpoint.SIGNALS}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
-def start(cell: grid.Cell, *options: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "imcl", "train", "--device", "cpu", *options, cell.key]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def send(number: int) -> None:
+    """A signal to this process."""
+    os.kill(os.getpid(), number)
 
 
-def wait_for(condition, process: subprocess.Popen) -> None:
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.005)
+def test_a_share_of_0_saves_nothing_but_on_a_signal(make, handlers):
+    checkpoints = make(0.0)
+    with checkpoints.stopping():
+        checkpoints.save(1, lambda: {"epoch": 1})
+        assert not checkpoints._of(1)
+        send(signal.SIGTERM)  # not at once, since an epoch would be lost
+        with pytest.raises(Stopped):
+            checkpoints.save(1, lambda: {"epoch": 2})
+    assert checkpoints.load(1) == {"epoch": 2}
 
 
-def epochs_of(cell: grid.Cell) -> int:
-    """How many epochs the newest checkpoint holds, over the seeds."""
-    found = (checkpoint.FOLDER / cell.key).glob("seed-*.pt")
-    return max((int(path.stem.split("-")[2]) for path in found), default=0)
+def test_a_signal_stops_at_once_what_is_saved_already(make, handlers):
+    checkpoints = make(1e9)
+    with pytest.raises(Stopped), checkpoints.stopping():
+        checkpoints.save(1, lambda: {"epoch": 1})
+        send(signal.SIGINT)
+        pytest.fail("it continued")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_signal_does_not_wait(make, handlers):
+    checkpoints = make(0.0)
+    with pytest.raises(Stopped), checkpoints.stopping():
+        checkpoints.save(1, dict)
+        send(signal.SIGTERM)
+        send(signal.SIGTERM)
+        pytest.fail("it continued")
+
+
+def test_a_signal_that_was_ignored_from_the_start_stays_ignored(make, handlers):
+    """As SIGINT in the background jobs of a shell script."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    checkpoints = make(1e9)
+    with checkpoints.stopping():
+        checkpoints.save(1, dict)
+        send(signal.SIGINT)
+        checkpoints.save(1, dict)
+        with pytest.raises(Stopped):
+            send(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+# real processes ---------------------------------------------------------------------------------
+
+LONG = {"epochs": 20, "evaluate_every": 10}
+
+
+@pytest.fixture(scope="module")
+def long_once(digits, tmp_path_factory) -> tuple[Project, Cell, Record]:
+    """A cell of many epochs, trained without a break."""
+    project = Project(shutil.copytree(digits, tmp_path_factory.mktemp("long") / "project"))
+    cell = quick.cell(project, "digits-n50-resnet18-kernel", training=LONG, seeds=[1])
+    worker.train(project, cell, CPU)
+    return project, cell, Store(project).read(cell, project.record(cell.key))
+
+
+class Long(NamedTuple):
+    """The same cell in another project, not trained yet, with its record as it must be."""
+
+    project: Project
+    cell: Cell
+    whole: Record
+
+    def start(self, *options: str) -> subprocess.Popen[str]:
+        folder = ["--project", str(self.project.root)]
+        command = [sys.executable, "-m", "imcl", "train", "--device", "cpu", *folder, *options]
+        return subprocess.Popen(
+            [*command, self.cell.key],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+
+    def wait_for_epoch(self, process: subprocess.Popen[str], checkpoint: bool) -> None:
+        """Until the process has trained an epoch, or has even saved it."""
+        path = self.project.events(self.cell.key)
+        while not (
+            saved(self.project, self.cell)
+            if checkpoint
+            else [event for event in Events.read(path) if event["event"] == "epoch"]
+        ):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.005)
+
+    def check(self) -> None:
+        """That the record and the weights are as they must be."""
+        record = Store(self.project).read(self.cell, self.project.record(self.cell.key))
+        for made in (record, self.whole):
+            made.pop("seal", None)
+        assert without_cost(record) == without_cost(self.whole)
+        for run in self.whole["runs"]:
+            weights = self.project.weights(self.cell.key, run["seed"]).read_bytes()
+            assert hashlib.sha256(weights).hexdigest() == run["weights_sha256"]
+        assert not list(self.project.results.rglob(".*.tmp"))
+
+
+@pytest.fixture
+def long(long_once, project) -> Long:
+    shutil.copy(long_once[0].params, project.params)
+    return Long(project, *long_once[1:])
 
 
 @pytest.mark.parametrize(
@@ -374,41 +460,35 @@ def epochs_of(cell: grid.Cell) -> int:
         (signal.SIGTERM, 143, "0"),
     ],
 )
-def test_a_signal_to_a_process_costs_no_bit(long, number, code, share):
-    process = start(long, "--checkpoint-share", share)
-    begun = checkpoint.FOLDER / long.key
-    wait_for(begun.exists if share == "0" else lambda: epochs_of(long) > 1, process)
-    time.sleep(1.0 if share == "0" else 0.05)
+def test_a_signal_to_a_process_costs_no_bit(long, number, code, share, capsys):
+    process = long.start("--checkpoint-share", share)
+    long.wait_for_epoch(process, checkpoint=share == "1")
     process.send_signal(number)
     _, err = process.communicate()
     assert process.returncode == code, err
     assert "Traceback" not in err
+    last = Events.read(long.project.events(long.cell.key))[-1]
     if code > 0:
-        assert f"imcl train: {signal.Signals(number).name}; run it again to go on\n" in err
-    assert not long.record.exists()
-    process = start(long)
-    _, err = process.communicate()
-    assert process.returncode == 0, err
-    if share == "1":
-        assert "goes on behind epoch" in err
-    record = read_json(long.record)
-    weights = [long.weights(seed).read_bytes() for seed in (1, 2)]
-    long.record.unlink()
-    whole = experiment.run(long, "cpu")
-    del record["seal"]
-    assert without_cost(record) == json.dumps(json.loads(without_cost(whole)))
-    assert [long.weights(seed).read_bytes() for seed in (1, 2)] == weights
-    assert not list(Path("results").rglob(".*.tmp"))
+        name = signal.Signals(number).name
+        assert f"imcl train: {name}; run it again to continue\n" in err
+        assert (last["event"], last["signal"]) == ("stopped", name)
+    else:
+        assert last["event"] == "epoch"
+    assert not long.project.record(long.cell.key).exists()
+    worker.train(long.project, long.cell, CPU)
+    assert "resuming after epoch" in capsys.readouterr().err
+    long.check()
 
 
 @pytest.fixture
-def two(long) -> Iterator[tuple[subprocess.Popen, subprocess.Popen]]:
+def two(long) -> Iterator[tuple[subprocess.Popen[str], subprocess.Popen[str]]]:
     """A process that trains a cell, stopped for now, and another that waits for it."""
-    first = start(long, "--checkpoint-share", "1")
-    wait_for(lambda: epochs_of(long) > 1, first)
+    first = long.start("--checkpoint-share", "1")
+    long.wait_for_epoch(first, checkpoint=True)
     first.send_signal(signal.SIGSTOP)
-    second = start(long)
-    wait_for(lambda: "another process trains this cell" in second.stderr.readline(), second)
+    second = long.start()
+    assert second.stderr
+    assert "another process trains this cell" in second.stderr.readline()
     yield first, second
     for process in (first, second):
         process.kill()
@@ -421,35 +501,37 @@ def test_two_processes_on_one_cell_train_it_once(long, two):
     (_, err), (out, other) = first.communicate(), second.communicate()
     assert (first.returncode, second.returncode) == (0, 0), err + other
     assert "epochs" not in other
-    assert f"{long.record}: test accuracy by seed" in out
-    record = read_json(long.record)
-    long.record.unlink()
-    whole = json.loads(without_cost(experiment.run(long, "cpu")))
-    assert {key: record[key] for key in whole} == whole
+    assert f"{long.project.record(long.cell.key)}: test accuracy by seed" in out
+    kinds = [event["event"] for event in Events.read(long.project.events(long.cell.key))]
+    assert kinds.count("started") == 1
+    long.check()
 
 
-def test_when_the_first_of_two_processes_is_killed_the_second_goes_on(long, two):
+def test_when_the_first_of_two_processes_is_killed_the_second_resumes(long, two):
     first, second = two
     first.kill()
     _, err = second.communicate()
     assert second.returncode == 0, err
-    assert "goes on behind epoch" in err
-    assert long.record.exists()
+    assert "resuming after epoch" in err
+    long.check()
 
 
-def test_what_killed_processes_left_is_swept(study):
-    cell = grid.find(study, "digits-clean-resnet18-base")
-    for path in (cell.record, cell.weights(2)):
+# what stays behind ------------------------------------------------------------------------------
+
+
+def test_what_killed_processes_left_is_swept(project):
+    cell = quick.cell(project, "digits-clean-resnet18-base")
+    for path in (project.record(cell.key), project.weights(cell.key, 2)):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.with_name(f".{path.name}.99999.tmp").write_text("half")
-    experiment.run(cell, "cpu")
-    assert not list(Path("results").rglob(".*.tmp"))
+    worker.train(project, cell, CPU)
+    assert not list(project.results.rglob(".*.tmp"))
 
 
-def test_a_failed_run_leaves_no_lock_and_no_empty_folder(study):
-    cell = grid.find(study, "digits-clean-resnet18-base")
-    cell.dataset.path.unlink()
+def test_a_failed_run_leaves_no_lock_and_no_folder(project):
+    cell = quick.cell(project, "digits-clean-resnet18-base")
+    project.dataset(cell.dataset.key).unlink()
     for _ in range(2):
         with pytest.raises(ImclError, match="missing"):
-            experiment.run(cell, "cpu")
-    assert not list(checkpoint.FOLDER.iterdir())
+            worker.train(project, cell, CPU)
+    assert not [path for path in project.checkpoints.iterdir() if path.is_dir()]

@@ -2,25 +2,37 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
-from handmade import empty_project, record
+from handmade import empty_project, parameters, record, write
 
-from imcl import grid, params
+from imcl.analysis import claims
 from imcl.cli import main
-from imcl.report import claims, render, tables
+from imcl.errors import ImclError
+from imcl.files import write_json
+from imcl.present import claims as shown
+from imcl.present import render
+from imcl.project import Project
+from imcl.records.store import Store
+from imcl.study import grid
+from imcl.study.load import checked
+from imcl.study.settings import Settings
 
 # STL-10, ResNet-18, three seeds: the error of base is 20 %, 21 % and 22 %.
 BASE = [0.80, 0.79, 0.78]
 
 
 @pytest.fixture
-def loaded(tmp_path, monkeypatch) -> dict:
-    """One study that counts as evidence, in an empty project folder."""
-    empty_project(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    found = params.load()
-    found["studies"] = {
+def project(tmp_path) -> Project:
+    return empty_project(tmp_path)
+
+
+@pytest.fixture
+def loaded() -> dict[str, Any]:
+    """The parameters with one study, which counts as evidence."""
+    raw = parameters()
+    raw["studies"] = {
         "main": {
             "datasets": ["stl10"],
             "noise": ["clean"],
@@ -31,19 +43,34 @@ def loaded(tmp_path, monkeypatch) -> dict:
             "training": {"epochs": 30},
         }
     }
-    found["study"] = "main"
-    return found
+    raw["study"] = "main"
+    del raw["search"]
+    return raw
 
 
-def judged(loaded: dict, claim: str, **accuracies: list[float]) -> dict:
-    """A claim, judged from committed records of the methods named."""
-    folder = Path("paper/results/main/records")
-    folder.mkdir(parents=True, exist_ok=True)
-    for cell in grid.cells(loaded):
+def settings(loaded: dict[str, Any]) -> Settings:
+    return checked(loaded, Path("params.yaml"))
+
+
+def write_committed(project: Project, loaded: dict, study: str, **accuracies: list[float]) -> None:
+    """Commit records of the methods named to a study."""
+    for cell in grid.cells(settings(loaded), study):
         if cell.method in accuracies:
-            made = record(cell, accuracies[cell.method])
-            (folder / cell.record.name).write_text(json.dumps(made))
-    (found,) = [c for c in claims.judge(loaded) if c["claim"] == claim]
+            write(project, cell, record(cell, accuracies[cell.method]), study)
+
+
+def judged(
+    project: Project, loaded: dict, claim: str, **accuracies: list[float]
+) -> claims.JudgedClaim:
+    """A claim, judged from committed records of the methods named."""
+    write_committed(project, loaded, "main", **accuracies)
+    return of(project, loaded, claim)
+
+
+def of(project: Project, loaded: dict, claim: str, committed: bool = False) -> claims.JudgedClaim:
+    (found,) = [
+        c for c in claims.judge(project, settings(loaded), committed) if c["claim"] == claim
+    ]
     return found
 
 
@@ -51,16 +78,16 @@ def verdicts(claim: dict) -> dict[str, str]:
     return {claims.describe(r["reading"]): r["verdict"] for r in claim["readings"]}
 
 
-def test_without_records_nothing_is_tested_and_what_is_missing_is_named(loaded):
-    found = judged(loaded, "stl10_resnet18")
+def test_without_records_nothing_is_tested_and_what_is_missing_is_named(project, loaded):
+    found = judged(project, loaded, "stl10_resnet18")
     assert found["verdict"] == "not tested"
     assert found["missing"] == ["no records: stl10; clean; resnet18"]
 
 
-def test_the_readings_of_a_figure_are_judged_apart(loaded):
+def test_the_readings_of_a_figure_are_judged_apart(project, loaded):
     # The error falls by 2, 2.1 and 2.2 points, which is 10 % of it in each seed but for rounding.
     better = [b + f for b, f in zip(BASE, [0.0200, 0.0211, 0.0219], strict=True)]
-    found = judged(loaded, "stl10_resnet18", base=BASE, all=better)
+    found = judged(project, loaded, "stl10_resnet18", base=BASE, all=better)
     assert verdicts(found) == {
         "unit points, epoch last": "partly",  # significant, and short of 9.28 points
         "unit points, epoch oracle": "partly",
@@ -73,41 +100,46 @@ def test_the_readings_of_a_figure_are_judged_apart(loaded):
     assert found["verdict"] == "partly"  # since the readings differ
 
 
-def test_the_ledger_shows_the_numbers_of_the_first_reading_that_could_be_tested(loaded, capsys):
+def test_the_ledger_shows_the_numbers_of_the_first_reading_that_could_be_tested(
+    project, loaded, capsys
+):
     # Of 2, 2.11 and 2.19 points the mean is 2.10 and the standard deviation 0.0954; with the
     # t-quantile 4.303 for two degrees of freedom the half width is 4.303 * 0.0954 / sqrt(3).
     better = [b + f for b, f in zip(BASE, [0.0200, 0.0211, 0.0219], strict=True)]
     ledger = loaded["claims"]["ledger"]
     readings = {"noise": ["n50", "clean"], "unit": ["points", "relative"]}
     ledger["stl10_resnet18"] |= {"figure": 2.5, "readings": readings}
-    found = judged(loaded, "stl10_resnet18", base=BASE, all=better)
+    found = judged(project, loaded, "stl10_resnet18", base=BASE, all=better)
     verdicts = ["not tested", "not tested", "partly", "reproduced"]
     assert [r["verdict"] for r in found["readings"]] == verdicts
-    (row,) = tables.claims_table([found]).groups[0]
-    shown = dict(zip(tables.claims_table([found]).header, [e.text for e in row], strict=True))
-    assert [shown[key] for key in ("holding", "tested", "planned")] == ["0", "1", "1"]
-    assert shown["reading"] == "noise clean, unit points"
-    assert (shown["effect"], shown["n"]) == ("2.10 ± 0.24", "3")
-    claims.show([found])
+    (row,) = shown.table([found]).groups[0]
+    told = dict(zip(shown.table([found]).header, [e.text for e in row], strict=True))
+    assert [told[key] for key in ("holding", "tested", "planned")] == ["0", "1", "1"]
+    assert told["reading"] == "noise clean, unit points"
+    assert (told["effect"], told["n"]) == ("2.10 ± 0.24", "3")
+    shown.show([found])
     assert (
         "noise clean, unit points: partly, 0 hold of 1 tested of 1, effect 2.10 ± 0.24 (n = 3)"
         in (capsys.readouterr().out)
     )
 
 
-def test_the_ledger_tells_the_verdict_of_the_reading_it_shows_where_that_is_another(loaded):
+def test_the_ledger_tells_the_verdict_of_the_reading_it_shows_where_that_is_another(
+    project, loaded
+):
     better = [b + f for b, f in zip(BASE, [0.0200, 0.0211, 0.0219], strict=True)]
     loaded["claims"]["ledger"]["stl10_resnet18"]["readings"] = {"unit": ["relative", "points"]}
-    found = judged(loaded, "stl10_resnet18", base=BASE, all=better)
+    found = judged(project, loaded, "stl10_resnet18", base=BASE, all=better)
     assert found["verdict"] == "partly"
-    (row,) = tables.claims_table([found]).rows().values()
+    (row,) = shown.table([found]).rows().values()
     assert row["reading"].text == "unit relative (reproduced)"
 
 
-def test_the_effect_of_several_comparisons_is_their_mean_by_seed(loaded):
+def test_the_effect_of_several_comparisons_is_their_mean_by_seed(project, loaded):
     ledger = loaded["claims"]["ledger"]
     ledger["each_way"] |= {"methods": ["output", "all"], "datasets": ["stl10"]}
     found = judged(
+        project,
         loaded,
         "each_way",
         base=BASE,
@@ -121,18 +153,19 @@ def test_the_effect_of_several_comparisons_is_their_mean_by_seed(loaded):
     assert effect["n"] == 3
 
 
-def test_of_studies_with_other_seeds_the_shared_ones_count(loaded):
+def test_of_studies_with_other_seeds_the_shared_ones_count(project, loaded):
     ledger = loaded["claims"]["ledger"]
     ledger["each_way"] |= {"methods": ["output", "kernel"], "datasets": ["stl10"]}
     main = loaded["studies"]["main"]
     loaded["studies"]["later"] = {**main, "methods": ["base", "kernel"], "seeds": [2, 3, 4]}
-    folder = Path("paper/results/later/records")
-    folder.mkdir(parents=True)
-    for cell in grid.cells(loaded, "later"):
-        made = record(cell, [0.8, 0.8, 0.8] if cell.method == "base" else [0.84, 0.86, 0.9])
-        (folder / cell.record.name).write_text(json.dumps(made))
+    later = {"base": [0.8, 0.8, 0.8], "kernel": [0.84, 0.86, 0.9]}
+    write_committed(project, loaded, "later", **later)
     found = judged(
-        loaded, "each_way", base=BASE, output=[BASE[0] + 0.3, BASE[1] + 0.02, BASE[2] + 0.03]
+        project,
+        loaded,
+        "each_way",
+        base=BASE,
+        output=[BASE[0] + 0.15, BASE[1] + 0.02, BASE[2] + 0.03],
     )
     effect = found["readings"][0]["effect"]
     # Of seed 2 points 2 and 4, of seed 3 points 3 and 6.
@@ -140,33 +173,30 @@ def test_of_studies_with_other_seeds_the_shared_ones_count(loaded):
 
 
 def test_of_comparisons_with_other_seeds_the_shared_ones_count():
-    error = {"measure": "error"}
     some = {"seeds": [1, 2, 3], "values": [90.0, 2.0, 3.0]}
-    effect = claims._effect(error, [some, {"seeds": [2, 3, 4], "values": [4.0, 6.0, 50.0]}])
+    other = {"seeds": [2, 3, 4], "values": [4.0, 6.0, 50.0]}
+    effect = claims._mean_by_seed([some, other])
     assert (effect["mean"], effect["n"]) == (3.75, 2)  # of 3 and 4.5
-    assert claims._effect(error, [some, {"seeds": [7], "values": [1.0]}]) is None
+    assert claims._mean_by_seed([some, {"seeds": [7], "values": [1.0]}]) is None
 
 
-def test_from_committed_records_what_was_trained_here_is_left_out(loaded):
-    found = judged(loaded, "stl10_resnet18", base=BASE, all=[b + 0.1 for b in BASE])
-    grid.RECORDS.mkdir(parents=True)
-    for cell in grid.cells(loaded):
-        values = [0.1, 0.2, 0.3] if cell.method == "all" else BASE
-        cell.record.write_text(json.dumps(record(cell, values)))
-    (mine,) = [c for c in claims.judge(loaded) if c["claim"] == "stl10_resnet18"]
-    assert mine["verdict"] == "not reproduced"
-    (theirs,) = [c for c in claims.judge(loaded, here=False) if c["claim"] == "stl10_resnet18"]
-    assert theirs == found
+def test_from_committed_records_what_was_trained_here_is_left_out(project, loaded):
+    found = judged(project, loaded, "stl10_resnet18", base=BASE, all=[b + 0.1 for b in BASE])
+    assert found == of(project, loaded, "stl10_resnet18", committed=True)
+    for cell in grid.cells(settings(loaded)):
+        write(project, cell, record(cell, [0.1, 0.2, 0.3] if cell.method == "all" else BASE))
+    assert of(project, loaded, "stl10_resnet18")["verdict"] == "not reproduced"
+    assert of(project, loaded, "stl10_resnet18", committed=True) == found
 
 
-def test_a_difference_that_may_be_chance_does_not_reproduce(loaded):
-    found = judged(loaded, "stl10_resnet18", base=BASE, all=[0.95, 0.78, 0.79])
+def test_a_difference_that_may_be_chance_does_not_reproduce(project, loaded):
+    found = judged(project, loaded, "stl10_resnet18", base=BASE, all=[0.95, 0.78, 0.79])
     assert set(verdicts(found).values()) == {"not reproduced"}
     assert found["readings"][0]["comparisons"][0]["state"] == "undecided"
 
 
-def test_a_significant_rise_of_the_error_contradicts(loaded):
-    found = judged(loaded, "stl10_resnet18", base=BASE, all=[0.75, 0.741, 0.729])
+def test_a_significant_rise_of_the_error_contradicts(project, loaded):
+    found = judged(project, loaded, "stl10_resnet18", base=BASE, all=[0.75, 0.741, 0.729])
     assert found["readings"][0]["comparisons"][0]["state"] == "contradicted"
     assert found["verdict"] == "not reproduced"
 
@@ -179,11 +209,11 @@ def test_a_significant_rise_of_the_error_contradicts(loaded):
         ({"training": {"epochs": 9}}, "study main has epochs 9 of 30: stl10; clean; resnet18"),
     ],
 )
-def test_too_little_is_not_tested_and_no_guess(loaded, change, lacks):
+def test_too_little_is_not_tested_and_no_guess(project, loaded, change, lacks):
     loaded["studies"]["main"] |= change
     seeds = len(loaded["studies"]["main"]["seeds"])
     better = [0.90, 0.892, 0.879][:seeds]
-    found = judged(loaded, "stl10_resnet18", base=BASE[:seeds], all=better)
+    found = judged(project, loaded, "stl10_resnet18", base=BASE[:seeds], all=better)
     assert found["verdict"] == "not tested"
     assert found["missing"] == [lacks]
     comparison = found["readings"][0]["comparisons"][0]
@@ -193,10 +223,14 @@ def test_too_little_is_not_tested_and_no_guess(loaded, change, lacks):
 BETTER = [0.90, 0.892, 0.879]
 
 
-def test_a_subset_of_a_dataset_or_a_narrow_network_counts_at_reduced_size(loaded):
-    loaded["datasets"]["stl10_1k"] = {**loaded["datasets"]["stl10"], "train_size": 1000}
+def test_a_subset_of_a_dataset_or_a_narrow_network_counts_at_reduced_size(project, loaded):
+    loaded["datasets"]["stl10_1k"] = {
+        **loaded["datasets"]["stl10"],
+        "train_size": 1000,
+        "subset_seed": 0,
+    }
     loaded["studies"]["main"] |= {"datasets": ["stl10_1k"], "width": 16}
-    found = judged(loaded, "stl10_resnet18", base=BASE, all=BETTER)
+    found = judged(project, loaded, "stl10_resnet18", base=BASE, all=BETTER)
     assert (found["verdict"], found["size"]) == ("reproduced", "reduced")
     assert found["readings"][0]["size"] == "reduced"
     assert found["missing"] == [
@@ -204,85 +238,73 @@ def test_a_subset_of_a_dataset_or_a_narrow_network_counts_at_reduced_size(loaded
     ]
 
 
-def test_full_size_is_taken_before_reduced_size_whatever_it_says(loaded):
+def test_full_size_is_taken_before_reduced_size_whatever_it_says(project, loaded):
     narrow = {**loaded["studies"]["main"], "width": 16, "seeds": [1, 2, 3, 4]}
     loaded["studies"]["narrow"] = narrow
-    folder = Path("paper/results/narrow/records")
-    folder.mkdir(parents=True)
-    for cell in grid.cells(loaded, "narrow"):
-        # The same gains as BETTER has, and one more.
-        made = record(cell, [*(BASE if cell.method == "base" else BETTER), 0.8])
-        (folder / cell.record.name).write_text(json.dumps(made))
-    found = judged(loaded, "stl10_resnet18", base=BASE, all=[0.75, 0.741, 0.729])
+    # The same gains as BETTER has, and one more.
+    write_committed(project, loaded, "narrow", base=[*BASE, 0.8], all=[*BETTER, 0.8])
+    found = judged(project, loaded, "stl10_resnet18", base=BASE, all=[0.75, 0.741, 0.729])
     assert (found["verdict"], found["size"], found["missing"]) == ("not reproduced", "full", [])
 
 
-def test_a_verdict_that_rests_on_one_reduced_part_is_reduced(loaded):
+def test_a_verdict_that_rests_on_one_reduced_part_is_reduced(project, loaded):
     loaded["claims"]["ledger"]["each_way"] |= {"methods": ["output"], "datasets": ["stl10"]}
     loaded["studies"]["narrow"] = {
         **loaded["studies"]["main"],
         "width": 16,
         "backbones": ["vgg16"],
     }
-    folder = Path("paper/results/narrow/records")
-    folder.mkdir(parents=True)
-    for cell in grid.cells(loaded, "narrow"):
-        made = record(cell, BASE if cell.method == "base" else BETTER)
-        (folder / cell.record.name).write_text(json.dumps(made))
-    found = judged(loaded, "each_way", base=BASE, output=BETTER)
+    write_committed(project, loaded, "narrow", base=BASE, output=BETTER)
+    found = judged(project, loaded, "each_way", base=BASE, output=BETTER)
     assert (found["verdict"], found["size"]) == ("reproduced", "reduced")
     sizes = [c["size"] for c in found["readings"][0]["comparisons"]]
     assert sizes == ["full", "reduced"]
 
 
-def test_held_out_training_images_are_no_evidence(loaded):
+def test_held_out_training_images_are_no_evidence(project, loaded):
     held_out = {**loaded["datasets"]["stl10"], "validation_share": 0.1, "validation_seed": 0}
     loaded["datasets"]["stl10_tune"] = held_out
     loaded["studies"]["main"]["datasets"] = ["stl10_tune"]
-    found = judged(loaded, "stl10_resnet18", base=BASE, all=BETTER)
+    found = judged(project, loaded, "stl10_resnet18", base=BASE, all=BETTER)
     missing = ["no records: stl10; clean; resnet18"]
     assert (found["verdict"], found["missing"]) == ("not tested", missing)
 
 
-def test_a_study_that_says_so_is_no_evidence(loaded):
+def test_a_study_that_says_so_is_no_evidence(project, loaded):
     loaded["studies"]["main"]["evidence"] = False
-    found = judged(loaded, "stl10_resnet18", base=BASE, all=BETTER)
+    found = judged(project, loaded, "stl10_resnet18", base=BASE, all=BETTER)
     missing = ["no records: stl10; clean; resnet18"]
     assert (found["verdict"], found["missing"]) == ("not tested", missing)
 
 
-def test_of_equal_studies_the_first_counts(loaded):
+def test_of_equal_studies_the_first_counts(project, loaded):
     main = loaded["studies"]["main"]
     loaded["studies"]["other"] = {**main, "ways": {"clean": {"kernel": {"weight": 3.0}}}}
-    folder = Path("paper/results/other/records")
-    folder.mkdir(parents=True)
-    for cell in grid.cells(loaded, "other"):
-        made = record(cell, BASE if cell.method == "base" else [0.75, 0.741, 0.729])
-        (folder / cell.record.name).write_text(json.dumps(made))
-    assert judged(loaded, "stl10_resnet18", base=BASE, all=BETTER)["verdict"] == "reproduced"
+    write_committed(project, loaded, "other", base=BASE, all=[0.75, 0.741, 0.729])
+    assert (
+        judged(project, loaded, "stl10_resnet18", base=BASE, all=BETTER)["verdict"] == "reproduced"
+    )
     loaded["studies"] = dict(reversed(loaded["studies"].items()))
-    (found,) = [c for c in claims.judge(loaded) if c["claim"] == "stl10_resnet18"]
-    assert found["verdict"] == "not reproduced"
+    assert of(project, loaded, "stl10_resnet18")["verdict"] == "not reproduced"
 
 
-def test_a_claim_on_many_settings_is_reproduced_only_if_all_of_them_are(loaded):
+def test_a_claim_on_many_settings_is_reproduced_only_if_all_of_them_are(project, loaded):
     loaded["claims"]["ledger"]["each_way"] |= {
         "methods": ["output"],
         "datasets": ["stl10"],
         "backbones": ["resnet18", "vgg16"],
     }
-    found = judged(loaded, "each_way", base=BASE, output=BETTER)
+    found = judged(project, loaded, "each_way", base=BASE, output=BETTER)
     reading = found["readings"][0]
     assert (reading["comparisons_holding"], reading["comparisons_tested"]) == (1, 1)
     assert found["verdict"] == "partly"
     assert found["missing"] == ["no records: stl10; clean; vgg16"]
     loaded["studies"]["main"]["backbones"] = ["resnet18", "vgg16"]
-    assert judged(loaded, "each_way", base=BASE, output=BETTER)["verdict"] == "reproduced"
+    assert judged(project, loaded, "each_way", base=BASE, output=BETTER)["verdict"] == "reproduced"
 
 
-def test_costs_are_judged_on_each_machine(loaded):
-    folder = Path("paper/results/bench")
-    folder.mkdir(parents=True)
+def test_costs_are_judged_on_each_machine(project, loaded):
+    store = Store(project)
     row = {"backbone": "resnet18", "width": 64, "training_parameters": 10, "macs_ratio": 1.0}
     row |= {"time_ratio": 1.0, "memory_ratio": 1.0}
     rows = [
@@ -292,43 +314,63 @@ def test_costs_are_judged_on_each_machine(loaded):
     ]
     for device, ratio in (("cpu", 1.5), ("cuda", 2.5)):
         rows[0] = {**rows[0], "time_ratio": ratio}
-        bench = {"settings": {"repeats": 7}, "environment": {"device_name": device}, "rows": rows}
-        (folder / f"overhead-{device}.json").write_text(json.dumps(bench))
+        bench = {
+            "bench": "overhead",
+            "settings": {"repeats": 7},
+            "code": {"version": "1", "commit": None, "modified": None},
+            "environment": {"device_name": device},
+            "rows": rows,
+        }
+        store.write_measurement("overhead", device, bench)
     ledger = loaded["claims"]["ledger"]
     for name in ("overhead", "no_duplication"):
         ledger[name]["backbones"] = ["resnet18"]
     ledger["overhead"]["readings"] = {"methods": ["all"], "measure": ["time", "macs"]}
     ledger["no_duplication"]["methods"] = ["all"]
-    found = judged(loaded, "overhead")
+    found = judged(project, loaded, "overhead")
     assert list(verdicts(found).values()) == ["partly", "not reproduced"]  # 0.75 and 1.25; 1 and 1
     assert (found["size"], found["missing"]) == ("full", [])
     effect = {"mean": 1.0, "low": 0.75, "high": 1.25, "n": 7}
     assert found["readings"][0]["effect"] == effect
     assert found["readings"][1]["effect"]["n"] == 1  # multiply-adds are counted, not timed
-    assert judged(loaded, "no_duplication")["verdict"] == "reproduced"
+    assert judged(project, loaded, "no_duplication")["verdict"] == "reproduced"
     rows[0]["training_parameters"] = 11
-    (folder / "overhead-cuda.json").write_text(json.dumps({**bench, "rows": rows}))
-    assert judged(loaded, "no_duplication")["verdict"] == "partly"
+    store.write_measurement("overhead", "cuda", bench)
+    assert judged(project, loaded, "no_duplication")["verdict"] == "partly"
 
 
-def test_the_command_prints_json_and_writes_the_ledger(tmp_path, monkeypatch, capsys):
-    empty_project(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    assert main(["claims", "--json"]) == 0
+def test_the_command_prints_json_and_writes_the_ledger(project, capsys):
+    command = ["--project", str(project.root), "claims"]
+    assert main([*command, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert {claim["verdict"] for claim in found} == {"not tested"}
-    page = Path("page.md")
+    page = project.root / "page.md"
     page.write_text("before\n<!-- claims -->\nOLD\n<!-- /claims -->\nafter\n")
-    assert main(["claims", "--write", "page.md"]) == 0
+    assert main([*command, "--write", str(page)]) == 0
     text = page.read_text()
     assert text.startswith("before\n<!-- claims -->\n| claim ")
     assert text.endswith("<!-- /claims -->\nafter\n")
     assert "OLD" not in text
     page.write_text("no marks")
-    assert main(["claims", "--write", "page.md"]) == 1
+    assert main([*command, "--write", str(page)]) == 1
     assert "page.md: needs a line <!-- claims -->" in capsys.readouterr().err
     assert page.read_text() == "no marks"
     assert render.MISSING not in found[0]["says"]
+
+
+def test_what_was_judged_is_written_and_read(project, loaded):
+    with pytest.raises(ImclError, match=r"results/claims\.json: .*`imcl claims --save`"):
+        claims.read(project)
+    write_committed(project, loaded, "main", base=BASE, all=BETTER)
+    path = claims.write(project, settings(loaded), committed=True)
+    assert path == project.claims(committed=True)
+    made = claims.judge(project, settings(loaded), committed=True)
+    assert claims.read(project, committed=True) == made
+    with pytest.raises(ImclError, match=r"claims\.json"):
+        claims.read(project)
+    write_json(path, {"committed": True})
+    with pytest.raises(ImclError, match="damaged or changed by hand"):
+        claims.read(project, committed=True)
 
 
 def test_settings_are_told_by_their_parts_where_none_is_left_out():

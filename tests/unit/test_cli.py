@@ -10,23 +10,20 @@ from typing import NamedTuple
 
 import pytest
 
-from imcl import grid, params, plan
 from imcl.cli import main
+from imcl.project import Project
+from imcl.records import plan
+from imcl.study import grid
+from imcl.study.load import load
 
 ROOT = Path(__file__).resolve().parents[2]
+PARAMS = Path("params.yaml")
+HERE = Project(Path())
 CELL = "digits-clean-vgg16-base"
 COMMANDS = [
-    "plan",
-    "fetch",
-    "prepare",
-    "data",
-    "noise",
-    "train",
+    *("plan", "status", "settings", "schema", "fetch", "prepare", "data", "noise", "train", "run"),
+    *("summary", "claims", "search", "tables", "figures", "paper", "report", "trace", "verify"),
     "bench",
-    "summary",
-    "tables",
-    "figures",
-    "paper",
 ]
 
 
@@ -42,7 +39,6 @@ class Done(NamedTuple):
 def imcl(tmp_path, monkeypatch, capsys):
     """Runs a command in a folder with the committed params.yaml and no data."""
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    shutil.copytree(ROOT / "workflow/schemas", tmp_path / "workflow/schemas")
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> Done:
@@ -84,14 +80,14 @@ def test_plan_as_json(imcl):
     done = imcl("plan", "--json")
     assert (done.code, done.err) == (0, "")
     rows = json.loads(done.out)
-    cells = grid.cells(params.load())
+    cells = grid.cells(load(PARAMS))
     assert [row["cell"] for row in rows] == [cell.name for cell in cells]
     assert all(list(row) == ["cell", "digest", "state", "reason"] for row in rows)
 
 
 def test_plan_of_another_study(imcl):
     cells = [row["cell"] for row in json.loads(imcl("plan", "--json", "--study", "cpu").out)]
-    assert cells == [cell.name for cell in grid.cells(params.load(), "cpu")]
+    assert cells == [cell.name for cell in grid.cells(load(PARAMS), "cpu")]
     assert cells != [row["cell"] for row in json.loads(imcl("plan", "--json").out)]
 
 
@@ -102,11 +98,41 @@ def test_plan_as_a_table(imcl):
     assert done.out.splitlines()[-1].endswith(" cells, 0 done, 24 missing")
 
 
-def test_plan_with_parameters_elsewhere(imcl, tmp_path, monkeypatch):
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    assert imcl("plan").code == 2
-    assert imcl("plan", "--params", "../params.yaml").code == 0
+@pytest.fixture
+def elsewhere(imcl, tmp_path, tmp_path_factory, monkeypatch) -> Path:
+    """Another folder to work in, outside the project; gives the project's."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    return tmp_path
+
+
+def test_a_command_outside_a_project_says_how_to_name_one(imcl, elsewhere):
+    done = imcl("plan")
+    assert done.code == 2
+    assert done.err.startswith("params.yaml: no such file; ") and "--project" in done.err
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_a_project_is_named_from_any_folder(imcl, elsewhere, order):
+    named = ["--project", str(elsewhere)]
+    command = [*named, "plan"] if order == "before" else ["plan", *named]
+    assert imcl(*command).code == 0
+    assert imcl(*[*named, "prepare", "digits"]).out.startswith(f"{elsewhere}/data/digits-")
+    assert not list(Path().iterdir())
+
+
+def test_a_project_that_is_not_there(imcl):
+    assert imcl("plan", "--project", "nope") == (2, "", "--project nope: no such folder\n")
+
+
+def test_a_command_finds_the_project_from_a_folder_inside_it(imcl, tmp_path, monkeypatch):
+    (tmp_path / "a/b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a/b")
+    assert imcl("prepare", "digits").code == 0
+    assert len(list(tmp_path.glob("data/digits-*/dataset.json"))) == 1
+
+
+def test_parameters_elsewhere(imcl, elsewhere):
+    assert imcl("plan", "--params", str(elsewhere / "params.yaml")).code == 0
 
 
 def test_a_dataset_from_a_package_needs_no_download(imcl):
@@ -136,7 +162,7 @@ def test_a_dataset_from_a_package_needs_no_download(imcl):
         ("verify --retrain -1", "--retrain -1: at least 0"),
         (
             "plan --params nope.yaml",
-            "nope.yaml: no such file; run this in the project's folder, or name it with --params",
+            "nope.yaml: no such file; run this in the project's folder, or name it with --project",
         ),
     ],
 )
@@ -253,14 +279,14 @@ def test_the_list_of_datasets_says_what_is_missing(imcl):
 
 def test_noise_without_data(imcl):
     done = imcl("noise", "digits", "n50")
-    path = grid.datasets(params.load())["digits"].path
+    path = HERE.dataset(grid.datasets(load(PARAMS))["digits"].key)
     assert done == (1, "", f"imcl noise: {path}: missing; run `imcl prepare digits` first\n")
 
 
 def test_train_without_data(imcl):
     done = imcl("train", CELL)
-    path = grid.find(params.load(), CELL).dataset.path
-    assert done == (1, "", f"imcl train: {path}: missing; run `imcl prepare digits`\n")
+    path = HERE.dataset(grid.find(load(PARAMS), CELL).dataset.key)
+    assert done == (1, "", f"imcl train: {path}: missing; run `imcl prepare digits` first\n")
 
 
 def test_summary_without_records(imcl):
@@ -270,7 +296,7 @@ def test_summary_without_records(imcl):
     assert "--partial" in done.err
 
 
-@pytest.mark.parametrize("command", ["tables", "figures"])
+@pytest.mark.parametrize("command", ["tables", "figures", "report"])
 def test_a_report_without_a_summary(imcl, command):
     assert imcl(command) == (
         1,
@@ -291,7 +317,7 @@ def test_paper_without_tex(imcl, monkeypatch):
     ["torn", "empty", "no mapping", "other digest", "edited configuration", "without results"],
 )
 def test_summary_of_a_damaged_record(imcl, damage):
-    cell = grid.find(params.load(), CELL)
+    cell = grid.find(load(PARAMS), CELL)
     right = {"cell": cell.name, "digest": cell.digest, "config": cell.config}
     text = {
         "torn": json.dumps(right)[:-9],
@@ -301,10 +327,11 @@ def test_summary_of_a_damaged_record(imcl, damage):
         "edited configuration": json.dumps({**right, "config": {**cell.config, "seeds": [9]}}),
         "without results": json.dumps(right),
     }[damage]
-    write(cell.record, text)
+    path = HERE.record(cell.key)
+    write(path, text)
     done = imcl("summary", "--partial")
     assert (done.code, done.out) == (1, "")
-    assert done.err.startswith(f"imcl summary: {cell.record}: damaged or changed by hand; ")
+    assert done.err.startswith("imcl summary: ") and f"{path}: " in done.err
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
@@ -317,7 +344,7 @@ def test_tables_of_a_damaged_summary(imcl, text):
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
 def test_noise_of_a_damaged_dataset(imcl, text):
-    path = grid.datasets(params.load())["digits"].path
+    path = HERE.dataset(grid.datasets(load(PARAMS))["digits"].key)
     write(path, text)
     done = imcl("noise", "digits", "n50")
     assert (done.code, done.out) == (1, "")
@@ -333,7 +360,7 @@ def test_noise_of_a_damaged_dataset(imcl, text):
     ],
 )
 def test_what_the_machine_or_the_user_stops(imcl, monkeypatch, error, code, message):
-    def stop(loaded):
+    def stop(project, settings):
         raise error
 
     monkeypatch.setattr(plan, "rows", stop)
@@ -341,7 +368,7 @@ def test_what_the_machine_or_the_user_stops(imcl, monkeypatch, error, code, mess
 
 
 def test_a_mistake_of_ours_is_not_hidden(imcl, monkeypatch):
-    def stop(loaded):
+    def stop(project, settings):
         raise ZeroDivisionError
 
     monkeypatch.setattr(plan, "rows", stop)
@@ -394,7 +421,7 @@ def test_a_command_imports_nothing_slow_that_it_does_not_need(command, taken):
 
 def test_training_imports_only_what_it_uses():
     code = (
-        "import sys, imcl.experiment\n"
+        "import sys, imcl.training.worker\n"
         "slow = {'scipy', 'matplotlib', 'pandas', 'sklearn', 'torchvision', 'torch._dynamo'}\n"
         "print(sorted(slow & sys.modules.keys()))"
     )

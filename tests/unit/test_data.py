@@ -8,28 +8,39 @@ import pickle
 import re
 import subprocess
 import tarfile
-import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from imcl.data import SOURCES, Archive, cifar10, cifar100, digits, prepare, stl10
+from imcl.data import cifar10, cifar100, digits, prepare, stl10
 from imcl.data.arrays import Arrays, statistics, store
 from imcl.data.unpickle import unpickle
 from imcl.errors import ImclError
+from imcl.project import Project
+from imcl.study.grid import Dataset
+from imcl.study.sources import SOURCES, Archive, DatasetOptions, Source
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer"]
 CLASSES += ["dog", "frog", "horse", "ship", "truck"]
 NAMES = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch", "batches.meta"]
-DIGITS = {"source": "digits", "padding": 1, "flip": False}
 ARRAY_FILES = ["test_images.npy", "test_labels.npy", "train_images.npy"]
 ARRAY_FILES += ["train_indices.npy", "train_labels.npy"]
+
+
+def dataset(source: str = "digits", **options) -> Dataset:
+    """A dataset of params.yaml by the name `mine`."""
+    return Dataset("mine", DatasetOptions(source=source, padding=1, flip=False, **options))
+
+
+def folder_of(project: Project, dataset: Dataset) -> Path:
+    return project.dataset(dataset.key).parent
 
 
 # a tiny archive in the official format ----------------------------------------------------------
@@ -81,16 +92,11 @@ def tar(path: Path, members: dict[str, bytes]) -> Path:
     return path
 
 
-@pytest.fixture
-def archive(tmp_path) -> Path:
-    return tar(tmp_path / "cifar-10-python.tar.gz", batches())
-
-
-def read(module, path: Path, **config) -> Arrays:
+def read(module, path: Path) -> Arrays:
     """What the module's reader makes of one archive, in a scratch folder beside it."""
     scratch = path.parent / "scratch"
     scratch.mkdir(exist_ok=True)
-    return module.read(config, [path], scratch)
+    return module.read(dataset().options, [path], scratch)
 
 
 # reading CIFAR-10 -------------------------------------------------------------------------------
@@ -143,7 +149,7 @@ def test_a_missing_member_is_named(tmp_path, name):
     del members[name]
     path = tar(tmp_path / "a.tar.gz", members)
 
-    with pytest.raises(ImclError, match=rf"^{path}: holds no cifar-10-batches-py/{name}$"):
+    with pytest.raises(ImclError, match=rf"^{path}: has no cifar-10-batches-py/{name}$"):
         read(cifar10, path)
 
 
@@ -176,7 +182,7 @@ def test_a_member_that_points_outside_is_not_followed(tmp_path, kind):
         evil.size = len(content) if evil.isfile() else 0
         archive.addfile(evil, io.BytesIO(content) if evil.isfile() else None)
 
-    with pytest.raises(ImclError, match=r"holds no cifar-10-batches-py/data_batch_1$"):
+    with pytest.raises(ImclError, match=r"has no cifar-10-batches-py/data_batch_1$"):
         read(cifar10, path)
 
     assert names(outside) == ["secret"]
@@ -408,7 +414,10 @@ def test_arrays_that_do_not_fit_are_refused(arrays, reason):
 
 
 def test_digits_are_the_1797_of_scikit_learn_split_once_and_for_all():
-    first, second = digits.read({}, [], Path()), digits.read({}, [], Path())
+    first, second = (
+        digits.read(dataset().options, [], Path()),
+        digits.read(dataset().options, [], Path()),
+    )
 
     assert first.train_images.shape == (1437, 8, 8, 1)
     assert first.test_images.shape == (360, 8, 8, 1)
@@ -428,7 +437,7 @@ def test_digits_are_the_1797_of_scikit_learn_split_once_and_for_all():
 
 
 def test_digits_have_all_classes_in_both_splits_in_proportion():
-    arrays = digits.read({}, [], Path())
+    arrays = digits.read(dataset().options, [], Path())
 
     train, test = np.bincount(arrays.train_labels), np.bincount(arrays.test_labels)
 
@@ -448,12 +457,19 @@ def names(folder: Path) -> list[str]:
 
 
 @pytest.fixture
-def official(monkeypatch, archive) -> Path:
-    """The tiny archive in the place of the official one."""
-    entry = Archive(archive.name, "http://127.0.0.1:9/", archive.stat().st_size, file_hash(archive))
-    monkeypatch.setitem(SOURCES, "cifar10", (entry,))
+def project(tmp_path) -> Project:
+    return Project(tmp_path / "project")
+
+
+@pytest.fixture
+def official(project, monkeypatch) -> Path:
+    """The tiny archive instead of the official one."""
+    project.archives.mkdir(parents=True)
+    path = tar(project.archives / "cifar-10-python.tar.gz", batches())
+    entry = Archive(path.name, "http://127.0.0.1:9/", path.stat().st_size, file_hash(path))
+    monkeypatch.setitem(SOURCES, "cifar10", Source((entry,)))
     monkeypatch.delenv("IMCL_SHA256SUMS", raising=False)
-    return archive
+    return path
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -469,19 +485,20 @@ def test_statistics_are_those_of_numpy(channels):
     np.testing.assert_allclose(std, pixels.std((0, 1, 2)), rtol=1e-12)
 
 
-def test_prepare_describes_what_load_returns(official, tmp_path):
-    path = tmp_path / "cifar10" / "dataset.json"
-    config = {"source": "cifar10", "padding": 4, "flip": True}
+def test_prepare_describes_what_load_returns(official, project):
+    mine = dataset("cifar10")
 
-    made = prepare.prepare("mine", config, [official], path)
-    described, arrays = prepare.load(path)
+    made = prepare.prepare(project, mine)
+    described, arrays = prepare.load(project, mine)
 
+    folder = folder_of(project, mine)
     assert described == made
-    assert names(path.parent) == ["dataset.json", *ARRAY_FILES]
-    assert made["arrays"] == {f[:-4]: file_hash(path.parent / f) for f in ARRAY_FILES}
-    listed = "".join(f"{file_hash(path.parent / f)}  {f}\n" for f in ARRAY_FILES)
+    assert names(folder) == ["dataset.json", *ARRAY_FILES]
+    assert made["arrays"] == {f[:-4]: file_hash(folder / f) for f in ARRAY_FILES}
+    listed = "".join(f"{file_hash(folder / f)}  {f}\n" for f in ARRAY_FILES)
     assert made["sha256"] == hashlib.sha256(listed.encode()).hexdigest()  # as sha256sum writes it
     assert made["archives"] == {official.name: file_hash(official)}
+    config = {"source": "cifar10", "padding": 1, "flip": False}
     assert (made["name"], made["config"]) == ("mine", config)
     assert (made["n_train"], made["n_test"], made["shape"]) == (10, 2, [32, 32, 3])
     assert made["class_names"] == list(arrays.class_names) == CLASSES
@@ -494,21 +511,38 @@ def test_prepare_describes_what_load_returns(official, tmp_path):
     assert arrays.test_labels.tolist() == [8, 9]
 
 
+def test_the_digits_are_those_of_the_committed_records(project):
+    """As the records in paper/results/quick state them."""
+    made = prepare.prepare(project, Dataset("digits", dataset().options))
+
+    assert made["sha256"] == "b131d9b16b12e8f68233fecd7c4485541c2520ab17068c6c39f39b9bb3a6e1af"
+
+
 def test_the_same_preparation_gives_the_same_files(tmp_path):
-    for run in ("a", "b"):
-        config = {**DIGITS, "train_size": 300, "subset_seed": 4}
-        prepare.prepare("digits", config, [], tmp_path / run / "dataset.json")
+    mine = dataset(train_size=300, subset_seed=4)
+    first, second = Project(tmp_path / "a"), Project(tmp_path / "b")
+    for project in (first, second):
+        prepare.prepare(project, mine)
 
     for name in ["dataset.json", *ARRAY_FILES]:
-        assert file_hash(tmp_path / "a" / name) == file_hash(tmp_path / "b" / name)
+        made, again = (folder_of(project, mine) / name for project in (first, second))
+        assert file_hash(made) == file_hash(again)
+
+
+def test_the_lock_of_a_dataset_is_beside_its_folder(project):
+    """So it is no data, and stays when a user deletes the folder to prepare it anew."""
+    mine = dataset()
+    prepare.prepare(project, mine)
+
+    assert names(project.data) == [f".{mine.key}.lock", mine.key]
 
 
 @pytest.mark.parametrize("name", ARRAY_FILES)
 @pytest.mark.parametrize("damage", ["flip", "truncate", "delete"])
-def test_load_finds_a_changed_array(official, tmp_path, name, damage):
-    path = tmp_path / "made" / "dataset.json"
-    prepare.prepare("mine", {"source": "cifar10"}, [official], path)
-    file = path.parent / name
+def test_load_finds_a_changed_array(official, project, name, damage):
+    mine = dataset("cifar10")
+    prepare.prepare(project, mine)
+    file = folder_of(project, mine) / name
     content = bytearray(file.read_bytes())
     if damage == "delete":
         file.unlink()
@@ -519,30 +553,60 @@ def test_load_finds_a_changed_array(official, tmp_path, name, damage):
         file.write_bytes(content)
 
     with pytest.raises(ImclError, match=rf"^{file}: missing or changed .*`imcl prepare mine`"):
-        prepare.load(path)
+        prepare.load(project, mine)
 
 
-def test_an_archive_is_checked_before_it_is_opened(official, tmp_path, monkeypatch):
+def test_a_dataset_that_is_not_prepared_is_named(project):
+    path = project.dataset(dataset().key)
+
+    with pytest.raises(ImclError, match=rf"^{path}: missing; run `imcl prepare mine`"):
+        prepare.load(project, dataset())
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"name": "mine"}', b"\xff"])
+def test_a_damaged_description_is_named(project, content):
+    prepare.prepare(project, dataset())
+    path = project.dataset(dataset().key)
+    path.write_bytes(content)
+
+    with pytest.raises(ImclError, match=rf"^{path}: damaged"):
+        prepare.load(project, dataset())
+
+
+def test_an_archive_is_checked_before_it_is_opened(official, project, monkeypatch):
     opened = []
     monkeypatch.setattr(cifar10, "read", lambda *_: opened.append(1))
-    evil = pickle.dumps(calls(tmp_path / "touched")["os.system"], protocol=2)
+    evil = pickle.dumps(calls(project.root / "touched")["os.system"], protocol=2)
     tar(official, {**batches(), "data_batch_1": evil})
 
     with pytest.raises(ImclError, match=rf"^{official}: SHA-256 is"):
-        prepare.prepare("mine", {"source": "cifar10"}, [official], tmp_path / "m" / "dataset.json")
+        prepare.prepare(project, dataset("cifar10"))
 
     assert opened == []
-    assert not (tmp_path / "m" / "dataset.json").exists()
+    assert not folder_of(project, dataset("cifar10")).exists()
 
 
-def test_arrays_that_do_not_fit_are_not_stored(tmp_path, monkeypatch):
+def test_arrays_that_do_not_fit_are_not_stored(project, monkeypatch):
     bad = replace(small(), train_labels=np.array([0, 1, 9, 0, 1, 2]))
     monkeypatch.setattr(digits, "read", lambda *_: bad)
 
     with pytest.raises(ImclError, match=r"mine: train labels 0..9 for 3 classes"):
-        prepare.prepare("mine", DIGITS, [], tmp_path / "dataset.json")
+        prepare.prepare(project, dataset())
 
-    assert names(tmp_path) == []
+    assert names(folder_of(project, dataset())) == []
+
+
+def test_pictures_of_the_user_are_looked_for_in_the_project(project, monkeypatch):
+    """Not in the current folder; a path from the root stays as it is."""
+    seen = []
+    monkeypatch.setattr(
+        "imcl.data.folder.read", lambda options, *_: seen.append(options) or small()
+    )
+
+    for path in ("mine", "/pictures"):
+        prepare.prepare(project, dataset("folder", path=path, side=4))
+
+    assert [options.path for options in seen] == [str(project.root / "mine"), "/pictures"]
 
 
 # subsets ----------------------------------------------------------------------------------------
@@ -557,15 +621,14 @@ def unequal(monkeypatch) -> Arrays:
     return arrays
 
 
-def subset(folder: Path, size: int, seed: int) -> Arrays:
-    config = {**DIGITS, "train_size": size, "subset_seed": seed}
-    made = prepare.prepare("part", config, [], folder / "dataset.json")
-    assert made["n_train"] == size
-    return prepare.load(folder / "dataset.json")[1]
+def subset(project: Project, size: int, seed: int) -> Arrays:
+    mine = dataset(train_size=size, subset_seed=seed)
+    assert prepare.prepare(project, mine)["n_train"] == size
+    return prepare.load(project, mine)[1]
 
 
-def test_a_subset_keeps_the_shares_the_order_and_the_test_set(unequal, tmp_path):
-    arrays = subset(tmp_path, 50, seed=0)
+def test_a_subset_keeps_the_shares_the_order_and_the_test_set(unequal, project):
+    arrays = subset(project, 50, seed=0)
 
     assert np.bincount(arrays.train_labels).tolist() == [30, 15, 5]
     chosen = arrays.train_images[:, 0, 0, 0].tolist()
@@ -577,7 +640,7 @@ def test_a_subset_keeps_the_shares_the_order_and_the_test_set(unequal, tmp_path)
 
 def test_a_subset_depends_on_its_seed_alone(unequal, tmp_path):
     chosen = [
-        subset(tmp_path / str(i), 50, seed).train_images[:, 0, 0, 0].tolist()
+        subset(Project(tmp_path / str(i)), 50, seed).train_images[:, 0, 0, 0].tolist()
         for i, seed in enumerate([7, 7, 8])
     ]
 
@@ -586,30 +649,37 @@ def test_a_subset_depends_on_its_seed_alone(unequal, tmp_path):
 
 
 @pytest.mark.parametrize("size", [99, 100])
-def test_a_subset_may_be_nearly_everything(unequal, tmp_path, size):
-    assert len(subset(tmp_path, size, seed=0).train_labels) == size
+def test_a_subset_may_be_nearly_everything(unequal, project, size):
+    assert len(subset(project, size, seed=0).train_labels) == size
 
 
-def test_statistics_are_those_of_the_subset(unequal, tmp_path):
-    shades = subset(tmp_path, 20, seed=0).train_images[:, 0, 0, 0] / 255
+def test_statistics_are_those_of_the_subset(unequal, project):
+    shades = subset(project, 20, seed=0).train_images[:, 0, 0, 0] / 255
 
-    described, _ = prepare.load(tmp_path / "dataset.json")
+    described, _ = prepare.load(project, dataset(train_size=20, subset_seed=0))
 
     np.testing.assert_allclose(described["mean"], [shades.mean()] * 3, rtol=1e-12)
 
 
 @pytest.mark.parametrize(("size", "reason"), [(101, "101 images are more than the 100"), (2, "2")])
-def test_a_subset_that_cannot_be_is_refused(unequal, tmp_path, size, reason):
-    with pytest.raises(ImclError, match=rf"^params.yaml: datasets.part.train_size: .*{reason}"):
-        subset(tmp_path / "out", size, seed=0)
+def test_a_subset_that_cannot_be_is_refused(unequal, project, size, reason):
+    place = re.escape(f"{project.params}: datasets.mine.train_size: ")
+    with pytest.raises(ImclError, match=rf"^{place}.*{reason}"):
+        subset(project, size, seed=0)
 
-    assert names(tmp_path / "out") == []
+    assert names(folder_of(project, dataset(train_size=size, subset_seed=0))) == []
 
 
 # interruption -----------------------------------------------------------------------------------
 
 
-def interrupt(monkeypatch, function: str, config: dict, path: Path) -> None:
+@pytest.fixture
+def half(unequal) -> Dataset:
+    """A subset of 50 pictures."""
+    return dataset(train_size=50, subset_seed=0)
+
+
+def interrupt(monkeypatch, function: str, project: Project, mine: Dataset) -> None:
     """Let prepare() end at its call of a function."""
 
     def interrupted(*_):
@@ -617,70 +687,70 @@ def interrupt(monkeypatch, function: str, config: dict, path: Path) -> None:
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(prepare, function, interrupted)
-        prepare.prepare("part", config, [], path)
+        prepare.prepare(project, mine)
 
 
 @pytest.mark.parametrize("function", ["statistics", "sha256"])
-def test_an_interrupted_preparation_leaves_nothing(tmp_path, monkeypatch, function):
-    interrupt(monkeypatch, function, DIGITS, tmp_path / "dataset.json")
+def test_an_interrupted_preparation_leaves_nothing(project, monkeypatch, function):
+    interrupt(monkeypatch, function, project, dataset())
 
-    assert names(tmp_path) == []
+    assert names(folder_of(project, dataset())) == []
 
 
 @pytest.mark.parametrize("function", ["statistics", "sha256", "write_json"])
 def test_an_interrupted_repetition_leaves_the_earlier_dataset_good(
-    unequal, tmp_path, monkeypatch, function
+    half, project, monkeypatch, function
 ):
-    before = np.array(subset(tmp_path, 50, seed=0).train_images)
-    config = {**DIGITS, "train_size": 50, "subset_seed": 0}
+    before = np.array(subset(project, 50, seed=0).train_images)
 
-    interrupt(monkeypatch, function, config, tmp_path / "dataset.json")
+    interrupt(monkeypatch, function, project, half)
 
-    _, after = prepare.load(tmp_path / "dataset.json")
+    _, after = prepare.load(project, half)
     np.testing.assert_array_equal(after.train_images, before)
-    assert names(tmp_path) == ["dataset.json", *ARRAY_FILES]
+    assert names(folder_of(project, half)) == ["dataset.json", *ARRAY_FILES]
 
 
-def test_an_interrupted_change_is_never_loaded_as_the_earlier_dataset(
-    unequal, tmp_path, monkeypatch
-):
+def test_an_interrupted_change_is_never_loaded_as_the_earlier_dataset(half, project, monkeypatch):
     """The description is of the earlier arrays, which are gone: load() must say so."""
-    subset(tmp_path, 50, seed=0)
-    config = {**DIGITS, "train_size": 50, "subset_seed": 1}
+    prepare.prepare(project, half)
+    other = replace(digits.read(), test_labels=np.array([2, 1, 0]))
+    monkeypatch.setattr(digits, "read", lambda *_: other)
 
-    interrupt(monkeypatch, "write_json", config, tmp_path / "dataset.json")
+    interrupt(monkeypatch, "write_json", project, half)
 
     with pytest.raises(ImclError, match="changed since it was prepared"):
-        prepare.load(tmp_path / "dataset.json")
+        prepare.load(project, half)
 
 
-def test_what_a_killed_process_left_is_cleared_away(unequal, tmp_path):
-    (tmp_path / ".scratch").mkdir()
-    (tmp_path / ".scratch/train_images.npy").write_bytes(b"half")
+def test_what_a_killed_process_left_is_cleared_away(half, project):
+    scratch = folder_of(project, half) / ".scratch"
+    scratch.mkdir(parents=True)
+    (scratch / "train_images.npy").write_bytes(b"half")
 
-    subset(tmp_path, 50, seed=0)
+    prepare.prepare(project, half)
 
-    assert names(tmp_path) == ["dataset.json", *ARRAY_FILES]
+    assert names(folder_of(project, half)) == ["dataset.json", *ARRAY_FILES]
 
 
-def test_two_processes_do_not_prepare_the_same_dataset_at_once(unequal, tmp_path, monkeypatch):
-    """Each stays in its reader for a while; without the lock both would be there together."""
-    inside, most = [], []
+def test_two_processes_do_not_prepare_the_same_dataset_at_once(half, unequal, project, monkeypatch):
+    """The first stays in its reader until the second waits for it."""
+    inside, most, waits = [], [], Event()
 
     def slow(*_):
         inside.append(1)
         most.append(len(inside))
-        time.sleep(0.3)
+        assert waits.wait(10)
         inside.pop()
         return unequal
 
     monkeypatch.setattr(digits, "read", slow)
+    monkeypatch.setattr(prepare, "say", lambda message: waits.set())
     with ThreadPoolExecutor(2) as pool:
-        made = list(pool.map(lambda _: subset(tmp_path, 50, seed=0), range(2)))
+        made = list(pool.map(lambda _: subset(project, 50, seed=0), range(2)))
 
     assert most == [1, 1]
     np.testing.assert_array_equal(made[0].train_images, made[1].train_images)
-    assert names(tmp_path) == ["dataset.json", *ARRAY_FILES]
+    assert names(folder_of(project, half)) == ["dataset.json", *ARRAY_FILES]
 
 
 @pytest.fixture
@@ -695,58 +765,57 @@ def small_disk(tmp_path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk_is_named_and_costs_nothing(unequal, small_disk, monkeypatch):
-    path = small_disk / "mine" / "dataset.json"
-    config = {**DIGITS, "train_size": 50, "subset_seed": 0}
-    prepare.prepare("part", config, [], path)
-    large = replace(unequal, train_images=np.zeros((100, 64, 64, 3), np.uint8))
-    large = replace(large, test_images=np.zeros((3, 64, 64, 3), np.uint8))
+def test_a_full_disk_is_named_and_costs_nothing(half, unequal, small_disk, monkeypatch):
+    project = Project(small_disk)
+    prepare.prepare(project, half)
+    large = replace(unequal, train_images=np.zeros((100, 96, 96, 3), np.uint8))
+    large = replace(large, test_images=np.zeros((3, 96, 96, 3), np.uint8))
     monkeypatch.setattr(digits, "read", lambda *_: large)
 
-    with pytest.raises(ImclError, match=rf"^{path.parent}: no space is left on this disk"):
-        prepare.prepare("part", {**config, "train_size": 99}, [], path)
+    folder = folder_of(project, half)
+    with pytest.raises(ImclError, match=rf"^{folder}: no space is left on this disk"):
+        prepare.prepare(project, half)
 
-    assert prepare.load(path)[0]["n_train"] == 50
-    assert names(path.parent) == ["dataset.json", *ARRAY_FILES]
+    assert prepare.load(project, half)[0]["n_train"] == 50
+    assert names(folder) == ["dataset.json", *ARRAY_FILES]
 
 
 # held-out images --------------------------------------------------------------------------------
 
 
-def held_out(folder: Path, **config) -> Arrays:
-    config = {**DIGITS, "validation_share": 0.2, "validation_seed": 3, **config}
-    made = prepare.prepare("part", config, [], folder / "dataset.json")
-    assert made["n_validation"] == 20
-    return prepare.load(folder / "dataset.json")[1]
+def held_out(project: Project, **options) -> Arrays:
+    mine = dataset(**{"validation_share": 0.2, "validation_seed": 3, **options})
+    assert prepare.prepare(project, mine)["n_validation"] == 20
+    return prepare.load(project, mine)[1]
 
 
-def test_a_validation_share_is_stratified_and_shares_nothing_with_training(unequal, tmp_path):
-    arrays = held_out(tmp_path)
+def test_a_validation_share_is_stratified_and_shares_nothing_with_training(unequal, project):
+    arrays = held_out(project)
 
     assert np.bincount(arrays.validation_labels).tolist() == [12, 6, 2]
     assert np.bincount(arrays.train_labels).tolist() == [48, 24, 8]
-    shades = [images[:, 0, 0, 0].tolist() for images in (arrays.train_images,)]
+    train = arrays.train_images[:, 0, 0, 0].tolist()
     validation = arrays.validation_images[:, 0, 0, 0].tolist()
-    assert sorted(shades[0] + validation) == list(range(100))
+    assert sorted(train + validation) == list(range(100))
     assert arrays.validation_labels.tolist() == unequal.train_labels[validation].tolist()
-    assert arrays.train_indices.tolist() == shades[0]
+    assert arrays.train_indices.tolist() == train
     assert arrays.validation_indices.tolist() == validation
     assert arrays.evaluation == "validation"
 
 
-def test_a_subset_of_what_is_left_leaves_the_validation_share_as_it_is(unequal, tmp_path):
-    whole = held_out(tmp_path / "a")
-    part = held_out(tmp_path / "b", train_size=30, subset_seed=0)
+def test_a_subset_of_the_rest_leaves_the_validation_share_as_it_is(unequal, project):
+    whole = held_out(project)
+    part = held_out(project, train_size=30, subset_seed=0)
 
     np.testing.assert_array_equal(whole.validation_images, part.validation_images)
     assert len(part.train_labels) == 30
     assert set(part.train_indices) < set(whole.train_indices)
-    other = held_out(tmp_path / "c", validation_seed=4)
+    other = held_out(project, validation_seed=4)
     assert (other.validation_images != whole.validation_images).any()
 
 
-def test_without_a_share_the_test_images_are_evaluated(unequal, tmp_path):
-    assert subset(tmp_path, 50, seed=0).evaluation == "test"
+def test_without_a_share_the_test_images_are_evaluated(unequal, project):
+    assert subset(project, 50, seed=0).evaluation == "test"
 
 
 # storing ----------------------------------------------------------------------------------------
@@ -861,14 +930,14 @@ def test_a_malformed_stl10_member_is_an_error_that_names_the_archive(tmp_path, m
         read(stl10, path)
 
 
-def test_a_fold_is_prepared_and_one_that_is_not_there_refused(tmp_path, monkeypatch):
-    path = stl10_archive(tmp_path / "stl10_binary.tar.gz")
-    checksums = tmp_path / "SHA256SUMS"
-    checksums.write_text(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n")
+def test_a_fold_is_prepared_and_a_missing_one_refused(project, monkeypatch):
+    project.archives.mkdir(parents=True)
+    path = stl10_archive(project.archives / "stl10_binary.tar.gz")
+    checksums = project.root / "SHA256SUMS"
+    checksums.write_text(f"{file_hash(path)}  {path.name}\n")
     monkeypatch.setenv("IMCL_SHA256SUMS", str(checksums))
-    config = {"source": "stl10", "fold": 1}
-    made = prepare.prepare("part", config, [path], tmp_path / "dataset.json")
-    assert made["n_train"] == 2
-    assert prepare.load(tmp_path / "dataset.json")[1].train_labels.tolist() == [0, 1]
-    with pytest.raises(ImclError, match=r"datasets.part.fold: 2, but its source has 2 folds"):
-        prepare.prepare("part", {**config, "fold": 2}, [path], tmp_path / "other.json")
+    second = dataset("stl10", fold=1)
+    assert prepare.prepare(project, second)["n_train"] == 2
+    assert prepare.load(project, second)[1].train_labels.tolist() == [0, 1]
+    with pytest.raises(ImclError, match=r"datasets.mine.fold: 2, but its source has 2 folds"):
+        prepare.prepare(project, dataset("stl10", fold=2))

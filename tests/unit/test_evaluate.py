@@ -6,8 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from imcl.evaluate import _Moments, expected_calibration_error, metrics, predictions, redundancy
 from imcl.models import resnet18
+from imcl.training import evaluation
+from imcl.training.batches import Normalise
+from imcl.training.evaluation import (
+    _Moments,
+    expected_calibration_error,
+    metrics,
+    predictions,
+    redundancy,
+)
 
 
 def test_metrics_by_hand():
@@ -52,12 +60,11 @@ def test_a_confusion_matrix_of_many_classes_is_not_stored():
 
 
 def test_redundancy_agrees_with_numpy_across_batches(monkeypatch):
-    monkeypatch.setattr("imcl.evaluate.BATCH", 7)
+    monkeypatch.setattr(evaluation, "BATCH", 7)
     torch.manual_seed(0)
     model = resnet18.build(5, 3, 4).eval()
     images = torch.randint(256, (20, 8, 8, 3)).byte()
-    mean, std = torch.full((3,), 0.5), torch.full((3,), 0.25)
-    found = redundancy(model, images, mean, std)
+    found = redundancy(model, images, Normalise(torch.full((3,), 0.5), torch.full((3,), 0.25)))
 
     x = (images.permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
     with torch.no_grad():
@@ -82,7 +89,7 @@ def test_redundancy_agrees_with_numpy_across_batches(monkeypatch):
 def test_moments_do_not_cancel_far_from_zero():
     generator = torch.Generator().manual_seed(0)
     positions = 5 + 0.01 * torch.randn(4000, 3, generator=generator)
-    moments = _Moments()
+    moments = _Moments(pivot=positions[:900].mean(0))
     for batch in positions.split(900):
         moments.add(batch)
     expected = np.cov(positions.double().T.numpy(), bias=True)

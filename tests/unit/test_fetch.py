@@ -3,6 +3,8 @@
 import gzip
 import hashlib
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,8 +15,9 @@ from threading import Event, Thread
 import numpy as np
 import pytest
 
-from imcl.data import Archive, fetch
+from imcl.data import fetch
 from imcl.errors import ImclError, UsageError
+from imcl.study.sources import Archive
 
 CONTENT = np.random.default_rng(0).bytes(50_000)
 NAME = "pictures.tar.gz"
@@ -97,7 +100,8 @@ def archive(url: str, content: bytes = CONTENT) -> Archive:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    """What is in a folder beside the lock of the archive."""
+    return sorted(path.name for path in folder.iterdir() if path.name != f".{NAME}.lock")
 
 
 def test_a_file_is_downloaded_into_a_new_folder(server, tmp_path):
@@ -141,7 +145,7 @@ def test_a_part_as_long_as_the_file_or_longer_is_downloaded_anew(server, tmp_pat
     assert server.seen == [(f"/{NAME}", f"bytes={length}-"), (f"/{NAME}", None)]
 
 
-def test_a_dropped_connection_is_taken_up_again(server, tmp_path, waits):
+def test_a_dropped_connection_is_resumed(server, tmp_path, waits):
     content = np.random.default_rng(1).bytes(3 << 20)
     server.files[f"/{NAME}"] = content
     server.drops = [2 << 20]
@@ -271,7 +275,7 @@ def test_a_damaged_file_is_reported_and_left_alone(server, tmp_path):
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_a_mirror_takes_the_place_of_the_address(server, tmp_path, monkeypatch, slash):
+def test_a_mirror_replaces_the_address(server, tmp_path, monkeypatch, slash):
     server.files = {f"/mirror/{NAME}": CONTENT}
     monkeypatch.setenv("IMCL_MIRROR", f"{server.url}/mirror{slash}")
 
@@ -397,19 +401,20 @@ def test_a_bad_checksum_list_is_found_before_anything_is_downloaded(server, tmp_
 
 
 def fetch_twice_at_once(server: Server, folder: Path, monkeypatch) -> list[Path | Exception]:
-    """Two downloads, the second of which comes while the first waits for the server's answer."""
-    server.gate, asked, flock = Event(), [], fetch.fcntl.flock
+    """Two downloads; the server answers the first when the second says that it waits."""
+    server.gate = Event()
+    said: list[str] = []
 
-    def watched(file, operation):
-        asked.append(file)
-        if len(asked) == 2:
-            server.gate.set()
-        return flock(file, operation)
+    def say(message: str) -> None:
+        said.append(message)
+        server.gate.set()
 
-    monkeypatch.setattr(fetch.fcntl, "flock", watched)
+    monkeypatch.setattr(fetch, "say", say)
     with ThreadPoolExecutor(2) as pool:
         both = [pool.submit(fetch.fetch, archive(server.url), folder) for _ in range(2)]
-        return [future.exception() or future.result() for future in both]
+        results = [future.exception() or future.result() for future in both]
+    assert said == [f"{NAME}: another process is downloading it; waiting"]
+    return results
 
 
 def test_two_at_once_download_once(server, tmp_path, monkeypatch):
@@ -421,6 +426,22 @@ def test_two_at_once_download_once(server, tmp_path, monkeypatch):
     assert (tmp_path / NAME).read_bytes() == CONTENT
 
 
+def test_a_killed_download_leaves_no_lock_behind(server, tmp_path):
+    """Its lock file stays, but the kernel's lock on it ended with the process."""
+    code = "import sys, time; from imcl.files import locked; from pathlib import Path\n"
+    code += "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    lock = tmp_path / f".{NAME}.lock"
+    with subprocess.Popen([sys.executable, "-c", code, lock], stdout=subprocess.PIPE) as killed:
+        assert killed.stdout.readline() == b"held\n"
+        killed.kill()
+    (tmp_path / f"{NAME}.part").write_bytes(CONTENT[:20_000])
+
+    fetch.fetch(archive(server.url), tmp_path)
+
+    assert names(tmp_path) == [NAME]
+    assert server.sent == [30_000]
+
+
 def test_two_at_once_both_report_a_wrong_file(server, tmp_path, monkeypatch):
     server.files[f"/{NAME}"] = b"<html>Please log in</html>"
 
@@ -430,7 +451,7 @@ def test_two_at_once_both_report_a_wrong_file(server, tmp_path, monkeypatch):
     assert names(tmp_path) == []
 
 
-def test_an_md5_stands_in_where_no_sha256_is_published(tmp_path):
+def test_an_md5_is_checked_if_no_sha256_is_published(tmp_path):
     content = b"an archive"
     path = tmp_path / "a.bin"
     path.write_bytes(content)

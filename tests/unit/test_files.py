@@ -1,11 +1,17 @@
 """Files are whole or not there."""
 
+import errno
 import json
 import math
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
 
-from imcl.files import atomic, read_json, sha256, write_json, write_text
+from imcl.errors import ImclError
+from imcl.files import atomic, locked, read_json, room, sha256, sweep, write_json, write_text
 
 
 def names(folder) -> list[str]:
@@ -78,6 +84,15 @@ def test_json_comes_back_as_it_went(tmp_path):
     assert (tmp_path / "file.json").read_bytes().endswith(b"}\n")
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'"a"', b"3", b"\xff", b'{"a": 1}'])
+def test_damaged_json_is_named(tmp_path, content):
+    path = tmp_path / "file.json"
+    path.write_bytes(content)
+
+    with pytest.raises(ImclError, match=rf"^{path}: damaged .* delete it and run again"):
+        read_json(path, ("name",))
+
+
 def test_text_is_written_as_utf_8(tmp_path):
     write_text(tmp_path / "file.txt", "größer\n")
 
@@ -89,3 +104,82 @@ def test_sha256_of_the_standards_example(tmp_path):
 
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert sha256(tmp_path / "file") == expected
+
+
+def test_what_killed_processes_left_is_swept(tmp_path):
+    for name in (".a.json.17.tmp", ".a.json.4711.tmp", ".b.json.17.tmp", "a.json"):
+        (tmp_path / name).touch()
+
+    sweep(tmp_path / "a.json")
+
+    assert names(tmp_path) == [".b.json.17.tmp", "a.json"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_named(tmp_path, number):
+    with pytest.raises(ImclError, match=rf"^{tmp_path}: no space is left"), room(tmp_path):
+        raise OSError(number, "full")
+
+
+def test_other_errors_of_the_disk_stay_what_they_are(tmp_path):
+    with pytest.raises(PermissionError), room(tmp_path):
+        raise PermissionError(errno.EACCES, "denied")
+
+
+# locks ------------------------------------------------------------------------------------------
+
+
+def test_a_lock_without_another_holder_is_taken_at_once(tmp_path):
+    waiting: list[int] = []
+    for _ in range(2):
+        with locked(tmp_path / "folder" / "lock", lambda: waiting.append(1)) as waited:
+            assert not waited
+    assert waiting == []
+
+
+def test_the_second_waits_for_the_first(tmp_path):
+    inside, asked = Event(), Event()
+    order: list[str] = []
+
+    def first() -> None:
+        with locked(tmp_path / "lock"):
+            inside.set()
+            assert asked.wait(10)
+            order.append("first")
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(first)
+        assert inside.wait(10)
+        with locked(tmp_path / "lock", asked.set) as waited:
+            order.append("second")
+        done.result()
+    assert waited
+    assert order == ["first", "second"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_lock_ends_with_an_exception(tmp_path, error):
+    with pytest.raises(error), locked(tmp_path / "lock"):
+        raise error
+    with locked(tmp_path / "lock") as waited:
+        assert not waited
+
+
+def test_a_lock_ends_with_its_process_even_if_that_is_killed(tmp_path):
+    code = "import sys, time; from imcl.files import locked; from pathlib import Path\n"
+    code += "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", code, str(tmp_path / "lock")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with locked(tmp_path / "lock", holder.kill) as waited:
+            assert waited
+
+
+def test_a_lock_can_be_taken_after_its_file_was_deleted(tmp_path):
+    """As when a user deletes a folder: the next process locks the new file, not the deleted one."""
+    with locked(tmp_path / "lock"):
+        (tmp_path / "lock").unlink()
+    with locked(tmp_path / "lock") as waited:
+        assert not waited
+        assert (tmp_path / "lock").exists()

@@ -9,6 +9,7 @@ from PIL import Image
 from imcl.data import folder
 from imcl.data.arrays import Arrays
 from imcl.errors import ImclError
+from imcl.study.sources import DatasetOptions
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
@@ -30,7 +31,8 @@ def tree(tmp_path) -> Path:
 def read(tree: Path, side: int = 4) -> Arrays:
     scratch = tree.parent / "scratch"
     scratch.mkdir(exist_ok=True)
-    return folder.read({"path": str(tree), "side": side}, [], scratch)
+    options = DatasetOptions(source="folder", path=str(tree), side=side, padding=0, flip=False)
+    return folder.read(options, [], scratch)
 
 
 def test_classes_are_the_folders_in_order(tree):
@@ -44,7 +46,7 @@ def test_classes_are_the_folders_in_order(tree):
     arrays.check("mine")
 
 
-def test_a_square_is_cut_from_the_middle(tree):
+def test_the_square_is_the_middle(tree):
     wide = Image.new("RGB", (30, 10), BLUE)
     wide.paste(RED, (10, 0, 20, 10))
     wide.save(tree / "train/roses/a.png")
@@ -109,7 +111,7 @@ def test_train_and_test_must_have_the_same_classes(tree):
 
 def test_a_class_without_files_is_named(tree):
     (tree / "test/roses/a.png").unlink()
-    with pytest.raises(ImclError, match="test/roses: holds no files"):
+    with pytest.raises(ImclError, match="test/roses: has no files"):
         read(tree)
 
 
@@ -122,5 +124,5 @@ def test_one_class_is_refused(tree):
     for split in ("train", "test"):
         (tree / split / "leaves/b.png").unlink()
         (tree / split / "leaves").rmdir()
-    with pytest.raises(ImclError, match="one class alone"):
+    with pytest.raises(ImclError, match="only one class"):
         read(tree)

@@ -1,16 +1,22 @@
-"""The grid: its cells in order, and a digest that knows what decides a result."""
+"""The grid: its cells in order, and digests that change with what decides a result."""
 
-import copy
 import hashlib
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
+from pydantic import create_model
 
-from imcl import grid
 from imcl.errors import UsageError
+from imcl.project import Project
+from imcl.study import grid, methods
+from imcl.study.load import checked
+from imcl.study.options import WAYS, Way
+from imcl.study.settings import Settings
 
-PARAMS = {
+PARAMS: dict[str, Any] = {
     "study": "small",
     "studies": {
         "small": {
@@ -88,20 +94,29 @@ def no_revisions(monkeypatch) -> None:
     monkeypatch.setattr(grid, "REVISIONS", {})
 
 
-def changed(*changes: tuple[str, object]) -> dict:
+def changed(*changes: tuple[str, object]) -> dict[str, Any]:
     """The parameters with other values at these dotted paths."""
     copy = deepcopy(PARAMS)
     for where, value in changes:
         *parents, key = where.split(".")
         node = copy
         for parent in parents:
-            node = node[parent]
+            node = node.setdefault(parent, {})
         node[key] = value
     return copy
 
 
-def digests(params: dict) -> dict[str, str]:
-    return {cell.name: cell.digest for cell in grid.cells(params)}
+def settings(*changes: tuple[str, object]) -> Settings:
+    return checked(changed(*changes), Path("params.yaml"))
+
+
+SETTINGS = settings()
+
+Fits = Callable[[grid.Cell], bool]
+
+
+def digests(settings: Settings) -> dict[str, str]:
+    return {cell.name: cell.digest for cell in grid.cells(settings)}
 
 
 def rerun(before: dict[str, str], after: dict[str, str]) -> set[str]:
@@ -110,9 +125,9 @@ def rerun(before: dict[str, str], after: dict[str, str]) -> set[str]:
     return {name for name in before if before[name] != after[name]}
 
 
-def names(fits) -> set[str]:
+def names(fits: Fits) -> set[str]:
     """The names of the cells that fit."""
-    return {cell.name for cell in grid.cells(PARAMS) if fits(cell)}
+    return {cell.name for cell in grid.cells(SETTINGS) if fits(cell)}
 
 
 def everything(cell: grid.Cell) -> bool:
@@ -123,26 +138,26 @@ def nothing(cell: grid.Cell) -> bool:
     return False
 
 
-def of_methods(*methods: str):
+def of_methods(*methods: str) -> Fits:
     return lambda cell: cell.method in methods
 
 
-def of_noise(name: str):
-    return lambda cell: cell.config["noise"]["name"] == name
+def of_noise(name: str) -> Fits:
+    return lambda cell: cell.noise_name == name
 
 
-def of_dataset(name: str):
+def of_dataset(name: str) -> Fits:
     return lambda cell: cell.dataset.name == name
 
 
 # cells ------------------------------------------------------------------------------------------
 
 
-def test_cells_stand_in_the_order_of_the_study():
-    params = changed(
+def test_cells_are_in_the_order_of_the_study():
+    found = settings(
         ("studies.small.noise", ["n50", "clean"]), ("studies.small.methods", ["all", "base"])
     )
-    assert [cell.name for cell in grid.cells(params)] == [
+    assert [cell.name for cell in grid.cells(found)] == [
         "part-n50-vgg16-all",
         "part-n50-vgg16-base",
         "part-n50-resnet18-all",
@@ -163,27 +178,30 @@ def test_cells_stand_in_the_order_of_the_study():
 
 
 def test_cells_of_the_whole_study():
-    found = grid.cells(PARAMS)
+    found = grid.cells(SETTINGS)
     assert len(found) == 2 * 3 * 2 * 6
     assert len({cell.digest for cell in found}) == len(found)
 
 
 def test_another_study_by_name():
-    assert [cell.name for cell in grid.cells(PARAMS, "other")] == ["digits-n80-vgg16-base"]
+    assert [cell.name for cell in grid.cells(SETTINGS, "other")] == ["digits-n80-vgg16-base"]
 
 
 def test_a_cell_names_its_files():
-    cell = grid.find(PARAMS, "digits-n50-vgg16-all")
+    cell, project = grid.find(SETTINGS, "digits-n50-vgg16-all"), Project(Path("project"))
     assert cell.key == f"digits-n50-vgg16-all-{cell.digest}"
-    assert cell.record == Path(f"results/records/{cell.key}.json")
-    assert cell.weights(3) == Path(f"results/weights/{cell.key}/seed-3.pt")
-    assert cell.noise.path.parent == cell.dataset.folder / "noise"
+    assert project.record(cell.key) == Path(f"project/results/records/{cell.key}.json")
+    assert project.weights(cell.key, 3) == Path(f"project/results/weights/{cell.key}/seed-3.pt")
+    assert cell.noise is not None
+    labels = project.noise(cell.noise.dataset.key, cell.noise.key)
+    assert labels.parent == project.dataset(cell.dataset.key).parent / "noise"
 
 
 def test_archives_of_a_dataset():
-    known = grid.datasets(PARAMS)
-    assert known["digits"].archives == []
-    assert known["part"].archives == [Path("data/archives/cifar-10-python.tar.gz")]
+    known = grid.datasets(SETTINGS)
+    assert known["digits"].archives == ()
+    [archive] = known["part"].archives
+    assert archive.path(Path("archives")) == Path("archives/cifar-10-python.tar.gz")
 
 
 # digests ----------------------------------------------------------------------------------------
@@ -205,7 +223,7 @@ def test_a_digest_is_the_sha256_of_the_canonical_configuration():
         '"weight":5}}}'
     )
     expected = hashlib.sha256(canonical.encode()).hexdigest()[:12]
-    assert grid.find(PARAMS, "digits-n50-vgg16-output").digest == expected
+    assert grid.find(SETTINGS, "digits-n50-vgg16-output").digest == expected
 
 
 @pytest.mark.parametrize(
@@ -255,7 +273,7 @@ def test_other_values_have_other_digests(one, other):
     ],
 )
 def test_a_change_reruns_exactly_the_cells_that_it_decides(where, value, affected):
-    assert rerun(digests(PARAMS), digests(changed((where, value)))) == names(affected)
+    assert rerun(digests(SETTINGS), digests(settings((where, value)))) == names(affected)
 
 
 @pytest.mark.parametrize(
@@ -269,32 +287,36 @@ def test_a_change_reruns_exactly_the_cells_that_it_decides(where, value, affecte
     ],
 )
 def test_another_spelling_of_the_same_reruns_nothing(where, value):
-    assert rerun(digests(PARAMS), digests(changed((where, value)))) == set()
+    assert rerun(digests(SETTINGS), digests(settings((where, value)))) == set()
 
 
 def test_an_option_counts_where_the_variant_uses_it():
     dropout = ("ways.output.variant", "dropout")
-    one = digests(changed(dropout))
-    other = digests(changed(dropout, ("ways.output.dropout_rate", 0.5)))
+    one = digests(settings(dropout))
+    other = digests(settings(dropout, ("ways.output.dropout_rate", 0.5)))
     assert rerun(one, other) == names(of_methods("output", "output+kernel", "all"))
 
 
 def test_the_name_of_a_study_does_not_count():
-    params = changed(("studies.renamed", PARAMS["studies"]["small"]), ("study", "renamed"))
-    assert digests(params) == digests(PARAMS)
-    assert grid.study_digest(grid.cells(params)) == grid.study_digest(grid.cells(PARAMS))
+    renamed = settings(("studies.renamed", PARAMS["studies"]["small"]), ("study", "renamed"))
+    assert digests(renamed) == digests(SETTINGS)
+    assert grid.study_digest(grid.cells(renamed)) == grid.study_digest(grid.cells(SETTINGS))
 
 
 def test_the_same_cell_of_two_studies_has_one_digest():
-    params = changed(("studies.other.width", 8), ("studies.other.seeds", [2, 1]))
-    params["studies"]["other"] |= {"noise": ["n50"], "training": {"epochs": 14}}
-    [cell] = grid.cells(params, "other")
-    assert cell.key == grid.find(params, "digits-n50-vgg16-base").key
+    found = settings(
+        ("studies.other.width", 8),
+        ("studies.other.seeds", [2, 1]),
+        ("studies.other.noise", ["n50"]),
+        ("studies.other.training", {"epochs": 14}),
+    )
+    [cell] = grid.cells(found, "other")
+    assert cell.key == grid.find(found, "digits-n50-vgg16-base").key
 
 
 def test_the_digest_of_a_study_changes_with_a_cell():
-    after = changed(("ways.intermediate.weight", 2.0))
-    assert grid.study_digest(grid.cells(after)) != grid.study_digest(grid.cells(PARAMS))
+    after = settings(("ways.intermediate.weight", 2.0))
+    assert grid.study_digest(grid.cells(after)) != grid.study_digest(grid.cells(SETTINGS))
 
 
 # revisions --------------------------------------------------------------------------------------
@@ -311,17 +333,24 @@ def test_the_digest_of_a_study_changes_with_a_cell():
     ],
 )
 def test_a_revision_reruns_what_uses_the_component(monkeypatch, component, affected):
-    before = digests(PARAMS)
+    before = digests(SETTINGS)
     monkeypatch.setattr(grid, "REVISIONS", {component: 2})
-    assert rerun(before, digests(PARAMS)) == names(affected)
+    assert rerun(before, digests(SETTINGS)) == names(affected)
 
 
 def test_a_revision_of_the_noise_reruns_noisy_cells_and_leaves_clean_ones(monkeypatch):
-    before = digests(PARAMS)
+    before = digests(SETTINGS)
     monkeypatch.setattr(grid, "REVISIONS", {"noise": 2})
-    found, noisy = rerun(before, digests(PARAMS)), names(lambda cell: cell.noise is not None)
+    found, noisy = rerun(before, digests(SETTINGS)), names(lambda cell: cell.noise is not None)
     assert noisy <= found, "noisy cells that are not run again"
     assert found <= noisy, "clean cells that are run again"
+
+
+def files_of(name: str, settings: Settings) -> tuple[Path, Path]:
+    """Where a cell's arrays and labels are described."""
+    cell, project = grid.find(settings, name), Project(Path())
+    assert cell.noise is not None
+    return project.dataset(cell.dataset.key), project.noise(cell.dataset.key, cell.noise.key)
 
 
 @pytest.mark.parametrize(
@@ -329,17 +358,16 @@ def test_a_revision_of_the_noise_reruns_noisy_cells_and_leaves_clean_ones(monkey
     [("data", True, True), ("noise", False, True), ("train", False, False)],
 )
 def test_a_revision_renews_the_files_that_it_decides(monkeypatch, component, arrays, labels):
-    before = grid.find(PARAMS, "part-n50-vgg16-base")
-    paths = before.dataset.path, before.noise.digest
+    before = files_of("part-n50-vgg16-base", SETTINGS)
     monkeypatch.setattr(grid, "REVISIONS", {component: 2})
-    after = grid.find(PARAMS, "part-n50-vgg16-base")
-    assert (after.dataset.path != paths[0], after.noise.digest != paths[1]) == (arrays, labels)
+    after = files_of("part-n50-vgg16-base", SETTINGS)
+    assert (after[0] != before[0], after[1] != before[1]) == (arrays, labels)
 
 
 def test_every_component_stands_at_one(monkeypatch):
-    before = digests(PARAMS)
+    before = digests(SETTINGS)
     monkeypatch.setattr(grid, "REVISIONS", {"train": 1, "kernel": 1})
-    assert digests(PARAMS) == before
+    assert digests(SETTINGS) == before
 
 
 # files ------------------------------------------------------------------------------------------
@@ -361,16 +389,19 @@ def test_every_component_stands_at_one(monkeypatch):
     ],
 )
 def test_stored_arrays_and_labels_are_renewed_when_they_change(where, value, arrays, labels):
-    before = grid.find(PARAMS, "part-n50-vgg16-base")
-    after = grid.find(changed((where, value)), "part-n50-vgg16-base")
-    assert (before.dataset.path != after.dataset.path) == arrays
-    assert (before.noise.path != after.noise.path) == labels
+    before = grid.find(SETTINGS, "part-n50-vgg16-base")
+    after = grid.find(settings((where, value)), "part-n50-vgg16-base")
+    one, other = files_of(before.name, SETTINGS), files_of(before.name, settings((where, value)))
+    assert (one[0] != other[0]) == arrays
+    assert (one[1] != other[1]) == labels
+    assert before.noise is not None and after.noise is not None
     assert (before.noise.digest != after.noise.digest) == labels
 
 
 def test_noisy_labels_of_two_datasets_are_two_files():
-    one = grid.find(PARAMS, "part-n50-vgg16-base").noise
-    other = grid.find(PARAMS, "digits-n50-vgg16-base").noise
+    one = grid.find(SETTINGS, "part-n50-vgg16-base").noise
+    other = grid.find(SETTINGS, "digits-n50-vgg16-base").noise
+    assert one is not None and other is not None
     assert one.digest != other.digest
 
 
@@ -378,17 +409,17 @@ def test_noisy_labels_of_two_datasets_are_two_files():
 
 
 def test_find_by_name_and_by_key():
-    cell = next(c for c in grid.cells(PARAMS) if c.name == "digits-clean-vgg16-output+kernel")
-    assert grid.find(PARAMS, cell.name) == cell
-    assert grid.find(PARAMS, cell.key) == cell
+    cell = next(c for c in grid.cells(SETTINGS) if c.name == "digits-clean-vgg16-output+kernel")
+    assert grid.find(SETTINGS, cell.name) == cell
+    assert grid.find(SETTINGS, cell.key) == cell
 
 
 def test_find_refuses_a_key_of_other_parameters():
-    stale = grid.find(PARAMS, "digits-n50-vgg16-kernel").key
-    params = changed(("ways.kernel.weight", 12.0))
-    now = grid.find(params, "digits-n50-vgg16-kernel").digest
+    stale = grid.find(SETTINGS, "digits-n50-vgg16-kernel").key
+    after = settings(("ways.kernel.weight", 12.0))
+    now = grid.find(after, "digits-n50-vgg16-kernel").digest
     with pytest.raises(UsageError) as error:
-        grid.find(params, stale)
+        grid.find(after, stale)
     assert str(error.value) == (
         f"{stale}: the parameters of digits-n50-vgg16-kernel have changed: its digest is now "
         f"{now}, not {stale[-12:]}; start the run again"
@@ -397,7 +428,7 @@ def test_find_refuses_a_key_of_other_parameters():
 
 def test_find_suggests_the_nearest_cell():
     with pytest.raises(UsageError) as error:
-        grid.find(PARAMS, "digits-n50-vgg16-kernle")
+        grid.find(SETTINGS, "digits-n50-vgg16-kernle")
     assert str(error.value) == (
         "study 'small': unknown cell 'digits-n50-vgg16-kernle'; "
         "did you mean 'digits-n50-vgg16-kernel'?"
@@ -406,8 +437,8 @@ def test_find_suggests_the_nearest_cell():
 
 def test_find_looks_in_the_chosen_study_alone():
     with pytest.raises(UsageError, match="study 'small': unknown cell 'digits-n80-vgg16-base'"):
-        grid.find(PARAMS, "digits-n80-vgg16-base")
-    assert grid.find({**PARAMS, "study": "other"}, "digits-n80-vgg16-base").config["seeds"] == [7]
+        grid.find(SETTINGS, "digits-n80-vgg16-base")
+    assert grid.find(settings(("study", "other")), "digits-n80-vgg16-base").seeds == [7]
 
 
 @pytest.mark.parametrize(
@@ -415,16 +446,22 @@ def test_find_looks_in_the_chosen_study_alone():
     [("base", 1), ("control", 3), ("output", 3), ("intermediate", 2), ("kernel", 1), ("all", 3)],
 )
 def test_the_augmentations_that_a_method_sees(method, views):
-    loaded = copy.deepcopy(PARAMS)
-    loaded["ways"]["output"]["parts"] = 3
-    loaded["studies"][loaded["study"]]["methods"] = [method]
-    assert grid.cells(loaded)[0].config["views"] == views
+    found = settings(("ways.output.parts", 3), ("studies.small.methods", [method]))
+    assert grid.cells(found)[0].config["views"] == views
 
 
-def test_a_study_may_set_the_ways_otherwise_where_labels_are_as_noisy():
-    loaded = copy.deepcopy(PARAMS)
-    loaded["studies"]["small"]["ways"] = {"clean": {"kernel": {"weight": 7.0}}}
-    before, after = grid.cells(PARAMS), grid.cells(loaded)
+def test_control_sees_what_augment_would_whatever_variant_output_has():
+    found = settings(
+        ("ways.output.parts", 3),
+        ("ways.output.variant", "spatial"),
+        ("studies.small.methods", ["control", "output"]),
+    )
+    assert [cell.views for cell in grid.cells(found)][:2] == [3, 1]
+
+
+def test_a_study_may_override_the_ways_for_labels_with_some_noise():
+    overridden = settings(("studies.small.ways", {"clean": {"kernel": {"weight": 7.0}}}))
+    before, after = grid.cells(SETTINGS), grid.cells(overridden)
     changed = [new for old, new in zip(before, after, strict=True) if old.digest != new.digest]
     assert [cell.name for cell in changed] == [
         cell.name for cell in before if "kernel" in cell.config["ways"] and cell.noise is None
@@ -434,33 +471,30 @@ def test_a_study_may_set_the_ways_otherwise_where_labels_are_as_noisy():
         (old,) = [c for c in before if c.name == cell.name]
         kernel = {**old.config["ways"]["kernel"], "weight": 7.0}
         assert cell.config["ways"] == {**old.config["ways"], "kernel": kernel}
-    assert grid.cells(loaded, "other")[0].digest == grid.cells(PARAMS, "other")[0].digest
+    assert grid.cells(overridden, "other")[0].digest == grid.cells(SETTINGS, "other")[0].digest
 
 
 def test_control_sees_as_many_augmentations_as_its_studys_output_compares():
-    loaded = copy.deepcopy(PARAMS)
-    loaded["studies"]["small"] |= {
-        "methods": ["control"],
-        "ways": {"n50": {"output": {"parts": 4}}},
-    }
-    views = {cell.config["noise"]["name"]: cell.config["views"] for cell in grid.cells(loaded)}
+    found = settings(
+        ("studies.small.methods", ["control"]),
+        ("studies.small.ways", {"n50": {"output": {"parts": 4}}}),
+    )
+    views = {cell.config["noise"]["name"]: cell.config["views"] for cell in grid.cells(found)}
     assert views == {"clean": 2, "n20": 2, "n50": 4}
 
 
 # trials -----------------------------------------------------------------------------------------
 
 
-def tried(name: str) -> dict:
-    loaded = copy.deepcopy(PARAMS)
-    loaded["studies"]["small"]["methods"] = [name]
-    return grid.cells(loaded)[0].config
+def tried(name: str) -> grid.CellConfig:
+    return grid.cells(settings(("studies.small.methods", [name])))[0].config
 
 
 def test_a_trial_is_a_method_with_options_of_its_own():
     config = tried("spatial")
     assert config["method"] == "spatial"
     assert config["ways"] == {
-        # Those of the variant it tries; what it leaves open is as in `ways`.
+        # The options that its variant uses; what the trial leaves out is as in `ways`.
         "output": {
             "variant": "spatial",
             "weight": 2.0,
@@ -474,14 +508,28 @@ def test_a_trial_is_a_method_with_options_of_its_own():
     assert config["training"] == tried("base")["training"]
 
 
-def test_a_trial_may_train_otherwise():
+def test_a_trial_may_override_the_training():
     config = tried("slow")
     assert config["ways"] == {}
     assert config["training"] == {**tried("base")["training"], "learning_rate": 0.05}
 
 
 def test_a_trial_changes_no_other_cell():
-    loaded = copy.deepcopy(PARAMS)
-    before = [cell.digest for cell in grid.cells(loaded)]
-    loaded["trials"] = {}
-    assert [cell.digest for cell in grid.cells(loaded)] == before
+    assert digests(settings(("trials", {}))) == digests(SETTINGS)
+
+
+# registries -------------------------------------------------------------------------------------
+
+
+def test_all_means_the_four_ways_of_the_paper_whatever_is_registered(monkeypatch):
+    cells = [("studies.small.methods", ["all", "elr", "elr+all"])]
+    before = digests(settings(*cells))
+    combined, listed = methods.combined(), methods.names()
+    fifth = create_model("Fifth", __base__=Way, variant=(Literal["l1"], "l1"))
+    monkeypatch.setitem(WAYS, "fifth", fifth)
+    assert digests(settings(*cells)) == before
+    assert methods.combined() == combined
+    assert [name for name in methods.names() if "fifth" not in name] == listed
+    assert {"fifth", "output+fifth", "kernel+fifth"} <= set(methods.names())
+    assert methods.parse("all").ways == methods.parse("elr+all").ways
+    assert methods.fault("all") is methods.fault("elr+all") is methods.fault("elr+fifth") is None

@@ -6,12 +6,12 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from handmade import empty_project, record
 from rocrate.rocrate import ROCrate
+from studies import Study
 
-from imcl import grid, methods, params
 from imcl.files import sha256
-from imcl.report import crate, html, summary
+from imcl.present import crate, html
+from imcl.study import methods
 
 CHROMIUM = shutil.which("chromium")
 browser_only = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
@@ -20,55 +20,59 @@ MATRIX = [[8 if i == j else 1 for j in range(4)] for i in range(4)]
 BINS = {"count": [0, 4, 6], "confidence": [0.0, 2.0, 5.4], "correct": [0, 1, 6]}
 
 
-def large(loaded: dict) -> None:
-    """1,000 runs: two datasets, five noises, two backbones, ten methods, five seeds."""
-    loaded["studies"]["quick"] |= {
+def large(folder: Path, cells: int = 200, epochs: int = 200) -> Study:
+    """A study of 1,000 runs, or its first cells, with records in `folder`.
+
+    Two datasets, five noises, two backbones, ten methods, five seeds.
+    """
+    study = Study.make(folder)
+    study.plan |= {
         "datasets": ["cifar10", "cifar100"],
         "noise": ["clean", "n20", "n50", "n80", "asym40"],
+        "backbones": ["resnet18", "vgg16"],
         "methods": ["control", *methods.combined()[:9]],
         "seeds": [1, 2, 3, 4, 5],
         "training": {"epochs": 200},
+        "evidence": False,  # so that the claims need not read 1,000 runs
     }
+    order = {cell.key: index for index, cell in enumerate(study.cells)}
 
+    def accuracy(cell):
+        index = order[cell.key]
+        shown = [0.9 - 0.001 * index - 0.0001 * (index * seed % 7) for seed in range(5)]
+        return shown if index < cells else None
 
-def made(folder: Path, cells: int | None = None, epochs: int = 200) -> dict:
-    """The summary of a large study, or of its first cells, in `folder`."""
-    empty_project(folder)
-    loaded = params.load()
-    large(loaded)
-    planned = grid.cells(loaded)
-    grid.RECORDS.mkdir(parents=True)
-    for place, cell in enumerate(planned[:cells]):
-        accuracies = [0.9 - 0.001 * place - 0.0001 * (place * seed % 7) for seed in range(5)]
-        noise = {"nominal_rate": 0.0, "realised_rate": 0.0, "sha256": None}
-        if cell.noise:
-            rate = cell.noise.config["rate"]
-            noise = {"nominal_rate": rate, "realised_rate": rate, "sha256": "ef" * 32}
-            noise["transition_matrix"] = [[0.75, 0.25], [0.0, 1.0]]
-        found = record(cell, accuracies, noise=noise)
-        for run in found["runs"]:
-            run["weights_sha256"] = "0" * 64
+    def change(cell, made):
+        for run in made["runs"]:
             run["predictions"] = {"calibration": BINS, "confusion": MATRIX}
+            (only,) = run["history"]
+            evaluation = only["evaluation"]
             run["history"] = [
                 {
+                    **only,
                     "epoch": epoch,
-                    "train_accuracy": 0.5,
-                    "evaluation": {"accuracy": round(0.8 + 0.1 * (epoch * 37 % 200) / 200, 4)},
+                    "evaluation": {
+                        **evaluation,
+                        "accuracy": round(0.8 + 0.1 * (epoch * 37 % 200) / 200, 4),
+                    },
                 }
                 for epoch in range(1, epochs + 1)
             ]
-        cell.record.write_text(json.dumps(found))
-    return summary.write(loaded, partial=True)
+
+    study.write(accuracy, change)
+    return study
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A project folder with the report of 1,000 runs."""
-    place = tmp_path_factory.mktemp("report")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        html.write(made(place))
-    return place
+def study(tmp_path_factory) -> Study:
+    """The large study."""
+    return large(tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="module")
+def report(study) -> Path:
+    """Its report."""
+    return html.write(study.project, study.documents())
 
 
 @pytest.fixture(scope="module")
@@ -85,19 +89,19 @@ def browser():
 
 
 @pytest.fixture
-def page(folder, browser):
-    """The report, opened; at the end nothing was complained of and nothing fetched."""
+def page(report, browser):
+    """The report, opened; in the end it must have logged no message and fetched nothing else."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     opened = context.new_page()
-    complaints, requests = [], []
-    opened.on("console", lambda m: complaints.append(m.text))
-    opened.on("pageerror", lambda e: complaints.append(str(e)))
+    messages, requests = [], []
+    opened.on("console", lambda m: messages.append(m.text))
+    opened.on("pageerror", lambda e: messages.append(str(e)))
     opened.on("request", lambda r: requests.append(r.url))
-    opened.goto((folder / html.PATH).as_uri())
+    opened.goto(report.as_uri())
     opened.wait_for_selector("html[data-ready=true]")
     yield opened
-    assert complaints == []
-    assert requests == [(folder / html.PATH).as_uri()]
+    assert messages == []
+    assert requests == [report.as_uri()]
     context.close()
 
 
@@ -107,12 +111,12 @@ def column(page, index: int) -> list[str]:
     return page.locator("#grid tbody tr").evaluate_all(script, index)
 
 
-def test_a_thousand_runs_fit_into_five_megabytes(folder):
-    assert (folder / html.PATH).stat().st_size < 5e6
+def test_a_thousand_runs_fit_into_five_megabytes(report):
+    assert report.stat().st_size < 5e6
 
 
-def test_a_long_learning_curve_is_thinned_and_keeps_its_end(folder):
-    text = (folder / html.PATH).read_text()
+def test_a_long_learning_curve_is_thinned_and_keeps_its_end(report):
+    text = report.read_text()
     data = json.loads(text.split('id="data">')[1].split("</script>")[0])
     cell = data["cells"][0]
     assert 50 < len(cell["epochs"]) <= html.POINTS + 1
@@ -154,7 +158,7 @@ def test_it_filters_by_text_and_choice(page):
 
 
 @browser_only
-def test_a_number_opens_its_runs_by_mouse_and_keyboard(page, folder):
+def test_a_number_opens_its_runs_by_mouse_and_keyboard(page, study):
     button = page.locator("#grid tbody tr").nth(3).locator("button.open").first
     button.focus()
     page.keyboard.press("Enter")
@@ -165,7 +169,7 @@ def test_a_number_opens_its_runs_by_mouse_and_keyboard(page, folder):
     data = json.loads(page.locator("#data").text_content())
     path = data["cells"][3]["record"]["path"]
     assert path in text
-    assert sha256(folder / path) in text
+    assert sha256(study.project.root / path) in text
     assert "c" * 40 in text
     page.keyboard.press("Escape")
     assert page.locator("dialog[open]").count() == 0
@@ -190,24 +194,17 @@ def test_every_chart_is_drawn_and_follows_what_is_chosen(page):
 
 
 @browser_only
-def test_costs_of_runs_are_compared_on_one_kind_of_machine_alone(tmp_path, monkeypatch, browser):
-    empty_project(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    loaded = params.load()
-    loaded["studies"]["quick"] |= {
-        "noise": ["clean"],
-        "backbones": ["resnet18"],
-        "methods": ["base", "output", "representation", "kernel"],
-        "seeds": [1, 2],
-    }
-    grid.RECORDS.mkdir(parents=True)
-    for cell in grid.cells(loaded):
-        found = record(cell, [0.5, 0.6])
+def test_costs_of_runs_are_compared_on_one_kind_of_machine_alone(tmp_path, browser):
+    study = Study.make(tmp_path)
+    study.plan |= {"methods": ["base", "output", "representation", "kernel"], "seeds": [1, 2]}
+
+    def change(cell, made):
         if cell.method == "output":
-            found["environment"]["device_name"] = "another machine"
-        cell.record.write_text(json.dumps(found))
+            made["environment"]["device_name"] = "another machine"
+
+    study.write(lambda cell: [0.5, 0.6], change)
     page = browser.new_page()
-    page.goto(html.write(summary.write(loaded)).resolve().as_uri())
+    page.goto(html.write(study.project, study.documents()).as_uri())
     page.locator("#cost").scroll_into_view_if_needed()
     page.locator("#cost-chart svg").wait_for()
     assert page.locator("#cost-chart .mark-symbol.role-mark path").count() == 2
@@ -215,10 +212,10 @@ def test_costs_of_runs_are_compared_on_one_kind_of_machine_alone(tmp_path, monke
 
 
 @browser_only
-def test_it_fits_a_phone_and_darkens(folder, browser):
+def test_it_fits_a_phone_and_darkens(report, browser):
     context = browser.new_context(viewport={"width": 360, "height": 740}, color_scheme="dark")
     page = context.new_page()
-    page.goto((folder / html.PATH).as_uri())
+    page.goto(report.as_uri())
     for name in ("curves", "combinations", "confusion"):
         page.locator(f"#{name}").scroll_into_view_if_needed()
         page.locator(f"#{name}-chart svg").wait_for()
@@ -234,33 +231,29 @@ def test_it_fits_a_phone_and_darkens(folder, browser):
     context.close()
 
 
-def test_without_predictions_and_noise_there_is_a_report_too(tmp_path, monkeypatch):
-    empty_project(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    loaded = params.load()
-    loaded["studies"]["quick"] |= {"noise": ["clean"], "methods": ["base"], "seeds": [1]}
-    grid.RECORDS.mkdir(parents=True)
-    for cell in grid.cells(loaded):
-        cell.record.write_text(json.dumps(record(cell, [0.5])))
-    text = html.write(summary.write(loaded)).read_text()
+def test_without_predictions_and_noise_there_is_a_report_too(tmp_path):
+    study = Study.make(tmp_path)
+    study.plan |= {"methods": ["base"], "seeds": [1]}
+    study.write(lambda cell: [0.5])
+    text = html.write(study.project, study.documents()).read_text()
     assert '"confusion":[[' not in text
     assert 'http-equiv="Content-Security-Policy" content="default-src \'none\'' in text
 
 
-def test_the_crate_names_every_record_with_what_made_it(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    study = made(tmp_path, cells=12, epochs=1)
-    page = html.write(study)
-    metadata = crate.write(study, Path("params.yaml"), [page, Path("paper/build/paper.pdf")])
+def test_the_crate_names_every_record_with_what_made_it(tmp_path):
+    study = large(tmp_path, cells=12, epochs=1)
+    documents, project = study.documents(), study.project
+    page = html.write(project, documents)
+    metadata = crate.write(project, documents, [page, project.build / "paper.pdf"])
     read = ROCrate(metadata.parent)  # by the library, as an archive would
-    assert read.root_dataset["identifier"] == study["digest"]
+    assert read.root_dataset["identifier"] == documents.summary["digest"]
     assert read.get("report.html") is not None
     assert read.get("paper.pdf") is None  # it was not typeset
     actions = {
         entity.id: entity for entity in read.contextual_entities if entity.type == "CreateAction"
     }
     assert len(actions) == 12
-    for row in study["cells"]:
+    for row in documents.summary["cells"]:
         action = actions[f"#train-{row['key']}"]
         result = action["result"]
         copy = metadata.parent / unquote(result.id)

@@ -11,7 +11,9 @@ import pytest
 
 from imcl.data import imagenet32
 from imcl.errors import ImclError
+from imcl.study.sources import DatasetOptions
 
+OPTIONS = DatasetOptions(source="imagenet32", padding=4, flip=True)
 FORMS = ["zip", "npz"]
 
 
@@ -44,7 +46,7 @@ def both(folder: Path, form: str, train: dict | None = None, test: dict | None =
         packed(folder / "Imagenet32_val.zip", test or {"val_data": batch(11, [1, 2, 3])}, form),
     ]
     (folder / "scratch").mkdir(exist_ok=True)
-    return imagenet32.read({}, archives, folder / "scratch")
+    return imagenet32.read(OPTIONS, archives, folder / "scratch")
 
 
 @pytest.fixture
@@ -80,7 +82,7 @@ def test_without_a_checksum_the_number_of_images_is_checked(tmp_path, monkeypatc
 def test_a_missing_batch_is_named(tmp_path, trusted, form):
     train = batches()
     del train["train_data_batch_7"]
-    with pytest.raises(ImclError, match=r"Imagenet32_train.zip: holds no train_data_batch_7"):
+    with pytest.raises(ImclError, match=r"Imagenet32_train.zip: has no train_data_batch_7"):
         both(tmp_path, form, train)
 
 
@@ -102,17 +104,21 @@ def test_labels_out_of_range_are_refused(tmp_path, trusted):
 
 
 class Evil:
+    """Pickles into a call that writes a file."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
     def __reduce__(self):
-        return (open, ("touched", "w"))
+        return (open, (str(self.path), "w"))
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_pickle_inside_runs_nothing(tmp_path, trusted, monkeypatch, form):
-    monkeypatch.chdir(tmp_path)
-    train = batches()
-    train["train_data_batch_1"]["labels"] = np.array([Evil(), 1], dtype=object)
+def test_a_pickle_inside_runs_nothing(tmp_path, trusted, form):
+    train, evil = batches(), Evil(tmp_path / "touched")
+    train["train_data_batch_1"]["labels"] = np.array([evil, 1], dtype=object)
     if form == "zip":
-        train["train_data_batch_1"]["labels"] = Evil()
+        train["train_data_batch_1"]["labels"] = evil
     with pytest.raises(ImclError, match=r"Imagenet32_train.zip: .*train_data_batch_1"):
         both(tmp_path, form, train)
     assert not (tmp_path / "touched").exists()
@@ -132,7 +138,7 @@ def test_a_damaged_archive_is_an_error_that_names_it(tmp_path, trusted, damage):
     path.write_bytes(content)
     (tmp_path / "scratch").mkdir()
     with pytest.raises(ImclError, match=rf"^{path}: "):
-        imagenet32.read({}, [path, val], tmp_path / "scratch")
+        imagenet32.read(OPTIONS, [path, val], tmp_path / "scratch")
 
 
 def test_the_hash_of_both_forms_is_the_same(tmp_path, trusted):

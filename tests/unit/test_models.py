@@ -1,9 +1,13 @@
 """The backbones: published sizes, any image side, one pass for features and logits."""
 
+from importlib import import_module
+
 import pytest
 import torch
 
-from imcl.models import BACKBONES, resnet18, vgg16
+from imcl.models import resnet18, vgg16
+from imcl.models.backbone import Backbone
+from imcl.study.settings import BACKBONES
 
 
 def parameters(model: torch.nn.Module) -> int:
@@ -15,8 +19,25 @@ def test_published_parameter_counts():
     assert parameters(vgg16.build(10)) == 14_724_042
 
 
-def test_the_registry_names_the_modules():
-    assert BACKBONES == ("resnet18", "vgg16")
+@pytest.mark.parametrize("name", BACKBONES)
+def test_the_registry_names_the_modules(name):
+    build = import_module(f"imcl.models.{name}").build
+    assert isinstance(build(10, 1, 4), Backbone)
+
+
+def test_a_stage_hook_gets_each_stage_and_gives_what_the_next_takes():
+    model = vgg16.build(10, 1, 4).eval()
+    images, seen = torch.randn(2, 1, 16, 16), []
+
+    def hook(stage: torch.Tensor) -> torch.Tensor:
+        seen.append(stage)
+        return torch.zeros_like(stage)
+
+    hooked = model.features(images, hook)
+    assert len(seen) == len(model.stages)
+    torch.testing.assert_close(seen[0], model.features(images)[0])
+    torch.testing.assert_close(seen[1], model.stages[1](torch.zeros_like(seen[0])))
+    assert all(not stage.any() for stage in hooked)
 
 
 @pytest.mark.parametrize("module", [resnet18, vgg16])

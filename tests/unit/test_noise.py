@@ -11,9 +11,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from imcl.data import digits, prepare
 from imcl.data.arrays import Arrays
 from imcl.errors import ImclError
-from imcl.noise import KINDS, human, inject
+from imcl.noise import human, inject
+from imcl.project import Project
+from imcl.study.grid import Dataset, Noise
+from imcl.study.sources import KINDS, DatasetOptions, NoiseOptions
 
 
 def dataset(labels: np.ndarray, classes: int, **changes) -> Arrays:
@@ -165,29 +169,51 @@ def test_transition_matrix_of_a_class_that_does_not_occur():
 # stored noise -----------------------------------------------------------------------------------
 
 
-def config(kind: str = "symmetric", rate: float = 0.2, seed: int = 0) -> dict:
-    return {"kind": kind, "rate": rate, "noise_seed": seed}
+DATASET = Dataset("mine", DatasetOptions(source="digits", padding=1, flip=False))
+
+
+def noise(kind: str = "symmetric", rate: float = 0.2, seed: int = 0) -> Noise:
+    return Noise("n20", NoiseOptions(kind=kind, rate=rate, noise_seed=seed), DATASET)
 
 
 @pytest.fixture
-def stored(tmp_path) -> Path:
-    inject.inject(config(), dataset(clean(), 10), [], tmp_path / "n20.json")
-    return tmp_path / "n20.json"
+def prepared(tmp_path, monkeypatch):
+    """A function that gives a project whose dataset has these arrays."""
+
+    def prepared(arrays: Arrays, name: str = "project") -> Project:
+        project = Project(tmp_path / name)
+        monkeypatch.setattr(digits, "read", lambda *_: arrays)
+        prepare.prepare(project, DATASET)
+        return project
+
+    return prepared
+
+
+@pytest.fixture
+def project(prepared) -> Project:
+    """A project whose dataset has 1,000 images of ten classes."""
+    return prepared(dataset(clean(), 10))
+
+
+def file_of(project: Project, noise: Noise) -> Path:
+    """The description of noisy labels."""
+    return project.noise(noise.dataset.key, noise.key)
 
 
 @pytest.mark.parametrize("kind", FLIPS)
-def test_inject_describes_the_labels_that_it_stores(tmp_path, kind):
-    path = tmp_path / "noise" / "n50.json"
+def test_inject_describes_the_labels_that_it_stores(project, kind):
+    half = noise(kind, 0.5)
 
-    made = inject.inject(config(kind, 0.5), dataset(clean(), 10), [], path)
-    described, noisy = inject.load(path, clean())
+    made = inject.inject(project, half)
+    described, noisy = inject.load(project, half, clean())
 
+    path = file_of(project, half)
     file = path.with_suffix(".npy")
     assert sorted(path.parent.iterdir()) == [path, file]
     assert described == made
     np.testing.assert_array_equal(noisy, np.load(file), strict=True)
     assert noisy.dtype == np.int64
-    assert made["config"] == config(kind, 0.5)
+    assert made["config"] == {"kind": kind, "rate": 0.5, "noise_seed": 0}
     assert made["nominal_rate"] == 0.5
     changed = sum(a != b for a, b in zip(noisy.tolist(), clean().tolist(), strict=True))
     assert made["realised_rate"] == changed / 1000
@@ -198,69 +224,106 @@ def test_inject_describes_the_labels_that_it_stores(tmp_path, kind):
     assert 1 - matrix.trace() / 10 == pytest.approx(changed / 1000)  # classes of equal size
 
 
-def test_a_nominal_rate_and_a_realised_one_are_kept_apart(tmp_path):
-    exact = inject.inject(config("symmetric", 0.5), dataset(clean(), 10), [], tmp_path / "a.json")
-    inclusive = inject.inject(
-        config("symmetric_inclusive", 0.5), dataset(clean(), 10), [], tmp_path / "b.json"
-    )
+def test_the_labels_of_the_digits_are_those_of_the_committed_records(tmp_path):
+    """As the records of noise n50 in paper/results/quick state them."""
+    project = Project(tmp_path)
+    prepare.prepare(project, DATASET)
+
+    made = inject.inject(project, noise("symmetric", 0.5))
+
+    assert made["sha256"] == "289a5fd6c7070137c8e3b85c33afd50a979eab10d3c309d865649bed282e6537"
+    assert made["realised_rate"] == 0.49965205288796105
+
+
+def test_a_nominal_rate_and_a_realised_one_are_kept_apart(project):
+    exact = inject.inject(project, noise("symmetric", 0.5))
+    inclusive = inject.inject(project, noise("symmetric_inclusive", 0.5))
 
     assert exact["nominal_rate"] == inclusive["nominal_rate"] == 0.5
     assert exact["realised_rate"] == 0.5
     assert 0.40 < inclusive["realised_rate"] < 0.49
 
 
-def test_the_stored_labels_depend_on_the_noise_seed_alone(tmp_path):
+def test_the_stored_labels_depend_on_the_noise_seed_alone(project):
     hashes = []
     for i, seed in enumerate([5, 5, 6]):
         np.random.seed(i)  # the global stream has no part in it
-        made = inject.inject(config(seed=seed), dataset(clean(), 10), [], tmp_path / f"{i}.json")
-        hashes.append(made["sha256"])
+        hashes.append(inject.inject(project, noise(seed=seed))["sha256"])
 
     assert hashes[0] == hashes[1]
     assert hashes[0] != hashes[2]
 
 
-def test_load_finds_changed_labels(stored):
+def test_labels_need_a_prepared_dataset(tmp_path):
+    project = Project(tmp_path)
+
+    with pytest.raises(ImclError, match=r"dataset.json: missing; run `imcl prepare mine`"):
+        inject.inject(project, noise())
+
+
+def test_labels_that_were_not_drawn_are_named(project):
+    path = file_of(project, noise())
+
+    with pytest.raises(ImclError, match=rf"^{path}: missing; run `imcl noise mine n20`"):
+        inject.load(project, noise(), clean())
+
+
+@pytest.fixture
+def stored(project) -> Path:
+    """The description of labels with 20 % symmetric noise, beside the labels."""
+    inject.inject(project, noise())
+    return file_of(project, noise())
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"nominal_rate": 0.2}', b"\xff"])
+def test_a_damaged_description_is_named(project, stored, content):
+    stored.write_bytes(content)
+
+    with pytest.raises(ImclError, match=rf"^{stored}: damaged"):
+        inject.load(project, noise(), clean())
+
+
+def test_load_finds_changed_labels(project, stored):
     file = stored.with_suffix(".npy")
     content = bytearray(file.read_bytes())
     content[-8] ^= 1  # the last label's lowest bit
     file.write_bytes(content)
 
     with pytest.raises(ImclError, match=rf"^{file}: missing or changed .*delete {stored}"):
-        inject.load(stored, clean())
+        inject.load(project, noise(), clean())
 
 
-def test_load_finds_missing_labels(stored):
+def test_load_finds_missing_labels(project, stored):
     stored.with_suffix(".npy").unlink()
 
     with pytest.raises(ImclError, match="missing"):
-        inject.load(stored, clean())
+        inject.load(project, noise(), clean())
 
 
 @pytest.mark.parametrize("count", [999, 1001])
-def test_load_finds_labels_of_another_length(stored, count):
+def test_load_finds_labels_of_another_length(project, stored, count):
     with pytest.raises(ImclError, match=f"1000 labels for {count} images"):
-        inject.load(stored, clean(count))
+        inject.load(project, noise(), clean(count))
 
 
-def test_load_finds_labels_of_another_dataset_of_the_same_length(stored):
+def test_load_finds_labels_of_another_dataset_of_the_same_length(project, stored):
     """Such as another subset: against its labels, 20 % of noise would really be 90 %."""
     other = np.random.default_rng(1).permutation(clean())
 
-    with pytest.raises(ImclError, match="n20"):
-        inject.load(stored, other)
+    with pytest.raises(ImclError, match=r"n20.*another dataset"):
+        inject.load(project, noise(), other)
 
 
-def test_an_interrupted_drawing_leaves_nothing_to_load(tmp_path, monkeypatch):
+def test_an_interrupted_drawing_leaves_nothing_to_load(project, monkeypatch):
     def interrupted(file, array):
         file.write(b"half")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(np, "save", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        inject.inject(config(), dataset(clean(), 10), [], tmp_path / "n20.json")
+        inject.inject(project, noise())
 
-    assert list(tmp_path.iterdir()) == []
+    assert list(file_of(project, noise()).parent.iterdir()) == []
 
 
 # kinds by class -------------------------------------------------------------------------------
@@ -297,7 +360,7 @@ def test_asymmetric_goes_round_inside_the_superclasses():
 
 
 def test_asymmetric_refuses_a_dataset_that_it_is_not_defined_for():
-    with pytest.raises(ImclError, match="take kind: pair"):
+    with pytest.raises(ImclError, match="use kind: pair"):
         matrix("asymmetric", dataset(clean(), 10, superclasses=()), 0.4)
 
 
@@ -337,8 +400,8 @@ def human_file(path: Path, **changes) -> Path:
     return path
 
 
-def cifar10(places: np.ndarray) -> Arrays:
-    return dataset(clean(20)[places], 10, train_indices=places)
+def cifar10(indices: np.ndarray) -> Arrays:
+    return dataset(clean(20)[indices], 10, train_indices=indices)
 
 
 @pytest.mark.parametrize(("wrong", "name"), list(enumerate(human.RATES, 1)))
@@ -370,14 +433,18 @@ def test_human_labels_out_of_range_are_refused(tmp_path):
 
 
 class Evil:
+    """Pickles into a call that writes a file."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
     def __reduce__(self):
-        return (open, ("touched", "w"))
+        return (open, (str(self.path), "w"))
 
 
 @pytest.mark.parametrize("content", ["html", "pickle", "no labels"])
-def test_a_wrong_file_of_human_labels_is_refused(tmp_path, monkeypatch, content):
-    monkeypatch.chdir(tmp_path)
-    path = human_file(tmp_path / "h.pt", worse_label=Evil())
+def test_a_wrong_file_of_human_labels_is_refused(tmp_path, content):
+    path = human_file(tmp_path / "h.pt", worse_label=Evil(tmp_path / "touched"))
     if content == "html":
         path.write_text("<html>")
     elif content == "no labels":
@@ -387,22 +454,32 @@ def test_a_wrong_file_of_human_labels_is_refused(tmp_path, monkeypatch, content)
     assert not (tmp_path / "touched").exists()
 
 
-def test_injecting_human_labels_checks_their_file(tmp_path):
-    path = human_file(tmp_path / "CIFAR-10_human.pt")
-    config = {"kind": "human", "labels": "worse"}
+WORSE = Noise("worse", NoiseOptions(kind="human", labels="worse"), DATASET)
+
+
+@pytest.fixture
+def with_human(prepared) -> Project:
+    """A project with the 20 images that `human_file` has labels for."""
+    project = prepared(cifar10(np.arange(20)))
+    project.archives.mkdir()
+    human_file(project.archives / "CIFAR-10_human.pt")
+    return project
+
+
+def test_injecting_human_labels_checks_their_file(with_human):
+    path = with_human.archives / "CIFAR-10_human.pt"
     with pytest.raises(ImclError, match=rf"^{path}: SHA-256 is"):
-        inject.inject(config, cifar10(np.arange(20)), [path], tmp_path / "worse.json")
-    assert not (tmp_path / "worse.json").exists()
+        inject.inject(with_human, WORSE)
+    assert not file_of(with_human, WORSE).exists()
 
 
-def test_injected_human_labels_have_their_published_and_their_realised_rate(tmp_path, monkeypatch):
-    path = human_file(tmp_path / "CIFAR-10_human.pt")
-    (tmp_path / "SHA256SUMS").write_text(
-        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
-    )
-    monkeypatch.setenv("IMCL_SHA256SUMS", str(tmp_path / "SHA256SUMS"))
-    config = {"kind": "human", "labels": "worse"}
-    made = inject.inject(config, cifar10(np.arange(20)), [path], tmp_path / "worse.json")
+def test_injected_human_labels_have_their_published_and_their_realised_rate(
+    with_human, monkeypatch
+):
+    path, trusted = with_human.archives / "CIFAR-10_human.pt", with_human.root / "SHA256SUMS"
+    trusted.write_text(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n")
+    monkeypatch.setenv("IMCL_SHA256SUMS", str(trusted))
+    made = inject.inject(with_human, WORSE)
     assert made["nominal_rate"] == 0.4021
     assert made["realised_rate"] == 5 / 20
 
@@ -412,29 +489,32 @@ def test_injected_human_labels_have_their_published_and_their_realised_rate(tmp_
 
 def held_out(arrays: Arrays, count: int) -> Arrays:
     """With the last images held out."""
-    train, places = np.split(np.arange(len(arrays.train_labels)), [-count])
+    train, last = np.split(np.arange(len(arrays.train_labels)), [-count])
     return replace(
         arrays,
         train_images=arrays.train_images[train],
         train_labels=arrays.train_labels[train],
         train_indices=train,
-        validation_images=arrays.train_images[places],
-        validation_labels=arrays.train_labels[places],
-        validation_indices=places,
+        validation_images=arrays.train_images[last],
+        validation_labels=arrays.train_labels[last],
+        validation_indices=last,
     )
 
 
-def test_held_out_images_get_the_noisy_labels_that_they_have_among_the_others(tmp_path):
-    whole = dataset(clean(), 10, train_indices=np.arange(1000))
-    arrays = held_out(whole, 400)
-    for name, given in (("whole", whole), ("part", arrays)):
-        inject.inject(config("symmetric", 0.5), given, [], tmp_path / f"{name}.json")
+def test_held_out_images_get_the_noisy_labels_that_they_have_among_the_others(project, monkeypatch):
+    half = noise("symmetric", 0.5)
+    inject.inject(project, half)
+    _, whole = inject.load(project, half, clean())
+    arrays = held_out(dataset(clean(), 10, train_indices=np.arange(1000)), 400)
+    described, _ = prepare.load(project, DATASET)
+    monkeypatch.setattr(prepare, "load", lambda *_: (described, arrays))
 
-    described, noisy = inject.load(tmp_path / "part.json", arrays.labels)
+    made = inject.inject(project, half)
+    _, noisy = inject.load(project, half, arrays.labels)
 
     np.testing.assert_array_equal(arrays.labels, clean())
-    assert noisy.tolist() == inject.load(tmp_path / "whole.json", clean())[1].tolist()
-    assert described["realised_rate"] == np.mean(noisy[:600] != clean()[:600])
+    assert noisy.tolist() == whole.tolist()
+    assert made["realised_rate"] == np.mean(noisy[:600] != clean()[:600])
     assert np.mean(noisy[600:] != clean()[600:]) == pytest.approx(0.5, abs=0.1)
     relabelled = arrays.relabelled(noisy)
     assert relabelled.train_labels.tolist() == noisy[:600].tolist()

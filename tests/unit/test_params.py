@@ -1,92 +1,381 @@
-"""params.yaml: the committed file is right, and every fault is named by file, key path, value."""
+"""params.yaml: the committed file is right, and every fault is named by place, value and remedy."""
 
+import json
 import re
 import shutil
+import subprocess
+import sys
+from copy import deepcopy
 from pathlib import Path
+from typing import Any, get_args
 
+import jsonschema
 import pytest
 import yaml
 
-from imcl import grid, methods, params, ways
 from imcl.errors import UsageError
-from imcl.peers import PEERS
+from imcl.study import faults, grid, listing, methods, schema
+from imcl.study.load import checked, load
+from imcl.study.options import BASELINES, WAYS
+from imcl.study.settings import Settings, Training, Ways
 
 ROOT = Path(__file__).resolve().parents[2]
-SCHEMA = yaml.safe_load((ROOT / params.SCHEMA).read_text(encoding="utf-8"))
-WAY_SCHEMAS = SCHEMA["properties"]["ways"]["properties"]
+COMMITTED: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+SCHEMA = json.loads((ROOT / "workflow/schemas/params.schema.json").read_text(encoding="utf-8"))
+
+Change = tuple[str, object]
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch) -> Path:
-    """A folder with the committed params.yaml and its schema, to change at will."""
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    shutil.copytree(ROOT / "workflow/schemas", tmp_path / "workflow/schemas")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def changed(*changes: Change) -> dict[str, Any]:
+    """The committed parameters with other values at these dotted paths."""
+    copy = deepcopy(COMMITTED)
+    for where, value in changes:
+        *parents, key = where.split(".")
+        node = copy
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[key] = value
+    return copy
 
 
-def change(where: str, value: object) -> None:
-    """Set one entry of params.yaml; `where` is its dotted path."""
-    path = Path("params.yaml")
-    changed = yaml.safe_load(path.read_text(encoding="utf-8"))
-    *parents, key = where.split(".")
-    node = changed
-    for parent in parents:
-        node = node[parent]
-    node[key] = value
-    path.write_text(yaml.safe_dump(changed, sort_keys=False), encoding="utf-8")
+def settings(*changes: Change) -> Settings:
+    return checked(changed(*changes), Path("params.yaml"))
 
 
-def faults(study: str | None = None) -> list[str]:
-    """The lines of the one error that loading params.yaml must raise."""
+def faults_of(raw: object) -> list[str]:
+    """The lines of the one error that these parameters must raise."""
     with pytest.raises(UsageError) as error:
-        params.load("params.yaml", study)
+        checked(raw, Path("params.yaml"))
     return str(error.value).splitlines()
+
+
+def faults_after(*changes: Change) -> list[str]:
+    return faults_of(changed(*changes))
+
+
+def place(fault: str) -> str:
+    """The key path in `params.yaml: studies.quick.seeds: 1 appears twice`."""
+    return fault.split(": ")[1]
 
 
 # the committed file -----------------------------------------------------------------------------
 
 
 def test_the_committed_file_loads():
-    loaded = params.load(ROOT / "params.yaml")
-    assert loaded["study"] == "quick"
-    assert list(loaded["studies"]) == [
+    loaded = load(ROOT / "params.yaml")
+    assert loaded.study == "quick"
+    assert list(loaded.studies) == [
         *("quick", "cpu", "cpu_transfer", "every", "gpu", "paper"),
-        *("calibrate_training", "calibrate_ways", "calibrate_all", "calibrate_clean"),
+        *("search_training", "search_ways", "search_all", "search_clean"),
     ]
 
 
 def test_a_study_can_be_chosen():
-    assert params.load("params.yaml", "cpu")["study"] == "cpu"
-    assert params.load("params.yaml")["study"] == "quick"
+    assert load(ROOT / "params.yaml", "cpu").study == "cpu"
+    assert load(ROOT / "params.yaml").study == "quick"
 
 
 def test_its_ways_are_the_defaults_of_the_library():
-    assert params.load()["ways"] == ways.DEFAULTS
+    assert settings().ways == Ways()
+
+
+def test_it_does_not_repeat_defaults():
+    for name, spec in {**WAYS, **BASELINES}.items():
+        stated = {**COMMITTED["ways"], **COMMITTED["baselines"]}.get(name, {})
+        assert not [key for key in stated if stated[key] == getattr(spec(), key)]
+    stated = COMMITTED["training"]
+    assert not [key for key in stated if stated[key] == getattr(Training(), key)]
+
+
+def test_it_has_every_section_since_dvc_tracks_them_by_name():
+    assert list(COMMITTED) == list(Settings.model_fields)
+
+
+def test_a_short_file_is_enough():
+    """All that has a default can be left out."""
+    short = {key: COMMITTED[key] for key in ("study", "datasets", "noise")}
+    short["studies"] = {"quick": COMMITTED["studies"]["quick"]}
+    found = checked(short, Path("params.yaml"))
+    assert found.training == settings().training
+    assert [cell.key for cell in grid.cells(found)] == [cell.key for cell in grid.cells(settings())]
 
 
 def test_its_paper_study_has_every_method():
-    named = params.load()["studies"]["paper"]["methods"]
+    named = settings().studies["paper"].methods
     assert sorted(named) == sorted([*methods.combined(), "control"])
 
 
-@pytest.mark.parametrize("way", ways.WAYS)
+# the schema -------------------------------------------------------------------------------------
+
+
+def test_the_committed_schema_is_the_generated_one():
+    path = ROOT / "workflow/schemas/params.schema.json"
+    remedy = "python -m imcl.study.schema > workflow/schemas/params.schema.json"
+    assert path.read_text(encoding="utf-8") == schema.text(), remedy
+    assert remedy in SCHEMA["description"]
+
+
+def test_editors_find_the_schema():
+    first = (ROOT / "params.yaml").read_text(encoding="utf-8").splitlines()[0]
+    assert first == "# yaml-language-server: $schema=workflow/schemas/params.schema.json"
+
+
+def fits_the_schema(raw: object) -> bool:
+    return jsonschema.Draft202012Validator(SCHEMA).is_valid(raw)
+
+
+def test_the_schema_accepts_the_committed_file():
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    jsonschema.validate(COMMITTED, SCHEMA, jsonschema.Draft202012Validator)
+
+
+FOLDER = {"source": "folder", "path": "mine", "side": 32, "padding": 4, "flip": True}
+HUMAN = {"kind": "human", "labels": "worse"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("studdy", "quick"),
+        ("studies", {}),
+        ("studies.Quick", COMMITTED["studies"]["quick"]),
+        ("studies.quick.seeds", [1, 1]),
+        ("studies.quick.seeds", []),
+        ("studies.quick.backbones", ["resnet19"]),
+        ("studies.quick.width", 1),
+        ("studies.quick.training", None),
+        ("studies.quick.training.epoch", 3),
+        ("datasets." + "d" * 41, FOLDER),
+        ("datasets.digits.side", 32),
+        ("datasets.digits.subset_seed", 1),
+        ("datasets.digits.fold", None),
+        ("datasets.mine", {**FOLDER, "fold": 1}),
+        ("datasets.mine", {"source": "folder", "padding": 4, "flip": True}),
+        ("noise.mine", {**HUMAN, "rate": 0.5}),
+        ("noise.n50", {"kind": "symmetric"}),
+        ("noise.n50.rate", 1.5),
+        ("ways.output.variant", "dropuot"),
+        ("ways.output.weight", None),
+        ("trials.x", {}),
+        ("baselines.multihead.branches", [2, 2, 2]),
+        ("claims.ledger", {}),
+        ("claims.ledger.each_way.readings", {}),
+    ],
+    ids=lambda change: change[0][:40],
+)
+def test_the_schema_refuses_what_the_package_refuses(change):
+    assert faults_after(change)
+    assert not fits_the_schema(changed(change))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("datasets.mine", FOLDER),
+        ("noise.mine", HUMAN),
+        ("ways.output.weight", 1),
+        ("datasets.stl10.fold", 3),
+        ("baselines.multihead.branches", [2, 3]),
+    ],
+)
+def test_the_schema_accepts_what_the_package_accepts(change):
+    settings(change)
+    assert fits_the_schema(changed(change))
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_the_schema_knows_each_variant_and_option(way):
-    options = WAY_SCHEMAS[way]["properties"]
-    assert set(options["variant"]["enum"]) == set(ways.WAYS[way])
-    assert set(options) == set(WAY_SCHEMAS[way]["required"]) == set(ways.DEFAULTS[way])
+    options = SCHEMA["$defs"][WAYS[way].__name__]["properties"]
+    assert set(options) == set(WAYS[way].model_fields)
+    assert options["variant"]["enum"] == list(
+        get_args(WAYS[way].model_fields["variant"].annotation)
+    )
 
 
-@pytest.mark.parametrize("way", ways.WAYS)
+def test_the_schema_has_the_default_and_the_meaning_of_each_option():
+    specs = [*WAYS.values(), *BASELINES.values(), Training]
+    for spec in specs:
+        for name, option in SCHEMA["$defs"][spec.__name__]["properties"].items():
+            assert option["default"] == getattr(spec(), name)
+            assert option["description"]
+
+
+def test_the_schema_knows_every_way_and_baseline():
+    assert list(SCHEMA["$defs"]["Ways"]["properties"]) == list(WAYS)
+    assert list(SCHEMA["$defs"]["Trial"]["properties"]) == [*WAYS, "training"]
+    assert list(SCHEMA["$defs"]["Chosen"]["properties"]) == ["training", *WAYS]
+    assert list(SCHEMA["$defs"]["Baselines"]["properties"]) == list(BASELINES)
+
+
+# the options ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_each_option_of_a_way_is_used_by_one_of_its_variants(way):
-    used = {option for options in ways.WAYS[way].values() for option in options}
-    assert used | {"variant", "weight", "ramp_up"} == set(ways.DEFAULTS[way])
+    variants = get_args(WAYS[way].model_fields["variant"].annotation)
+    used = {option for variant in variants for option in WAYS[way](variant=variant).used()}
+    assert used == set(WAYS[way].model_fields)
 
 
-def test_the_schema_knows_the_ways_and_wants_every_training_entry():
-    assert set(WAY_SCHEMAS) == set(ways.WAYS) == set(ways.DEFAULTS)
-    training = SCHEMA["properties"]["training"]
-    assert set(training["required"]) == set(training["properties"])
+def test_an_option_that_a_variant_does_not_use_is_left_out():
+    assert "dropout_rate" in WAYS["output"](variant="dropout").used()
+    assert "dropout_rate" not in WAYS["output"](variant="spatial").used()
+    assert "centred" not in WAYS["intermediate"](variant="attention").used()
+
+
+def test_the_listing_has_every_option_with_its_value_and_default():
+    rows = listing.rows(settings(("ways.kernel.weight", 3.0), ("baselines.elr.beta", 0.9)))
+    found = {(row["section"], row["setting"]): row for row in rows}
+    assert len(found) == len(rows)
+    expected = {("training", name) for name in Training.model_fields}
+    for section, specs in (("ways", WAYS), ("baselines", BASELINES)):
+        for name, spec in specs.items():
+            expected |= {(f"{section}.{name}", option) for option in spec.model_fields}
+    assert set(found) == expected
+    assert all(row["bounds"] and row["help"] for row in rows)
+    assert found["ways.kernel", "weight"] == {
+        "section": "ways.kernel",
+        "setting": "weight",
+        "value": 3.0,
+        "default": 10.0,
+        "bounds": "number >= 0",
+        "help": "factor of the loss",
+    }
+    assert found["baselines.elr", "beta"]["value"] == 0.9
+    assert found["baselines.elr", "beta"]["bounds"] == "number >= 0, < 1"
+    assert found["training", "epochs"]["value"] == 14  # as study quick overrides it
+    assert found["training", "epochs"]["default"] == 200
+    assert found["training", "epochs"]["bounds"] == "whole number >= 1"
+    assert found["training", "schedule"]["bounds"] == "cosine, one_cycle"
+    assert found["ways.intermediate", "centred"]["bounds"] == "true, false"
+    assert found["baselines.multihead", "branches"]["bounds"] == "2 times a whole number >= 1"
+    assert "variant dropout only" in found["ways.output", "dropout_rate"]["help"]
+
+
+def test_the_listing_has_a_studys_overrides_for_some_noise():
+    rows = listing.rows(settings(("study", "cpu")))
+    own = [row for row in rows if row["section"].startswith("studies.")]
+    assert [(row["section"], row["setting"], row["value"]) for row in own] == [
+        ("studies.cpu.ways.clean.output", "weight", 1.0),
+        ("studies.cpu.ways.clean.kernel", "weight", 100.0),
+    ]
+
+
+def test_the_listing_is_a_table_of_one_line_for_each_setting(capsys):
+    rows = listing.rows(settings())
+    listing.show(rows)
+    header, *lines, last = capsys.readouterr().out.splitlines()
+    assert header.split() == ["section", "setting", "value", "default", "bounds", "help"]
+    assert len(lines) == len(rows)
+    [branches] = [
+        line for line in lines if line.startswith("baselines.multihead  ") and "[2, 2]" in line
+    ]
+    assert branches.count("[2, 2]") == 2
+    assert any(re.match(r"ways.intermediate +centred +true +true", line) for line in lines)
+    assert last.startswith(f"{len(rows)} settings, 4 of them changed")
+
+
+def test_the_listing_on_a_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    listing.show(listing.rows(settings()))
+    shown = capsys.readouterr().out
+    assert re.search(r"\x1b\[33m *training +\x1b.*epochs", shown), "a changed setting stands out"
+    assert "cosine, one_cycle" in shown
+
+
+def test_a_way_and_a_baseline_of_the_library_are_checked():
+    assert faults.way("kernel", {"weight": 2}).weight == 2
+    assert faults.baseline("gce", {}).model_dump() == {"q": 0.7}
+    for check, name, options, message in (
+        (faults.way, "kernle", {}, "unknown way 'kernle'; did you mean 'kernel'?"),
+        (faults.way, "kernel", {"wieght": 1}, "kernel.wieght: unknown key 'wieght'; did you mean"),
+        (
+            faults.way,
+            "output",
+            {"parts": 1},
+            "output.parts: 1 is out of range; it must be at least",
+        ),
+        (faults.baseline, "gec", {}, "unknown baseline 'gec'; did you mean 'gce'?"),
+        (faults.baseline, "gce", {"q": float("nan")}, "gce.q: nan is not a finite number"),
+    ):
+        with pytest.raises(UsageError) as error:
+            check(name, options)
+        assert str(error.value).startswith(message)
+
+
+TOY = """
+from pathlib import Path
+import yaml
+from imcl.errors import UsageError
+from imcl.study import faults, grid, listing, methods, schema
+from imcl.study.load import checked
+
+raw = yaml.safe_load(Path("params.yaml").read_text())
+raw["ways"] = {"sparsity": {"weight": 3.0}}
+raw["trials"]["sparse"] = {"sparsity": {"weight": 9.0}}
+raw["search"]["chosen"]["sparsity"] = [{"method": "base_lr10", "noise": "n50", "reason": "a test"}]
+quick = raw["studies"]["quick"]
+quick |= {"methods": ["all", "sparsity", "output+sparsity", "sparse", "elr+sparsity"]}
+quick |= {"noise": ["clean"], "ways": {"clean": {"sparsity": {"ramp_up": 0.5}}}}
+try:
+    checked(raw, Path("params.yaml"))
+except UsageError as error:
+    assert "trial 'base_lr10' does not set sparsity" in str(error), error
+del raw["search"]["chosen"]["sparsity"]
+settings = checked(raw, Path("params.yaml"))
+cells = {cell.method: cell for cell in grid.cells(settings)}
+used = {"variant": "plain", "weight": 3.0, "ramp_up": 0.5}
+assert cells["sparsity"].config["ways"] == {"sparsity": used}
+assert cells["sparse"].config["ways"] == {"sparsity": used | {"weight": 9.0}}
+assert list(cells["output+sparsity"].ways) == ["output", "sparsity"]
+assert cells["elr+sparsity"].baseline[0] == "elr"
+assert (cells["sparsity"].views, cells["output+sparsity"].views) == (1, 2)
+assert faults.way("sparsity", {}).used() == {"variant": "plain", "weight": 1.0, "ramp_up": 0.2}
+assert any(row["section"] == "ways.sparsity" for row in listing.rows(settings))
+definitions = schema.schema()["$defs"]
+for model in ("Ways", "Trial", "Chosen"):
+    assert "sparsity" in definitions[model]["properties"]
+raw["ways"] = {"sparsitty": {}}
+try:
+    checked(raw, Path("params.yaml"))
+except UsageError as error:
+    assert "did you mean 'sparsity'?" in str(error), error
+print(cells["all"].digest)
+"""
+
+
+def test_a_way_is_added_with_the_one_line_of_the_docstring(tmp_path):
+    shutil.copytree(ROOT / "src/imcl/study", tmp_path / "imcl/study")
+    for name in ("__init__.py", "errors.py"):
+        shutil.copy(ROOT / "src/imcl" / name, tmp_path / "imcl")
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    options = tmp_path / "imcl/study/options.py"
+    text = options.read_text(encoding="utf-8")
+    [line] = re.findall(r'    "sparsity": .*\n', text)
+    assert text.count('    "kernel": Kernel,\n') == 1
+    text = text.replace('    "kernel": Kernel,\n', f'    "kernel": Kernel,\n{line}')
+    text = text.replace(
+        "from pydantic import Field\n", "from pydantic import Field, create_model\n"
+    )
+    options.write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", TOY], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    changes = ("studies.quick.methods", ["all"]), ("studies.quick.noise", ["clean"])
+    digests = [cell.digest for cell in grid.cells(settings(*changes))]
+    assert done.stdout.strip() in digests
+
+
+def test_the_room_imports_nothing_heavy():
+    names = [path.stem for path in (ROOT / "src/imcl/study").glob("*.py") if path.stem[0] != "_"]
+    code = f"import sys, {', '.join(f'imcl.study.{name}' for name in names)}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imported = set(done.stdout.split())
+    assert "imcl.study.grid" in imported
+    heavy = {"torch", "numpy", "scipy", "sklearn", "pandas", "rich", "jsonschema"}
+    assert not imported & heavy
 
 
 # methods ----------------------------------------------------------------------------------------
@@ -117,7 +406,7 @@ ALL = ("output", "intermediate", "representation", "kernel")
 
 
 @pytest.mark.parametrize(
-    ("method", "peer", "used"),
+    ("method", "baseline", "used"),
     [
         ("base", None, ()),
         ("control", None, ()),
@@ -130,9 +419,9 @@ ALL = ("output", "intermediate", "representation", "kernel")
         ("gce+all", "gce", ALL),
     ],
 )
-def test_a_method_taken_apart(method, peer, used):
+def test_a_method_taken_apart(method, baseline, used):
     assert methods.fault(method) is None
-    assert methods.parse(method) == (peer, used)
+    assert methods.parse(method) == (baseline, used)
 
 
 @pytest.mark.parametrize(
@@ -153,18 +442,16 @@ def test_a_method_taken_apart(method, peer, used):
     ],
 )
 def test_a_method_that_makes_no_sense_is_refused_with_the_reason(method, reason):
-    change("studies.quick.methods", ["base", method])
-    [fault] = faults()
+    [fault] = faults_after(("studies.quick.methods", ["base", method]))
     assert fault.startswith(f"params.yaml: studies.quick.methods[1]: {reason}")
 
 
 def test_a_trial_is_named_among_the_methods():
-    change("trials.strong", {"kernel": {"weight": 100.0}})
-    change("trials.slow", {"training": {}})
-    change("studies.quick.methods", ["base", "strong", "slow"])
-    assert [cell.method for cell in grid.cells(params.load())][:3] == ["base", "strong", "slow"]
-    change("studies.quick.methods", ["base", "strnog"])
-    assert faults() == [
+    strong = ("trials.strong", {"kernel": {"weight": 100.0}})
+    slow = ("trials.slow", {"training": {}})
+    found = settings(strong, slow, ("studies.quick.methods", ["base", "strong", "slow"]))
+    assert [cell.method for cell in grid.cells(found)][:3] == ["base", "strong", "slow"]
+    assert faults_after(strong, slow, ("studies.quick.methods", ["base", "strnog"])) == [
         "params.yaml: studies.quick.methods[1]: unknown method 'strnog'; did you mean 'strong'?"
     ]
 
@@ -180,8 +467,7 @@ def test_a_trial_is_named_among_the_methods():
     ],
 )
 def test_a_wrong_trial_is_named_by_its_place(trial, fault):
-    change("trials.x", trial)
-    [found] = faults()
+    [found] = faults_after(("trials.x", trial))
     assert found.startswith(f"params.yaml: trials.{fault}")
 
 
@@ -196,100 +482,87 @@ def test_a_wrong_trial_is_named_by_its_place(trial, fault):
     ],
 )
 def test_wrong_ways_of_a_study_are_named_by_their_place(ways, fault):
-    change("studies.quick.ways", {"clean": ways})
-    [found] = faults()
+    [found] = faults_after(("studies.quick.ways", {"clean": ways}))
     assert found.startswith(f"params.yaml: studies.quick.ways.clean.{fault}")
 
 
-def test_ways_are_set_otherwise_for_noise_of_the_study_alone():
-    change("studies.quick.ways", {"cleen": {"kernel": {"weight": 2.0}}, "n80": {}})
-    misspelt, of_others = faults()
+def test_ways_are_overridden_for_noise_of_the_study_alone():
+    ways = ("studies.quick.ways", {"cleen": {"kernel": {"weight": 2.0}}, "n80": {}})
+    misspelt, of_others = faults_after(ways)
     assert misspelt == (
         "params.yaml: studies.quick.ways.cleen: unknown noise of the study 'cleen'; did you mean "
         "'clean'?"
     )
     assert "studies.quick.ways.n80: unknown noise of the study 'n80'; did" in of_others
     for noise in ([["clean"]], [1, None], [], None, "clean"):  # faults of their own
-        change("studies.quick.noise", noise)
-        assert all("ways" not in fault for fault in faults())
+        found = faults_after(ways, ("studies.quick.noise", noise))
+        assert all("ways" not in fault for fault in found)
 
 
 def test_a_trial_takes_no_name_of_a_method():
-    change("trials.kernel", {"kernel": {"weight": 1.0}})
-    assert faults() == [
+    assert faults_after(("trials.kernel", {"kernel": {"weight": 1.0}})) == [
         "params.yaml: trials.kernel: 'kernel' is a method already; choose another name"
     ]
 
 
 def test_what_was_chosen_is_in_use():
-    loaded = params.load()
-    chosen, trials = loaded["calibration"]["chosen"], loaded["trials"]
-    assert set(chosen) == {"training", *loaded["ways"]}
+    loaded, trials = settings(), COMMITTED["trials"]
+    chosen = COMMITTED["search"]["chosen"]
+    assert set(chosen) == {"training", *WAYS}
     for part, entries in chosen.items():
         assert [entry["noise"] for entry in entries] == ["n50", "clean"]
         for entry in entries:
             options = trials[entry["method"]][part].items()
             for study in ("cpu", "gpu", "paper"):
-                plan = loaded["studies"][study]
                 if part != "training":
-                    own = plan["ways"].get(entry["noise"], {}).get(part, {})
-                    assert options <= {**loaded["ways"][part], **own}.items()
+                    used = loaded.way(part, study, entry["noise"])
+                    assert options <= dict(used).items()
                 elif study == "cpu":  # the others train longer, in larger batches
-                    assert options <= {**loaded["training"], **plan["training"]}.items()
+                    assert options <= dict(loaded.training_of(study)).items()
 
 
 @pytest.mark.parametrize(
     "name", ["digits-clean-resnet18-elr", "digits-clean-resnet18", "base-digits-clean-resnet18"]
 )
 def test_an_anchor_is_a_cell_of_its_study(name):
-    change("studies.quick.anchors", {"digits-n50-vgg16-all": 0.5})
-    params.load()
-    change("studies.quick.anchors", {name: 0.5})
-    assert faults() == [
-        f"params.yaml: studies.quick.anchors: {name!r} is no cell of the study, as "
-        "DATASET-NOISE-BACKBONE-METHOD"
-    ]
+    found = settings(("studies.quick.anchors", {"digits-n50-vgg16-all": 0.5}))
+    assert found.chosen_study.anchors == {"digits-n50-vgg16-all": 0.5}
+    [fault] = faults_after(("studies.quick.anchors", {name: 0.5}))
+    assert fault.startswith(f"params.yaml: studies.quick.anchors: {name!r} is not a cell of the st")
+    assert "DATASET-NOISE-BACKBONE-METHOD" in fault
 
 
-def test_a_calibration_is_of_studies_and_of_what_was_tried():
+def test_a_search_is_of_studies_and_of_what_was_tried():
     chosen = {"output": [{"method": "a", "noise": "n50", "reason": "b"}]}
-    change("calibration", {"rungs": ["quik"], "chosen": chosen})
-    rung, trial = faults()
-    assert rung == "params.yaml: calibration.rungs[0]: unknown study 'quik'; did you mean 'quick'?"
-    assert "calibration.chosen.output[0].method: unknown trial 'a'; known" in trial
+    rung, trial = faults_after(("search", {"rungs": ["quik"], "chosen": chosen}))
+    assert rung == "params.yaml: search.rungs[0]: unknown study 'quik'; did you mean 'quick'?"
+    assert "search.chosen.output[0].method: unknown trial 'a'; known" in trial
 
 
 @pytest.mark.parametrize(
-    ("where", "value", "fault"),
+    ("where", "value", "expected"),
     [
         (
             "rungs",
-            ["calibrate_training", "calibrate_ways", "calibrate_all", "calibrate_clean", "cpu"],
-            "rungs[4]: 'cpu' is evaluated on the test images of cifar10_5k: hold some out",
+            ["search_training", "search_ways", "search_all", "search_clean", "cpu"],
+            ("rungs[4]: 'cpu'", "test images of cifar10_5k", "validation_share"),
         ),
         (
             "chosen.output",
             [{"method": "base_lr10", "noise": "n50", "reason": "x"}],
-            "chosen.output[0].method: trial 'base_lr10' says nothing of output",
+            ("chosen.output[0].method: trial 'base_lr10'", "output"),
         ),
         (
             "chosen.kernel",
             [{"method": "kernel_10", "noise": "n50", "reason": "x"}],
-            "chosen.kernel[0].method: trial 'kernel_10' is in no rung with n50 labels",
+            ("chosen.kernel[0].method: ", "search.rungs", "trial 'kernel_10' with n50 labels"),
         ),
     ],
 )
-def test_a_choice_was_tried_on_held_out_images(where, value, fault):
-    change(f"calibration.{where}", value)
-    assert faults() == [f"params.yaml: calibration.{fault}"]
-
-
-def test_every_peer_has_its_options_and_its_schema():
-    schema = SCHEMA["properties"]["peers"]
-    assert set(schema["properties"]) == set(schema["required"]) == set(PEERS)
-    assert set(params.load()["peers"]) == set(PEERS)
-    for options in schema["properties"].values():
-        assert set(options["properties"]) == set(options["required"])
+def test_a_choice_was_tried_on_held_out_images(where, value, expected):
+    [fault] = faults_after((f"search.{where}", value))
+    assert fault.startswith(f"params.yaml: search.{expected[0]}")
+    assert all(part in fault for part in expected)
 
 
 # names ------------------------------------------------------------------------------------------
@@ -306,12 +579,19 @@ def test_every_peer_has_its_options_and_its_schema():
         ("ways.", "outputs", "output"),
         ("ways.output.", "temprature", "temperature"),
         ("ways.kernel.", "wieght", "weight"),
+        ("baselines.", "muiltihead", "multihead"),
+        ("baselines.elr.", "betta", "beta"),
+        ("search.", "rugns", "rungs"),
+        ("search.chosen.", "kernels", "kernel"),
+        ("claims.ledger.overhead.", "sayss", "says"),
+        ("claims.ledger.overhead.readings.", "epochs", "epoch"),
         ("training.", "momentun", "momentum"),
     ],
 )
 def test_an_unknown_key(where, key, meant):
-    change(where + key, 1)
-    assert faults() == [f"params.yaml: {where}{key}: unknown key '{key}'; did you mean '{meant}'?"]
+    assert faults_after((where + key, 1)) == [
+        f"params.yaml: {where}{key}: unknown key '{key}'; did you mean '{meant}'?"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -371,29 +651,39 @@ def test_an_unknown_key(where, key, meant):
     ],
 )
 def test_an_unknown_name(where, value, message):
-    change(where, value)
-    [fault] = faults()
+    [fault] = faults_after((where, value))
     assert fault.startswith(f"params.yaml: {message}")
 
 
 @pytest.mark.parametrize("name", ["papr", ""])
 def test_a_chosen_study_that_does_not_exist(name):
-    [fault] = faults(study=name)
-    assert fault.startswith(f"params.yaml: study: unknown study '{name}'; ")
+    path = ROOT / "params.yaml"
+    with pytest.raises(UsageError) as error:
+        load(path, name)
+    [fault] = str(error.value).splitlines()
+    assert fault.startswith(f"{path}: study: unknown study '{name}'; ")
     assert "'paper'?" in fault or "known: quick, cpu, cpu_transfer, every, gpu, paper" in fault
 
 
 def test_the_name_clean_is_taken():
-    change("noise.clean", {"kind": "symmetric", "rate": 0.1, "noise_seed": 0})
-    assert faults() == [
+    assert faults_after(("noise.clean", {"kind": "symmetric", "rate": 0.1, "noise_seed": 0})) == [
         "params.yaml: noise.clean: 'clean' always means the true labels; choose another name"
     ]
 
 
-def test_a_name_that_no_file_could_bear():
-    change("datasets.CIFAR-10", {"source": "cifar10", "padding": 4, "flip": True})
-    [fault] = faults()
-    assert fault.startswith("params.yaml: datasets: 'CIFAR-10' is no name; ")
+@pytest.mark.parametrize(
+    ("section", "entry"),
+    [
+        ("datasets", {"source": "cifar10", "padding": 4, "flip": True}),
+        ("noise", {"kind": "symmetric", "rate": 0.1, "noise_seed": 0}),
+        ("trials", {"kernel": {}}),
+        ("studies", COMMITTED["studies"]["quick"]),
+        ("claims.ledger", COMMITTED["claims"]["ledger"]["each_way"]),
+    ],
+)
+def test_a_name_that_no_file_could_bear(section, entry):
+    [fault] = faults_after((f"{section}.CIFAR-10", entry))
+    assert fault.startswith(f"params.yaml: {section}: 'CIFAR-10' is not a valid name; ")
 
 
 # values -----------------------------------------------------------------------------------------
@@ -411,13 +701,17 @@ def test_a_name_that_no_file_could_bear():
         ("training.learning_rate", 0, "0 is out of range; it must be more than 0"),
         ("training.momentum", 1, "1 is out of range; it must be less than 1"),
         ("studies.quick.width", 0, "0 is out of range; it must be at least 2"),
-        ("studies.quick.seeds", [1, 2, 1], "1 stands twice"),
-        ("studies.quick.methods", ["base", "base"], "'base' stands twice"),
+        ("studies.quick.seeds", [1, 2, 1], "1 appears twice"),
+        ("studies.quick.methods", ["base", "base"], "'base' appears twice"),
         ("studies.quick.seeds", [], "[] is empty; give at least one"),
         ("studies.quick.datasets", [], "[] is empty; give at least one"),
         ("studies.quick.noise", [], "[] is empty; give at least one"),
         ("studies.quick.backbones", [], "[] is empty; give at least one"),
         ("studies.quick.methods", [], "[] is empty; give at least one"),
+        ("baselines.multihead.branches", [2], "[2] has 1 entries; give 2"),
+        ("baselines.multihead.branches", [2, 2, 2], "[2, 2, 2] has 3 entries; give 2"),
+        ("claims.ledger.overhead.readings.measure", [], "[] is empty; give at least one"),
+        ("claims.ledger.overhead.says", "", "is empty; write a text"),
         ("datasets.digits.flip", "no", "'no' is not true or false"),
         ("datasets.digits.flip", 1, "1 is not true or false"),
         ("noise.n20.rate", True, "True is not a number"),
@@ -432,8 +726,36 @@ def test_a_name_that_no_file_could_bear():
     ],
 )
 def test_a_wrong_value(where, value, message):
-    change(where, value)
-    assert faults() == [f"params.yaml: {where}: {message}"]
+    assert faults_after((where, value)) == [f"params.yaml: {where}: {message}"]
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "datasets.digits.fold",
+        "datasets.digits.train_size",
+        "noise.n50.rate",
+        "noise.worse.labels",
+        "search.chosen.kernel",
+        "claims.ledger.stl10_vgg16.figure",
+        "claims.ledger.overhead.relation",
+        "claims.ledger.label_noise.readings",
+        "claims.ledger.label_noise.readings.epoch",
+        "studies.quick.training",
+        "studies.quick.anchors",
+        "studies.quick.evidence",
+        "ways",
+        "ways.output",
+        "baselines.elr.beta",
+        "trials",
+        "claims",
+    ],
+)
+def test_a_key_without_a_value(where):
+    for also in ((), (("study", 3),)):  # something else may be wrong with the file
+        found = [place(fault) for fault in faults_after(*also, (where, None))]
+        assert where in found
+        assert found.count("study") == len(also)
 
 
 @pytest.mark.parametrize(
@@ -448,78 +770,71 @@ def test_a_wrong_value(where, value, message):
     ],
 )
 def test_a_wrong_seed(seeds, message):
-    change("studies.quick.seeds", seeds)
-    assert faults() == [f"params.yaml: {message}"]
+    assert faults_after(("studies.quick.seeds", seeds)) == [f"params.yaml: {message}"]
+
+
+def test_a_list_is_faulted_as_a_whole_and_by_its_items():
+    assert faults_after(("studies.quick.seeds", [1, 1, -1])) == [
+        "params.yaml: studies.quick.seeds: 1 appears twice",
+        "params.yaml: studies.quick.seeds[2]: -1 is out of range; it must be at least 0",
+    ]
 
 
 @pytest.mark.parametrize(
     "where", ["training.epochs", "training.batch_size", "noise.n20.noise_seed", "ways.output.parts"]
 )
 def test_a_whole_number_is_written_without_a_point(where):
-    # 5.0 would pass as an integer of JSON schema, and fail in the middle of the run.
-    change(where, 5.0)
-    assert faults() == [f"params.yaml: {where}: 5.0 is not a whole number"]
-
-
-def test_yaml_reads_1e_3_as_a_text():
-    text = Path("params.yaml").read_text(encoding="utf-8")
-    text, count = re.subn(r"(?m)^  learning_rate: .*$", "  learning_rate: 1e-3", text)
-    assert count == 1
-    Path("params.yaml").write_text(text, encoding="utf-8")
-    assert faults() == [
-        "params.yaml: training.learning_rate: '1e-3' is not a number; "
-        "write 0.001 without quotes (YAML wants the point in 1.0e-3)"
-    ]
+    assert faults_after((where, 5.0)) == [f"params.yaml: {where}: 5.0 is not a whole number"]
 
 
 def test_the_advice_for_a_whole_number_is_a_whole_number():
-    change("training.epochs", "1e1")
-    [fault] = faults()
+    [fault] = faults_after(("training.epochs", "1e1"))
     assert fault.startswith("params.yaml: training.epochs: '1e1' is not a whole number")
     assert "10.0" not in fault
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "abc"])
 def test_no_advice_to_write_what_is_no_number(text):
-    change("training.learning_rate", text)
-    assert faults() == [f"params.yaml: training.learning_rate: '{text}' is not a number"]
+    assert faults_after(("training.learning_rate", text)) == [
+        f"params.yaml: training.learning_rate: '{text}' is not a number"
+    ]
 
 
 @pytest.mark.parametrize(("warmup", "fits"), [(13, True), (14, False), (15, False)])
 def test_the_warm_up_is_shorter_than_the_training(warmup, fits):
-    change("studies.quick.training", {"epochs": 14, "warmup_epochs": warmup})
+    change = ("studies.quick.training", {"epochs": 14, "warmup_epochs": warmup})
     if fits:
-        assert params.load()["studies"]["quick"]["training"]["warmup_epochs"] == warmup
+        assert settings(change).training_of("quick").warmup_epochs == warmup
     else:
-        assert faults() == [
-            f"params.yaml: studies.quick.training: warmup_epochs {warmup} leaves nothing of the "
-            "14 epochs"
-        ]
+        [fault] = faults_after(change)
+        assert fault.startswith(f"params.yaml: studies.quick.training: warmup_epochs {warmup} must")
+        assert "14" in fault
 
 
-def test_the_warm_up_of_all_studies_counts_for_a_study_without_one():
-    change("training.warmup_epochs", 5)
-    change("studies.quick.training", {"epochs": 5})
-    assert faults() == [
-        "params.yaml: studies.quick.training: warmup_epochs 5 leaves nothing of the 5 epochs"
-    ]
+@pytest.mark.parametrize("common", [(), (("training.warmup_epochs", 5),)])
+def test_the_warm_up_of_all_studies_counts_for_a_study_without_one(common):
+    [fault] = faults_after(*common, ("studies.quick.training", {"epochs": 5}))
+    assert fault.startswith("params.yaml: studies.quick.training: warmup_epochs 5 must be less")
 
 
 # entries that belong together -------------------------------------------------------------------
 
 
 def test_missing_entries_are_named_together():
-    path = Path("params.yaml")
-    loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    del loaded["training"]["epochs"], loaded["training"]["momentum"]
-    path.write_text(yaml.safe_dump(loaded), encoding="utf-8")
-    assert faults() == ["params.yaml: training: missing: epochs, momentum"]
+    raw = changed()
+    del raw["studies"]["quick"]["seeds"], raw["studies"]["quick"]["width"]
+    assert faults_of(raw) == ["params.yaml: studies.quick: missing: seeds, width"]
+
+
+def test_what_is_left_out_has_its_default():
+    raw = changed(("training", {"batch_size": 32}))
+    found = checked(raw, Path("params.yaml")).training
+    assert (found.epochs, found.momentum, found.batch_size) == (200, 0.9, 32)
 
 
 @pytest.mark.parametrize("key", ["train_size", "subset_seed"])
 def test_a_subset_has_a_size_and_a_seed(key):
-    change(f"datasets.digits.{key}", 5)
-    [fault] = faults()
+    [fault] = faults_after((f"datasets.digits.{key}", 5))
     assert fault.startswith("params.yaml: datasets.digits: ")
     assert fault.endswith("; give both or neither")
 
@@ -528,17 +843,12 @@ def test_a_subset_has_a_size_and_a_seed(key):
     ("key", "value"), [("validation_share", 0.2), ("validation_seed", 0), ("validation_share", 1)]
 )
 def test_a_validation_share_has_a_size_below_1_and_a_seed(key, value):
-    change(f"datasets.digits.{key}", value)
-    assert any("give both or neither" in fault for fault in faults())
-    change("datasets.digits.validation_seed", 0)
-    change("datasets.digits.validation_share", 0.2)
-    params.load()
-    change("datasets.digits.validation_share", 1)
-    assert "it must be less than 1" in faults()[0]
-
-
-FOLDER = {"source": "folder", "path": "mine", "side": 32, "padding": 4, "flip": True}
-HUMAN = {"kind": "human", "labels": "worse"}
+    found = faults_after((f"datasets.digits.{key}", value))
+    assert any("give both or neither" in fault for fault in found)
+    seed = ("datasets.digits.validation_seed", 0)
+    settings(seed, ("datasets.digits.validation_share", 0.2))
+    found = faults_after(seed, ("datasets.digits.validation_share", 1))
+    assert "it must be less than 1" in found[0]
 
 
 @pytest.mark.parametrize(
@@ -546,19 +856,19 @@ HUMAN = {"kind": "human", "labels": "worse"}
     [
         ("datasets.mine", {**FOLDER, "sid": 3}, ["datasets.mine.sid: unknown key 'sid'"]),
         ("datasets.mine", {"source": "folder"}, ["missing: path, side, padding, flip"]),
-        ("datasets.digits.side", 32, ["datasets.digits.side: unknown key 'side'"]),
-        ("noise.mine", {**HUMAN, "rate": 0.4}, ["noise.mine.rate: unknown key 'rate'"]),
+        ("datasets.mine", {**FOLDER, "fold": 3}, ["datasets.mine.fold: folder has no fold"]),
+        ("datasets.digits.side", 32, ["datasets.digits.side: digits has no side"]),
+        ("noise.mine", {**HUMAN, "rate": 0.4}, ["noise.mine.rate: human has no rate"]),
         ("noise.mine", {"kind": "human"}, ["noise.mine: missing: labels"]),
         ("noise.mine", {**HUMAN, "labels": "wors"}, ["did you mean 'worse'?"]),
-        ("noise.n20.labels", "worse", ["noise.n20.labels: unknown key 'labels'"]),
+        ("noise.mine", {"kind": "pair", "rate": 0.4}, ["noise.mine: missing: noise_seed"]),
+        ("noise.n20.labels", "worse", ["noise.n20.labels: symmetric has no labels"]),
     ],
 )
 def test_an_entry_has_the_keys_of_its_kind(where, value, expected):
-    change("datasets.good", FOLDER)
-    change("noise.good", HUMAN)
-    params.load()
-    change(where, value)
-    found = faults()
+    good = ("datasets.good", FOLDER), ("noise.good", HUMAN)
+    settings(*good)
+    found = faults_after(*good, (where, value))
     assert len(found) == len(expected)
     assert all(part in fault for part, fault in zip(expected, found, strict=True))
 
@@ -567,23 +877,35 @@ def test_an_entry_has_the_keys_of_its_kind(where, value, expected):
 
 
 def test_all_faulty_values_are_listed():
-    change("noise.n20.rate", 2)
-    change("studies.quick.seeds", [1, 1])
-    change("zzz", 1)
-    assert sorted(faults()) == [
+    found = faults_after(("noise.n20.rate", 2), ("studies.quick.seeds", [1, 1]), ("zzz", 1))
+    assert sorted(found) == [
         "params.yaml: noise.n20.rate: 2 is out of range; it must be at most 1",
-        "params.yaml: studies.quick.seeds: 1 stands twice",
+        "params.yaml: studies.quick.seeds: 1 appears twice",
         "params.yaml: zzz: unknown key 'zzz'; "
-        "known: study, studies, datasets, noise, ways, trials, calibration, peers, training, "
+        "known: study, studies, datasets, noise, ways, trials, search, baselines, training, "
         "claims",
     ]
 
 
+def test_all_that_is_wrong_with_one_entry_is_listed():
+    entry = {"source": "folder", "path": "", "flip": 1, "train_size": 5, "fold": None}
+    assert [place(fault) for fault in faults_after(("datasets.mine", entry))] == [
+        "datasets.mine",  # train_size without subset_seed
+        "datasets.mine",  # missing: side, padding
+        "datasets.mine.flip",
+        "datasets.mine.fold",  # folder has none
+        "datasets.mine.fold",  # no value
+        "datasets.mine.path",
+    ]
+
+
 def test_all_unknown_names_are_listed():
-    change("study", "quik")
-    change("noise.n20.kind", "symetric")
-    change("studies.quick.methods", ["outptu", "base", "kernle"])
-    assert [fault.partition(": unknown")[0] for fault in faults()] == [
+    found = faults_after(
+        ("study", "quik"),
+        ("noise.n20.kind", "symetric"),
+        ("studies.quick.methods", ["outptu", "base", "kernle"]),
+    )
+    assert [fault.partition(": unknown")[0] for fault in found] == [
         "params.yaml: study",
         "params.yaml: noise.n20.kind",
         "params.yaml: studies.quick.methods[0]",
@@ -592,10 +914,12 @@ def test_all_unknown_names_are_listed():
 
 
 def test_faulty_values_and_unknown_names_are_listed_together():
-    change("noise.n20.rate", 2)
-    change("studies.quick.methods", ["outptu"])
-    change("training.learning_rate", float("nan"))
-    assert {fault.split(": ")[1] for fault in faults()} == {
+    found = faults_after(
+        ("noise.n20.rate", 2),
+        ("studies.quick.methods", ["outptu"]),
+        ("training.learning_rate", float("nan")),
+    )
+    assert {place(fault) for fault in found} == {
         "noise.n20.rate",
         "studies.quick.methods[0]",
         "training.learning_rate",
@@ -603,46 +927,60 @@ def test_faulty_values_and_unknown_names_are_listed_together():
 
 
 def test_faults_come_in_the_same_order_each_time():
-    for key in ["dd", "bb", "ff", "aa", "ee", "cc"]:
-        change(f"training.{key}", 1)
-    found = [fault.split(": ")[1].removeprefix("training.") for fault in faults()]
-    assert found in (["dd", "bb", "ff", "aa", "ee", "cc"], ["aa", "bb", "cc", "dd", "ee", "ff"])
+    found = faults_after(*((f"training.{key}", 1) for key in ["dd", "bb", "ff", "aa", "ee", "cc"]))
+    places = [place(fault).removeprefix("training.") for fault in found]
+    assert places == ["aa", "bb", "cc", "dd", "ee", "ff"]
 
 
 # files that are no parameters -------------------------------------------------------------------
 
 
-def test_a_missing_file(folder):
-    (folder / "params.yaml").unlink()
-    assert faults() == [
-        "params.yaml: no such file; run this in the project's folder, or name it with --params"
+def faults_in(path: Path) -> list[str]:
+    """The lines of the error that this file must raise, without its folder."""
+    with pytest.raises(UsageError) as error:
+        load(path)
+    return str(error.value).replace(f"{path}", path.name).splitlines()
+
+
+def test_a_missing_file(tmp_path):
+    [fault] = faults_in(tmp_path / "params.yaml")
+    assert fault.startswith("params.yaml: no such file; ")
+    assert "--project" in fault
+
+
+def test_no_schema_is_needed(tmp_path):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    assert load(tmp_path / "params.yaml") == load(ROOT / "params.yaml")
+
+
+def test_a_folder_instead_of_a_file(tmp_path):
+    (tmp_path / "params.yaml").mkdir()
+    assert faults_in(tmp_path / "params.yaml") == ["params.yaml: cannot be read: Is a directory"]
+
+
+def test_a_file_that_is_not_utf_8(tmp_path):
+    (tmp_path / "params.yaml").write_bytes(b"study: caf\xe9\n")
+    assert faults_in(tmp_path / "params.yaml") == ["params.yaml: not UTF-8 text (byte 10)"]
+
+
+def test_yaml_reads_1e_3_as_a_text(tmp_path):
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    text, count = re.subn(r"(?m)^training: \{\}$", "training:\n  learning_rate: 1e-3", text)
+    assert count == 1
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    assert faults_in(tmp_path / "params.yaml") == [
+        "params.yaml: training.learning_rate: '1e-3' is not a number; "
+        "write 0.001 without quotes (YAML wants the point in 1.0e-3)"
     ]
-
-
-def test_a_missing_schema(folder):
-    (folder / params.SCHEMA).unlink()
-    [fault] = faults()
-    assert fault.startswith("workflow/schemas/params.schema.yaml: no such file")
-
-
-def test_a_folder_instead_of_a_file(folder):
-    (folder / "params.yaml").unlink()
-    (folder / "params.yaml").mkdir()
-    assert faults() == ["params.yaml: cannot be read: Is a directory"]
-
-
-def test_a_file_that_is_not_utf_8(folder):
-    (folder / "params.yaml").write_bytes(b"study: caf\xe9\n")
-    assert faults() == ["params.yaml: not UTF-8 text (byte 10)"]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("study: quick\nstudy: cpu\n", "line 2, column 1: the key 'study' stands twice"),
+        ("study: quick\nstudy: cpu\n", "line 2, column 1: the key 'study' appears twice"),
         (
             "noise:\n  n20: {rate: 0.2, rate: 0.3}\n",
-            "line 2, column 20: the key 'rate' stands twice",
+            "line 2, column 20: the key 'rate' appears twice",
         ),
         ("1: quick\n", "line 1, column 1: the key 1 is not a text; put it in quotes"),
         ("study: [quick\n", "line 2, column 1: "),
@@ -652,9 +990,9 @@ def test_a_file_that_is_not_utf_8(folder):
         ("[" * 2000, "nested too deeply"),
     ],
 )
-def test_a_text_that_is_no_mapping_of_parameters(folder, text, message):
-    (folder / "params.yaml").write_text(text, encoding="utf-8")
-    fault = faults()[0]
+def test_a_text_that_is_no_mapping_of_parameters(tmp_path, text, message):
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    fault = faults_in(tmp_path / "params.yaml")[0]
     assert fault.startswith(f"params.yaml: {message}")
 
 
@@ -670,17 +1008,19 @@ def test_a_text_that_is_no_mapping_of_parameters(folder, text, message):
     ],
     ids=["date", "int", "bool", "map", "list in itself", "mapping in itself"],
 )
-def test_a_value_that_yaml_cannot_build(folder, text):
-    (folder / "params.yaml").write_text(text, encoding="utf-8")
-    assert faults()[0].startswith("params.yaml: ")
+def test_a_value_that_yaml_cannot_build(tmp_path, text):
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    assert faults_in(tmp_path / "params.yaml")[0].startswith("params.yaml: ")
 
 
 def test_claims_name_what_exists():
-    change("claims.ledger.each_way.methods", ["output", "outptu"])
-    change("claims.ledger.label_noise.readings.noise", ["n50", "n55"])
-    change("claims.ledger.stl10_vgg16.datasets", ["stl11"])
-    change("claims.ledger.overhead.readings", {"measure": ["time"]})
-    assert sorted(faults()) == [
+    found = faults_after(
+        ("claims.ledger.each_way.methods", ["output", "outptu"]),
+        ("claims.ledger.label_noise.readings.noise", ["n50", "n55"]),
+        ("claims.ledger.stl10_vgg16.datasets", ["stl11"]),
+        ("claims.ledger.overhead.readings", {"measure": ["time"]}),
+    )
+    assert sorted(found) == [
         "params.yaml: claims.ledger.each_way.methods[1]: unknown method 'outptu'; "
         "did you mean 'output'?",
         "params.yaml: claims.ledger.label_noise.readings.noise[1]: unknown noise 'n55'; "
@@ -693,5 +1033,4 @@ def test_claims_name_what_exists():
 
 def test_a_damaged_ledger_is_no_traceback():
     for value in (None, 3, [], {"evidence": 1, "ledger": {"a": 1, "b": {"readings": [1]}}}):
-        change("claims", value)
-        assert faults()
+        assert faults_after(("claims", value))

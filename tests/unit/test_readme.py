@@ -1,97 +1,125 @@
-"""What the README shows is what there is."""
+"""What the READMEs show is what there is."""
 
 import json
 import re
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
 import yaml
 
+from imcl.analysis import claims
 from imcl.cli import main
+from imcl.present import claims as claims_tables
+from imcl.present import measurements, render, tables
+from imcl.present.documents import Documents
+from imcl.project import Project
+from imcl.study.load import load
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text()
+PROJECT = Project(ROOT)
+READMES = {
+    place: (ROOT / place).read_text(encoding="utf-8")
+    for place in (
+        "README.md",
+        "workflow/README.md",
+        "paper/README.md",
+        "src/imcl/README.md",
+        "paper/results/bench/README.md",
+    )
+}
+COMMITTED = sorted(PROJECT.committed.glob("*/*-*.md"))
+
+
+@cache
+def documents(study: str) -> Documents:
+    """Of a study's committed records."""
+    return Documents.compute(PROJECT, load(PROJECT.params, study), committed=True)
+
+
+def between(text: str, mark: str) -> str:
+    """What is between the marks of a table."""
+    return text.split(f"<!-- {mark} -->\n")[1].split(f"<!-- /{mark} -->")[0]
 
 
 def test_the_training_loop_runs_as_written():
-    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    (code,) = re.findall(r"```python\n(.*?)```", READMES["README.md"], flags=re.DOTALL)
     scope: dict = {}
     exec(code, scope)
     assert all(p.grad is not None for p in scope["model"].parameters())
 
 
-COMMITTED = sorted((ROOT / "paper/results").glob("*/*.md"))
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_a_committed_table_is_what_the_committed_records_say(path):
+    built = tables.build(documents(path.parent.name))
+    table = next(table for table in built if table.name == path.stem)
+    assert render.markdown(table) == path.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("path", COMMITTED, ids=[path.stem for path in COMMITTED])
-def test_its_tables_are_what_the_committed_records_say(path, monkeypatch):
-    from imcl import grid, params
-    from imcl.report import render, summary, tables
+@pytest.mark.parametrize(
+    ("place", "mark"),
+    [
+        (place, mark)
+        for place, text in READMES.items()
+        for mark in re.findall(r"<!-- ([\w-]+/[\w-]+) -->", text)
+    ],
+)
+def test_a_readme_shows_the_committed_table(place, mark):
+    table = PROJECT.committed / f"{mark}.md"
+    assert between(READMES[place], mark) == table.read_text(encoding="utf-8")
 
-    monkeypatch.chdir(ROOT)
-    study = path.parent
-    loaded = params.load(study=study.name)
-    cells = grid.cells(loaded)
-    monkeypatch.setattr(grid, "RECORDS", study / "records")
-    records = {c.name: json.loads(c.record.read_text()) for c in cells if c.record.exists()}
-    assert len(records) == len(list((study / "records").iterdir()))
-    for cell in cells:
-        if cell.name in records:
-            record = records[cell.name]
-            assert record["digest"] == cell.digest == grid.digest(record["config"])
-    made = summary.summarise(loaded, cells, records, {cell.name: cell.record for cell in cells})
-    table = next(table for table in tables.build(made) if table.name == path.stem)
-    assert render.markdown(table) == path.read_text()
-    assert render.markdown(table).strip() in README
+
+def test_every_committed_table_is_shown():
+    shown = {
+        mark for text in READMES.values() for mark in re.findall(r"<!-- ([\w-]+/[\w-]+) -->", text)
+    }
+    assert shown == {f"{path.parent.name}/{path.stem}" for path in COMMITTED}
 
 
 def test_the_time_it_gives_for_a_study_is_that_of_the_records():
-    paths = list((ROOT / "paper/results/cpu/records").iterdir())
+    paths = list(PROJECT.committed_records("cpu").iterdir())
     costs = [cost for path in paths for cost in json.loads(path.read_text())["cost"]]
     spent = sum(cost["training_seconds"] + cost["evaluation_seconds"] for cost in costs)
-    said = f"{len(paths)} of 78 cells, which took {spent / 60:.0f} minutes of one core together"
-    assert said in " ".join(README.split())
+    text = " ".join(READMES["paper/README.md"].split())
+    assert f"{len(paths)} of 78 cells are trained" in text
+    assert f"took {spent / 60:.0f} minutes of one core" in text
 
 
-def test_its_ledger_is_what_the_committed_records_say(monkeypatch, tmp_path):
-    from imcl import grid, params
-    from imcl.report import claims, render, tables
-
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(grid, "RECORDS", tmp_path)  # only what is committed counts
-    ledger = render.markdown(tables.claims_table(claims.judge(params.load())))
-    assert f"<!-- claims -->\n{ledger}<!-- /claims -->" in README
+def test_the_claims_are_what_the_committed_records_say():
+    judged = claims.judge(PROJECT, load(PROJECT.params), committed=True)
+    table = render.markdown(claims_tables.table(judged))
+    assert between(READMES["paper/README.md"], "claims") == table
 
 
 @pytest.mark.parametrize("name", ["loop-cpu", "pipeline-cpu", "growth-cpu", "agreement-cpu"])
-def test_its_measurements_are_the_recorded_ones(name, monkeypatch):
-    from imcl.report import benches, render
-
-    monkeypatch.chdir(ROOT)
-    table = next(table for table in benches.tables() if table.name == name)
-    shown = README.split(f"<!-- {name} -->\n")[1].split(f"<!-- /{name} -->")[0]
-    assert shown == render.markdown(table)
+def test_the_measurements_are_the_recorded_ones(name):
+    built = measurements.tables(documents("quick").measurements)
+    table = next(table for table in built if table.name == name)
+    assert between(READMES["paper/results/bench/README.md"], name) == render.markdown(table)
 
 
-def test_every_link_and_place_exists():
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
-    places = re.findall(r"^\| `([^`]+)`", README.split("## Layout")[1], flags=re.MULTILINE)
-    assert len(links) > 3
-    assert len(places) > 3
-    for name in [*links, *places]:
-        if name.rstrip("/") not in ("data", "results", "logs"):
-            assert (ROOT / name).exists(), name
+@pytest.mark.parametrize("place", READMES)
+def test_every_link_and_place_exists(place):
+    text = READMES[place]
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", text)
+    for name in links:
+        assert (ROOT / place).parent.joinpath(name).exists(), name
+    made = ("data", "results", "logs", "paper/build")
+    for row in re.findall(r"^\| ((?:`[^`]+`(?:, )?)+) \|", text.split("## Where to read on")[-1]):
+        for name in re.findall(r"`([^`]+)`", row):
+            assert name.rstrip("/") in made or (ROOT / name).exists(), name
 
 
 COMMANDS = (
-    "plan status fetch prepare noise train summary tables claims trace figures paper report verify"
+    "plan status settings schema fetch prepare data noise train run summary claims search tables "
+    "figures paper report trace verify bench"
 )
 
 
 @pytest.mark.parametrize("command", COMMANDS.split())
 def test_every_command_explains_itself(command, capsys):
-    assert f"`{command}`" in README or f"imcl {command}" in README
+    assert f"`{command}`" in READMES["workflow/README.md"].split("## Commands")[1]
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
     assert stop.value.code == 0
@@ -103,8 +131,8 @@ def test_the_conda_environment_names_the_packages_of_the_rules():
     names = {re.match(r"[\w-]+", entry)[0] for entry in project["dependencies"]}
     conda = yaml.safe_load((ROOT / "workflow/envs/imcl.yaml").read_text())["dependencies"]
     theirs = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
-    # The engines stand outside the rules, and torchvision is met in tests alone.
-    inside = names - {"snakemake", "dvc", "torchvision"}
+    # The engines run outside the rules, grimp only inside Snakemake, and torchvision in benchmarks.
+    inside = names - {"snakemake", "dvc", "torchvision", "grimp"}
     assert {theirs.get(name, name) for name in inside} == {entry.split()[0] for entry in conda} - {
         "python"
     }

@@ -1,108 +1,228 @@
-"""The state of a study, from records and logs written by hand; and a run watched live."""
+"""The state of a study, told by records and events; and what TensorBoard is told."""
 
 import json
 import os
-import time
+import socket
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from handmade import empty_project, record
+from handmade import empty_project, record, write
 
-from imcl import experiment, grid, live, params, status
 from imcl.cli import main
 from imcl.errors import ImclError
+from imcl.progress import Events
+from imcl.project import Project
+from imcl.records import status
+from imcl.records.status import Row
+from imcl.study import grid
+from imcl.study.load import load
+from imcl.training import tensorboard
 
 
 @pytest.fixture
-def cells(tmp_path, monkeypatch) -> list[grid.Cell]:
-    empty_project(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    status.LOGS.mkdir(parents=True)
-    return grid.cells(params.load())
+def project(tmp_path) -> Project:
+    return empty_project(tmp_path)
 
 
-def log(cell: grid.Cell, text: str, age: float = 0.0) -> None:
-    path = status.LOGS / f"{cell.key}.log"
-    path.write_text(text)
-    os.utime(path, (time.time() - age,) * 2)
+@pytest.fixture
+def cells(project) -> list[grid.Cell]:
+    return grid.cells(load(project.params))
 
 
-def rows() -> list[dict]:
-    return status.rows(params.load())
+def rows(project: Project) -> list[Row]:
+    return status.rows(project, load(project.params))
 
 
-def test_each_state_is_told_from_files_alone(cells):
-    cells[0].record.parent.mkdir(parents=True)
+def log(project: Project, cell: grid.Cell, *events: dict, age: float = 0.0) -> None:
+    """The events of a cell, one a second; the last one is so many seconds old."""
+    path = project.events(cell.key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    last = datetime.now(UTC) - timedelta(seconds=age)
+    with path.open("a") as file:
+        for index, event in enumerate(events, 1 - len(events)):
+            time = (last + timedelta(seconds=index)).isoformat(timespec="milliseconds")
+            file.write(json.dumps({"time": time, **event}) + "\n")
+
+
+def started(total: int = 28, **changes: object) -> dict:
+    own = {"pid": os.getpid(), "host": socket.gethostname()}
+    return {"event": "started", **own, "total": total, "done": 0, **changes}
+
+
+def epoch(done: int, left: float, total: int = 28) -> dict:
+    counts = {"done": done, "total": total, "seconds_left": left}
+    return {"event": "epoch", "seed": 1, "epoch": done, **counts}
+
+
+def finished_process() -> int:
+    """The id of a process that is gone."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        return process.pid
+
+
+# states -----------------------------------------------------------------------------------------
+
+
+def test_each_state_is_told_by_files_alone(project, cells):
     made = record(cells[0], [0.5, 0.5])
     for cost in made["cost"]:
         cost |= {"training_seconds": 40.0, "evaluation_seconds": 10.0}
-    cells[0].record.write_text(json.dumps(made))
-    line = f"{cells[1].name}: 7 of 28 epochs, 90 s left, seed 1, loss 0.5\n"
-    log(cells[1], f"{cells[1].name}: 3 of 28 epochs, 120 s left\n{line}", age=30)
-    log(cells[2], f"{line}imcl train: {cells[2].name}, seed 1: the loss is nan [bold]\n")
-    log(cells[3], line, age=700)
-    log(cells[4], "")
-    found = rows()
+    write(project, cells[0], made)
+    failure = {"event": "failed", "message": f"{cells[2].name}, seed 1: the loss is nan [bold]"}
+    log(project, cells[1], started(), epoch(3, 120), epoch(7, 90), age=30)
+    log(project, cells[2], started(), epoch(7, 90), failure)
+    log(project, cells[3], started(), epoch(7, 90), age=700)
+    log(project, cells[4], started())
+    found = rows(project)
     assert [row["state"] for row in found[:6]] == [
         *("done", "running", "failed", "silent", "running", "waiting")
     ]
-    assert found[1]["done"] == 0.25
+    assert [row["done"] for row in found[:6]] == [1.0, 0.25, 0.25, 0.25, 0.0, 0.0]
     assert found[1]["seconds_left"] == pytest.approx(60, abs=2)  # 90 when it was written
     assert "the loss is nan" in found[2]["note"]
-    assert "no line for 11 min 40 s" in found[3]["note"]
+    assert "no event for 11 min 40 s" in found[3]["note"]
+    assert str(project.log(cells[3].key)) in found[3]["note"]
     assert found[5]["seconds_left"] == 100  # what the finished one took
 
 
-def test_a_slow_run_is_not_called_silent(cells):
-    """At 2 of 200 epochs with ten hours to go, its next line comes an hour later."""
-    log(cells[0], f"{cells[0].name}: 2 of 200 epochs, 36000 s left\n", age=5000)
-    assert rows()[0]["state"] == "running"
-    log(cells[0], f"{cells[0].name}: 2 of 200 epochs, 36000 s left\n", age=12000)
-    assert rows()[0]["state"] == "silent"
+def test_a_slow_run_is_not_called_silent(project, cells):
+    """At 2 of 20 epochs with ten hours to go, its next event comes half an hour later."""
+    log(project, cells[0], started(20), epoch(2, 36000, 20), age=5000)
+    log(project, cells[1], started(20), epoch(2, 36000, 20), age=7000)
+    assert [row["state"] for row in rows(project)[:2]] == ["running", "silent"]
 
 
-def test_the_command_counts_and_names_what_failed(cells, capsys):
-    log(cells[0], "imcl train: no space is left\n")
-    assert main(["status"]) == 0
+def test_a_killed_process_is_told_at_once(project, cells):
+    gone = finished_process()
+    log(project, cells[0], started(pid=gone), epoch(7, 90))
+    log(project, cells[1], started(pid=gone, host="another machine"), epoch(7, 90))
+    failed, elsewhere, *_ = rows(project)
+    assert (failed["state"], failed["done"]) == ("failed", 0.25)
+    assert "ended without a message" in failed["note"]
+    assert str(project.log(cells[0].key)) in failed["note"]
+    assert elsewhere["state"] == "running"  # its processes cannot be seen from here
+
+
+def test_a_stopped_run_says_how_to_resume_it(project, cells):
+    log(project, cells[0], started(), epoch(7, 90), {"event": "stopped", "signal": "SIGTERM"})
+    (row, *_) = rows(project)
+    assert (row["state"], row["done"]) == ("failed", 0.25)
+    assert row["note"] == "SIGTERM; run it again to resume"
+
+
+def test_only_the_last_run_counts(project, cells):
+    failure = {"event": "failed", "message": "no space is left"}
+    log(project, cells[0], started(), epoch(20, 10), failure, age=100)
+    log(project, cells[0], started(done=14), age=2)
+    (row, *_) = rows(project)
+    assert (row["state"], row["done"]) == ("running", 0.5)
+
+
+def test_a_resumed_run_has_done_what_was_done_before(project, cells):
+    resumed = {"event": "resumed", "seed": 2, "epoch": 7, "done": 21, "total": 28}
+    log(project, cells[0], started(), resumed)
+    (row, *_) = rows(project)
+    assert (row["state"], row["done"]) == ("running", 0.75)
+
+
+def test_a_run_whose_record_was_deleted_waits_for_another(project, cells):
+    log(project, cells[0], started(), epoch(28, 0), {"event": "done"})
+    assert rows(project)[0] == {
+        "cell": cells[0].name,
+        "state": "waiting",
+        "done": 0.0,
+        "seconds_left": None,
+        "note": "",
+    }
+
+
+def test_a_line_that_a_killed_process_left_unfinished_is_passed_over(project, cells):
+    log(project, cells[0], started(), epoch(7, 90))
+    with project.events(cells[0].key).open("a") as file:
+        file.write('{"time": "2026-01-01T00:00:00+00:00", "event": "epo')
+    assert rows(project)[0]["done"] == 0.25
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"digest": "a", "config": {}, "cost": [{}]}'])
+def test_a_damaged_record_tells_no_time(project, cells, text):
+    path = project.record(cells[0].key)
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    done, waiting, *_ = rows(project)
+    assert (done["state"], waiting["seconds_left"]) == ("done", None)
+
+
+def test_what_training_writes_is_what_status_reads(project, cells):
+    events = Events(project.events(cells[0].key))
+    events.add("started", pid=os.getpid(), host=socket.gethostname(), total=28, done=0)
+    events.add("epoch", seed=1, epoch=14, done=14, total=28, seconds_left=10.0)
+    (row, *_) = rows(project)
+    assert (row["state"], row["done"]) == ("running", 0.5)
+    assert row["seconds_left"] == pytest.approx(10, abs=1)
+    events.add("failed", message="the loss is nan")
+    (row, *_) = rows(project)
+    assert (row["state"], row["note"]) == ("failed", "the loss is nan")
+
+
+# the command ------------------------------------------------------------------------------------
+
+
+def test_the_command_counts_and_names_what_failed(project, cells, capsys):
+    log(project, cells[0], started(), {"event": "failed", "message": "no space is left"})
+    assert main(["--project", str(project.root), "status"]) == 0
     shown = capsys.readouterr().out
     assert "24 cells: 1 failed, 23 waiting" in shown
     assert "no space is left" in shown
-    assert main(["status", "--json"]) == 0
+    assert main(["--project", str(project.root), "status", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)) == 24
 
 
-def test_what_progress_prints_is_what_status_reads(cells, capsys):
-    from imcl.progress import Progress
+@pytest.mark.parametrize(
+    ("lefts", "told"),
+    [
+        ([100.0, 50.0], "about 3 min 30 s left with 2 at once"),  # and 270 s of waiting
+        ([400.0, 10.0], "about 6 min 40 s left with 2 at once"),  # the longest alone
+        ([100.0, None], None),
+    ],
+)
+def test_the_time_left_is_shared_by_what_runs(capsys, lefts, told):
+    running = [
+        Row(cell="a", state="running", done=0.5, seconds_left=left, note="") for left in lefts
+    ]
+    waiting = Row(cell="b", state="waiting", done=0.0, seconds_left=270.0, note="")
+    status.show([*running, waiting])
+    shown = capsys.readouterr().out
+    assert told in shown if told else "about" not in shown
 
-    with Progress(cells[0].name, 28, unit="epochs") as progress:
-        for _ in range(14):
-            progress.advance(note="seed 1, loss 0.5")
-    log(cells[0], capsys.readouterr().err)
-    (row, *_) = rows()
-    assert (row["state"], row["done"]) == ("running", 0.5)
-    assert row["seconds_left"] is not None
 
-
-def test_it_imports_no_torch(cells):
-    import subprocess
-    import sys
-
-    code = "import sys, imcl.cli; imcl.cli.main(sys.argv[1:]); assert 'torch' not in sys.modules"
+def test_it_imports_no_torch(project):
     place = "accuracy-digits:resnet18/base:clean"
-    for arguments in (["status"], ["plan"], ["claims"], ["trace", "--study", "quick", place]):
-        done = subprocess.run(
-            [sys.executable, "-c", code, *arguments], capture_output=True, text=True
-        )
-        assert "AssertionError" not in done.stderr, arguments
+    commands = [["status"], ["plan"], ["claims"], ["trace", "--study", "quick", place]]
+    code = (
+        "import sys, imcl.cli\n"
+        f"for command in {commands}:\n"
+        "    imcl.cli.main(['--project', sys.argv[1], *command])\n"
+        "    assert 'torch' not in sys.modules, command\n"
+    )
+    command = [sys.executable, "-c", code, str(project.root)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+# TensorBoard ------------------------------------------------------------------------------------
 
 
 def test_epochs_go_to_tensorboard_when_it_is_asked_for(tmp_path, monkeypatch):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     entry = {"epoch": 3, "loss": 0.5, "terms": {"kernel": 0.25}, "evaluation": {"accuracy": 0.75}}
-    live.watcher("cell", 1)(entry)
+    monkeypatch.delenv(tensorboard.FOLDER, raising=False)
+    tensorboard.writer("cell", 1)(entry)
     assert list(tmp_path.iterdir()) == []  # off unless it is asked for
-    monkeypatch.setenv("IMCL_LIVE", str(tmp_path / "live"))
-    live.watcher("cell", 1)(entry)
+    monkeypatch.setenv(tensorboard.FOLDER, str(tmp_path / "live"))
+    tensorboard.writer("cell", 1)(entry)
     events = EventAccumulator(str(tmp_path / "live/cell/seed-1")).Reload()
     assert set(events.Tags()["scalars"]) == {"loss", "terms/kernel", "evaluation/accuracy"}
     (scalar,) = events.Scalars("evaluation/accuracy")
@@ -110,10 +230,7 @@ def test_epochs_go_to_tensorboard_when_it_is_asked_for(tmp_path, monkeypatch):
 
 
 def test_a_missing_tensorboard_is_named_before_training(tmp_path, monkeypatch):
-    import sys
-
-    monkeypatch.setenv("IMCL_LIVE", str(tmp_path))
+    monkeypatch.setenv(tensorboard.FOLDER, str(tmp_path))
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(ImclError, match="uv sync --extra live"):
-        live.watcher("cell", 1)
-    assert experiment.live is live
+    with pytest.raises(ImclError, match="uv sync --extra"):
+        tensorboard.writer("cell", 1)

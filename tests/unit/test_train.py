@@ -2,21 +2,33 @@
 
 import json
 import math
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import quick
 import torch
 from conftest import without_cost
 
-from imcl import experiment, grid
-from imcl.batches import Batches, crop_and_flip, normalise
 from imcl.data import prepare
 from imcl.errors import ImclError
+from imcl.models import vgg16
 from imcl.noise import inject
-from imcl.train import SGD, learning_rate
+from imcl.project import Project
+from imcl.study import grid
+from imcl.study.settings import Training
+from imcl.training import evaluation, loop, seed, worker
+from imcl.training.batches import Augmentation, Batches, Normalise
+from imcl.training.network import build
+from imcl.training.optimizer import SGD, learning_rate
+from imcl.training.worker import RunOptions
 
-ROOT = Path(__file__).resolve().parents[2]
+CPU = RunOptions("cpu")
+
+
+@pytest.fixture
+def project(micro) -> Project:
+    return micro[0]
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -34,7 +46,7 @@ def test_crop_and_flip_image_by_image():
     x, padding = images(40), 2
     offsets = torch.randint(5, (40, 2), generator=generator(1))
     flipped = torch.rand(40, generator=generator(2)) < 0.5
-    found = crop_and_flip(x, offsets, flipped, padding)
+    found = Augmentation(padding, flip=True).apply(x, offsets, flipped)
     for i in range(40):
         padded = np.pad(x[i].numpy(), ((2, 2), (2, 2), (0, 0)))
         row, column = offsets[i].tolist()
@@ -45,24 +57,25 @@ def test_crop_and_flip_image_by_image():
 
 def test_normalise_by_hand():
     x = torch.tensor([[[[0, 255]]]], dtype=torch.uint8)  # one pixel, two channels
-    found = normalise(x, torch.tensor([0.5, 0.25]), torch.tensor([0.25, 0.5]))
+    found = Normalise(torch.tensor([0.5, 0.25]), torch.tensor([0.25, 0.5]))(x)
     torch.testing.assert_close(found.flatten(), torch.tensor([-2.0, 1.5]))
-    assert normalise(images(2), torch.zeros(3), torch.ones(3)).is_contiguous(
+    assert Normalise(torch.zeros(3), torch.ones(3))(images(2)).is_contiguous(
         memory_format=torch.channels_last
     )
 
 
-def batches(x: torch.Tensor, labels: torch.Tensor, **options) -> Batches:
-    settings = {
-        "mean": torch.zeros(x.shape[3]),
-        "std": torch.full((x.shape[3],), 1 / 255),  # leaves the pixels as they are
-        "padding": 0,
-        "flip": False,
-        "batch_size": 8,
-        "shuffling": generator(1),
-        "augmentation": [generator(2)],
-    }
-    return Batches(x, labels, **{**settings, **options})
+def test_a_channel_of_one_value_is_not_divided_by_zero():
+    scaled = Normalise.to([0.5], [0.0], torch.device("cpu"))(images(2, channels=1))
+    assert scaled.isfinite().all()
+
+
+def batches(x: torch.Tensor, labels: torch.Tensor, **options: Any) -> Batches:
+    channels = x.shape[3]
+    # 1 / 255 leaves the pixels as they are.
+    normalise = Normalise(torch.zeros(channels), torch.full((channels,), 1 / 255))
+    augmentation = options.pop("augmentation", Augmentation(padding=0, flip=False))
+    settings = {"batch_size": 8, "shuffling": generator(1), "views": [generator(2)], **options}
+    return Batches(x, labels, normalise, augmentation, **settings)
 
 
 def test_an_epoch_visits_each_image_once_with_its_label():
@@ -85,10 +98,9 @@ def test_offsets_are_uniform_and_half_is_mirrored():
     data = batches(
         x,
         torch.zeros(4000).long(),
-        padding=2,
-        flip=True,
+        augmentation=Augmentation(padding=2, flip=True),
         batch_size=4000,
-        augmentation=[generator(2), generator(3)],
+        views=[generator(2), generator(3)],
     )
     ((views, _, _),) = data.epoch()
     places = [view.reshape(4000, 36).argmax(1) for view in views]
@@ -140,39 +152,36 @@ def test_sgd_agrees_with_torchs(momentum):
 
 
 def test_learning_rates_by_hand():
-    training = {"learning_rate": 1.0, "epochs": 4, "warmup_epochs": 1, "schedule": "cosine"}
+    training = Training(learning_rate=1.0, epochs=4, warmup_epochs=1, schedule="cosine")
     rates = [learning_rate(step, 2, training) for step in range(8)]
     falling = [0.5 * (1 + math.cos(math.pi * k / 6)) for k in range(6)]
     assert rates == pytest.approx([1 / 3, 2 / 3, *falling])
-    cycle = [learning_rate(step, 2, {**training, "schedule": "one_cycle"}) for step in range(8)]
+    one_cycle = training.model_copy(update={"schedule": "one_cycle"})
+    cycle = [learning_rate(step, 2, one_cycle) for step in range(8)]
     assert cycle == pytest.approx([0.04, 0.52, *falling])
-    assert learning_rate(0, 2, {**training, "warmup_epochs": 0}) == 1.0
+    assert learning_rate(0, 2, training.model_copy(update={"warmup_epochs": 0})) == 1.0
 
 
 # a cell -----------------------------------------------------------------------------------------
 
 
-def find(loaded: dict, name: str) -> grid.Cell:
-    return grid.find(loaded, name)
-
-
 @pytest.mark.parametrize("name", ["digits-n50-resnet18-all", "digits-clean-vgg16-base"])
-def test_two_runs_are_the_same_to_the_bit(micro, name):
-    cell = find(micro, name)
-    first = experiment.run(cell, "cpu")
-    weights = [cell.weights(seed).read_bytes() for seed in (1, 2)]
-    stored = cell.record.read_bytes()
-    cell.record.unlink()
-    second = experiment.run(cell, "cpu")
+def test_two_runs_are_the_same_to_the_bit(project, name):
+    cell = quick.cell(project, name)
+    first = worker.train(project, cell, CPU)
+    weights = [project.weights(cell.key, seed).read_bytes() for seed in (1, 2)]
+    stored = project.record(cell.key).read_bytes()
+    project.record(cell.key).unlink()
+    second = worker.train(project, cell, CPU)
     assert without_cost(first) == without_cost(second)
-    assert [cell.weights(seed).read_bytes() for seed in (1, 2)] == weights
+    assert [project.weights(cell.key, seed).read_bytes() for seed in (1, 2)] == weights
     assert weights[0] != weights[1]
     assert json.loads(stored)["runs"] == second["runs"]
 
 
-def test_a_record_holds_what_a_reader_needs(micro):
-    cell = find(micro, "digits-n50-resnet18-base")
-    record = json.loads(json.dumps(experiment.run(cell, "cpu")))
+def test_a_record_holds_what_a_reader_needs(project):
+    cell = quick.cell(project, "digits-n50-resnet18-base")
+    record = json.loads(json.dumps(worker.train(project, cell, CPU)))
     assert record["digest"] == grid.digest(record["config"]) == cell.digest
     assert record["noise"]["realised_rate"] == pytest.approx(0.5, abs=1e-3)
     assert [run["seed"] for run in record["runs"]] == [1, 2]
@@ -191,93 +200,86 @@ def test_a_record_holds_what_a_reader_needs(micro):
     assert record["cost"][0]["peak_memory_bytes"] > 2**20
 
 
-def test_a_run_is_watched_where_it_is_asked_for(micro, monkeypatch):
-    monkeypatch.setenv("IMCL_LIVE", "live")
-    cell = find(micro, "digits-clean-resnet18-base")
-    experiment.run(cell, "cpu")
-    seeds = {path.parent.name for path in Path("live", cell.key).glob("*/events.*")}
+def test_a_run_is_written_for_tensorboard_if_it_is_asked_for(project, tmp_path, monkeypatch):
+    monkeypatch.setenv("IMCL_TENSORBOARD", str(tmp_path / "board"))
+    cell = quick.cell(project, "digits-clean-resnet18-base")
+    worker.train(project, cell, CPU)
+    seeds = {path.parent.name for path in (tmp_path / "board" / cell.key).glob("*/events.*")}
     assert seeds == {"seed-1", "seed-2"}
 
 
-def test_stored_weights_give_the_recorded_accuracy(micro):
-    from imcl.evaluate import metrics, predict
-
-    cell = find(micro, "digits-clean-resnet18-base")
-    record = experiment.run(cell, "cpu")
-    made, arrays = prepare.load(cell.dataset.path)
-    model = experiment.build(cell.config, made["shape"], 10)
-    model.load_state_dict(torch.load(cell.weights(2), weights_only=True))
+def test_stored_weights_give_the_recorded_accuracy(project):
+    cell = quick.cell(project, "digits-clean-resnet18-base")
+    record = worker.train(project, cell, CPU)
+    described, arrays = prepare.load(project, cell.dataset)
+    model = build("resnet18", 4, described["shape"], 10)
+    model.load_state_dict(torch.load(project.weights(cell.key, 2), weights_only=True))
     model.to(memory_format=torch.channels_last)
-    logits = predict(
-        model,
-        torch.from_numpy(arrays.test_images),
-        torch.tensor(made["mean"]),
-        torch.tensor(made["std"]),
-        "float32",
-    )
-    found = metrics(logits, torch.from_numpy(arrays.test_labels))
+    normalise = Normalise.to(described["mean"], described["std"], torch.device("cpu"))
+    images = torch.from_numpy(arrays.test_images)
+    logits = evaluation.predict(model, images, normalise, "float32")
+    found = evaluation.metrics(logits, torch.from_numpy(arrays.test_labels))
     assert found["accuracy"] == record["runs"][1]["final"]["accuracy"]
     assert found["nll"] == pytest.approx(record["runs"][1]["final"]["nll"])
 
 
-def test_seeds_pair_across_methods(micro, monkeypatch):
-    starts: dict[str, list] = {}
+def test_seeds_pair_across_methods(project, monkeypatch):
+    starts: list[tuple[torch.Tensor, ...]] = []
 
-    def look(collaboration, data, *_):
+    def record_start(collaboration, data, *_):
         weights = torch.cat([p.detach().flatten() for p in collaboration.model.parameters()])
         seen = [(views[0], labels) for _ in range(2) for views, labels, _ in data.epoch()]
         first_views, labels = (torch.cat(tensors) for tensors in zip(*seen, strict=True))
-        starts.setdefault(look.method, []).append((weights, first_views, labels))
+        starts.append((weights, first_views, labels))
         raise ImclError("seen enough")
 
-    monkeypatch.setattr(experiment, "fit", look)
-    for look.method in ("base", "all"):
-        with pytest.raises(ImclError):
-            experiment.run(find(micro, f"digits-clean-resnet18-{look.method}"), "cpu")
-    for a, b in zip(starts["base"][0], starts["all"][0], strict=True):
+    monkeypatch.setattr(seed, "fit", record_start)
+    for method in ("base", "all"):
+        with pytest.raises(ImclError, match="seen enough"):
+            worker.train(project, quick.cell(project, f"digits-clean-resnet18-{method}"), CPU)
+    for a, b in zip(*starts, strict=True):
         assert torch.equal(a, b)
 
 
-def test_a_loss_that_is_not_finite_stops_with_step_terms_and_advice(micro):
-    micro["studies"]["quick"]["training"]["learning_rate"] = 1e30
-    cell = find(micro, "digits-clean-vgg16-kernel")
+def test_a_loss_that_is_not_finite_stops_with_step_terms_and_advice(project):
+    cell = quick.cell(project, "digits-clean-vgg16-kernel", training={"learning_rate": 1e30})
     with pytest.raises(ImclError) as error:
-        experiment.run(cell, "cpu")
+        worker.train(project, cell, CPU)
     message = str(error.value)
     assert "digits-clean-vgg16-kernel, seed 1: the loss is not finite at epoch 1, step " in message
     assert "cross_entropy" in message
     assert "Lower training.learning_rate (now 1e+30)" in message
-    assert not cell.record.exists()
-    assert not [path for path in Path().glob("results/**/*") if path.is_file()]
+    assert not project.record(cell.key).exists()
+    assert not list(project.results.rglob("*.pt"))
 
 
-def test_weights_that_the_last_update_broke_are_no_record(micro):
+def test_weights_that_the_last_update_broke_are_no_record(project):
     # One step, whose loss is still finite.
     settings = {"learning_rate": 1e30, "batch_size": 1437, "epochs": 1, "warmup_epochs": 0}
-    micro["studies"]["quick"]["training"] |= settings
-    cell = find(micro, "digits-clean-resnet18-base")
+    cell = quick.cell(project, "digits-clean-resnet18-base", training=settings)
     with pytest.raises(ImclError, match=r"the trained network's \w+ is nan.*learning_rate"):
-        experiment.run(cell, "cpu")
-    assert not cell.record.exists()
+        worker.train(project, cell, CPU)
+    assert not project.record(cell.key).exists()
 
 
-def test_missing_data_names_the_command(micro):
-    cell = find(micro, "digits-clean-resnet18-base")
-    cell.dataset.path.unlink()
+def test_missing_data_names_the_command(project):
+    cell = quick.cell(project, "digits-clean-resnet18-base")
+    project.dataset(cell.dataset.key).unlink()
     with pytest.raises(ImclError, match="run `imcl prepare digits`"):
-        experiment.run(cell, "cpu")
+        worker.train(project, cell, CPU)
 
 
-def test_evaluation_at_intervals_always_includes_the_last_epoch(micro):
-    micro["studies"]["quick"]["training"] |= {"epochs": 3, "evaluate_every": 2}
-    record = experiment.run(find(micro, "digits-clean-resnet18-base"), "cpu")
-    history = record["runs"][0]["history"]
+def test_evaluation_at_intervals_always_includes_the_last_epoch(project):
+    training = {"epochs": 3, "evaluate_every": 2}
+    cell = quick.cell(project, "digits-clean-resnet18-base", training=training, seeds=[1])
+    history = worker.train(project, cell, CPU)["runs"][0]["history"]
     assert [entry["epoch"] for entry in history if "evaluation" in entry] == [2, 3]
 
 
-def test_fit_lowers_the_loss_under_bf16(micro):
-    micro["studies"]["quick"]["training"] |= {"precision": "bf16", "epochs": 3}
-    record = experiment.run(find(micro, "digits-clean-resnet18-all"), "cpu")
+def test_fit_lowers_the_loss_under_bf16(project):
+    training = {"precision": "bf16", "epochs": 3}
+    cell = quick.cell(project, "digits-clean-resnet18-all", training=training, seeds=[1])
+    record = worker.train(project, cell, CPU)
     losses = [entry["terms"]["cross_entropy"] for entry in record["runs"][0]["history"]]
     assert losses[-1] < losses[0]
 
@@ -285,48 +287,53 @@ def test_fit_lowers_the_loss_under_bf16(micro):
 # the fast paths ---------------------------------------------------------------------------------
 
 
-def test_compiled_stages_give_the_numbers_of_eager_ones(micro):
+def assert_same_losses(mine, theirs, relative: float) -> None:
+    losses = [[entry["loss"] for entry in run["history"]] for run in (mine, theirs)]
+    assert losses[0] == pytest.approx(losses[1], rel=relative)
+
+
+def test_compiled_stages_give_the_numbers_of_eager_ones(project, monkeypatch):
     from torch._dynamo.utils import counters
 
-    cell = find(micro, "digits-n50-vgg16-kernel")
-    eager = experiment.run(cell, "cpu")
-    compiled = experiment.run(cell, "cpu", compiled=True)
+    # One short stage, since compiling takes seconds for each.
+    monkeypatch.setattr(vgg16, "CONVOLUTIONS", (1,))
+    monkeypatch.setattr(vgg16, "MULTIPLES", (1,))
+    cell = quick.cell(project, "digits-n50-vgg16-kernel", training={"batch_size": 500})
+    eager = worker.train(project, cell, CPU)
+    compiled = worker.train(project, cell, RunOptions("cpu", compiled=True))
     assert compiled["environment"]["compiled"]
     assert counters["stats"]["unique_graphs"] > 0
     for mine, theirs in zip(compiled["runs"], eager["runs"], strict=True):
-        losses = [[entry["loss"] for entry in run["history"]] for run in (mine, theirs)]
-        assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+        assert_same_losses(mine, theirs, relative=1e-3)
         assert mine["final"]["nll"] == pytest.approx(theirs["final"]["nll"], rel=1e-2)
     counters.clear()
-    experiment.run(cell, "cpu", compiled=True)
+    worker.train(project, cell, RunOptions("cpu", compiled=True))
     assert counters["stats"]["unique_graphs"] == 0  # the next network takes the same code
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="a captured step needs a GPU")
 @pytest.mark.parametrize("method", ["base", "all", "elr", "cskd", "coteaching"])
-def test_a_captured_step_gives_the_numbers_of_an_eager_one(micro, method, monkeypatch):
-    from imcl import train
-
-    micro["studies"]["quick"]["methods"] = [method]
-    cell = find(micro, f"digits-n50-resnet18-{method}")
-    captured = experiment.run(cell, "cuda")
-    cell.record.unlink()
-    monkeypatch.setattr(train, "EAGER_STEPS", 10**9)
-    eager = experiment.run(cell, "cuda")
+def test_a_captured_step_gives_the_numbers_of_an_eager_one(project, method, monkeypatch):
+    cell = quick.cell(project, f"digits-n50-resnet18-{method}")
+    captured = worker.train(project, cell, RunOptions("cuda"))
+    project.record(cell.key).unlink()
+    monkeypatch.setattr(loop, "EAGER_STEPS", 10**9)
+    eager = worker.train(project, cell, RunOptions("cuda"))
     for mine, theirs in zip(captured["runs"], eager["runs"], strict=True):
-        losses = [[entry["loss"] for entry in run["history"]] for run in (mine, theirs)]
-        assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+        assert_same_losses(mine, theirs, relative=1e-3)
 
 
-def test_held_out_images_are_evaluated_with_labels_as_noisy_as_the_others(micro):
-    micro["datasets"]["digits"] |= {"validation_share": 0.25, "validation_seed": 0}
-    cell = next(c for c in grid.cells(micro) if c.noise and c.method == "base")
-    prepare.prepare("digits", cell.dataset.config, [], cell.dataset.path)
-    _, arrays = prepare.load(cell.dataset.path)
-    inject.inject(cell.noise.config, arrays, [], cell.noise.path)
-    _, noisy = inject.load(cell.noise.path, arrays.labels)
+def test_held_out_images_are_evaluated_with_labels_as_noisy_as_the_others(project):
+    held_out = {"validation_share": 0.25, "validation_seed": 0}
+    file = {"datasets": {"digits": held_out}}
+    cell = quick.cell(project, "digits-n50-resnet18-base", file=file, seeds=[1])
+    assert cell.noise
+    prepare.prepare(project, cell.dataset)
+    inject.inject(project, cell.noise)
+    _, arrays = prepare.load(project, cell.dataset)
+    _, noisy = inject.load(project, cell.noise, arrays.labels)
 
-    record = experiment.run(cell)
+    record = worker.train(project, cell, CPU)
 
     truth = noisy[len(arrays.train_labels) :]
     assert (truth != arrays.validation_labels).mean() == pytest.approx(0.5, abs=0.1)

@@ -3,45 +3,56 @@
 import copy
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
+import yaml
+from handmade import ROOT, empty_project, parameters
 
-from imcl import experiment, grid, params, verify
+from imcl import verify
+from imcl.analysis import claims, search, summary
 from imcl.cli import main
 from imcl.data import prepare
-from imcl.files import read_json, sealed, write_json
-from imcl.report import BUILD, summary, tables
-
-ROOT = Path(__file__).resolve().parents[2]
-QUICK = Path("paper/results/quick")
+from imcl.files import read_json, write_json
+from imcl.present import tables
+from imcl.present.documents import Documents
+from imcl.project import Project
+from imcl.records.seal import sealed
+from imcl.records.store import Store
+from imcl.study import grid
+from imcl.study.grid import Cell
+from imcl.study.load import load
+from imcl.study.settings import Settings
+from imcl.training import worker
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch) -> Path:
-    """A project's folder with the committed results of the study `quick`."""
-    for name in ("workflow", "paper/templates"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).symlink_to(ROOT / name)
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+def project(tmp_path) -> Project:
+    """A project with the committed results of the study `quick`, and the measurements."""
+    project = empty_project(tmp_path)
     for name in ("quick", "bench"):
-        shutil.copytree(ROOT / "paper/results" / name, tmp_path / "paper/results" / name)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+        shutil.copytree(ROOT / "paper/results" / name, project.committed / name)
+    return project
 
 
-def verified(capsys, *arguments: str) -> tuple[int, str, str]:
-    code = main(["verify", *arguments])
+def verified(capsys, project: Project, *arguments: str) -> tuple[int, str, str]:
+    code = main(["verify", f"--project={project.root}", *arguments])
     captured = capsys.readouterr()
     return code, captured.out, captured.err
 
 
-def a_record() -> Path:
-    (path,) = (QUICK / "records").glob("digits-n50-resnet18-kernel-*.json")
+def one_fault(place: Path, fault: str) -> str:
+    return f"imcl verify: 1 faults:\n  {place}: {fault}\n"
+
+
+def a_record(project: Project) -> Path:
+    (path,) = project.committed_records("quick").glob("digits-n50-resnet18-kernel-*.json")
     return path
 
 
-def change(path: Path, edit, seal: bool = True) -> None:
+def change(path: Path, edit: Callable[[dict[str, Any]], object], seal: bool = True) -> None:
     record = read_json(path)
     del record["seal"]
     edit(record)
@@ -55,33 +66,33 @@ def replace_once(path: Path, old: str, new: str) -> None:
 
 
 def test_what_is_committed_is_as_computed(project, capsys):
-    code, out, err = verified(capsys)
+    code, out, err = verified(capsys, project)
     assert (code, err) == (0, "")
-    assert out == "paper/results/quick/records: 24 records, 1 files made from them, no faults\n"
+    folder = project.committed_records("quick")
+    assert out == f"{folder}: 24 records, 1 files made from them, no faults\n"
 
 
 def test_a_record_with_one_digit_changed_is_found(project, capsys):
-    path = a_record()
+    path = a_record(project)
     loss = str(read_json(path)["runs"][1]["history"][7]["loss"])
     digit = loss[5]
     replace_once(path, loss, loss[:5] + str((int(digit) + 1) % 10) + loss[6:])
-    code, out, err = verified(capsys)
+    code, out, err = verified(capsys, project)
     assert code == 1
     assert "1 faults" in out
-    assert err == (
-        f"imcl verify: 1 faults:\n  {path}: was changed since it was written: its seal is broken\n"
-    )
+    assert err == one_fault(path, "was changed since it was written: its seal is broken")
 
 
 def test_every_digit_of_a_record_counts(project):
-    path, (cell,) = a_record(), [c for c in grid.cells(params.load()) if c.key == a_record().stem]
+    path, store = a_record(project), Store(project)
+    (cell,) = [c for c in grid.cells(load(project.params)) if c.key == path.stem]
     text = path.read_text()
     places = [index for index, character in enumerate(text) if character.isdigit()]
     for place in places[:: len(places) // 200]:
         path.write_text(text[:place] + str((int(text[place]) + 1) % 10) + text[place + 1 :])
-        assert list(verify.check_record(cell, path)), text[place - 40 : place + 10]
+        assert store.faults(cell, path), text[place - 40 : place + 10]
     path.write_text(text)
-    assert not list(verify.check_record(cell, path))
+    assert not store.faults(cell, path)
 
 
 @pytest.mark.parametrize(
@@ -94,70 +105,74 @@ def test_every_digit_of_a_record_counts(project):
         (lambda r: r["config"]["training"].update(epochs=99), "digest is not that of the cell"),
         (lambda r: r.update(cell="x"), "cell is not that of the cell"),
         (lambda r: r["runs"].pop(), "runs are not of the seeds [1, 2]"),
-        (lambda r: r["cost"].pop(), "cost are not of the seeds [1, 2]"),
+        (lambda r: r["cost"].pop(), "cost is not of the seeds [1, 2]"),
         (lambda r: r["runs"][0]["history"].pop(3), "seed 1: history is not of 14 epochs"),
-        (lambda r: r.pop("runs"), "is damaged"),
-        (lambda r: r.update(runs=3), "is damaged"),
+        (lambda r: r.pop("runs"), "runs: missing"),
+        (lambda r: r.update(runs=3), "runs: 3 is not a list"),
     ],
 )
 def test_a_record_that_contradicts_itself_is_found_under_a_new_seal(project, capsys, edit, fault):
-    change(a_record(), edit)
-    code, _, err = verified(capsys)
+    path = a_record(project)
+    change(path, edit)
+    code, _, err = verified(capsys, project)
     assert code == 1
-    assert f"{a_record()}: {fault}" in err
+    assert f"{path}: {fault}" in err
 
 
 def test_a_record_without_a_seal_is_found(project, capsys):
-    change(a_record(), lambda record: None, seal=False)
-    assert f"{a_record()}: has no seal" in verified(capsys)[2]
+    path = a_record(project)
+    change(path, lambda record: None, seal=False)
+    assert f"{path}: has no seal" in verified(capsys, project)[2]
 
 
 def test_half_a_record_is_found(project, capsys):
-    path = a_record()
+    path = a_record(project)
     path.write_text(path.read_text()[:1000])
-    assert f"{path}: is damaged" in verified(capsys)[2]
+    assert f"{path}: is damaged" in verified(capsys, project)[2]
 
 
 def test_a_foreign_record_is_found(project, capsys):
-    path = a_record()
+    path = a_record(project)
     other = path.with_name("digits-n50-resnet18-kernel-000000000000.json")
     path.rename(other)
-    code, _, err = verified(capsys)
+    code, _, err = verified(capsys, project)
     assert code == 1
     assert f"{other}: is of no cell of study quick" in err
 
 
 def test_a_record_that_was_taken_away_is_missing_from_the_committed_table(project, capsys):
-    a_record().unlink()
-    code, _, err = verified(capsys)
+    a_record(project).unlink()
+    code, _, err = verified(capsys, project)
     assert code == 1
-    assert f"{QUICK}/accuracy-digits.md: is not what the records give" in err
+    table = project.committed / "quick/accuracy-digits.md"
+    assert f"{table}: is not what the records give" in err
 
 
 def test_a_study_whose_records_are_all_gone_is_found(project, capsys):
-    shutil.rmtree(QUICK / "records")
-    code, _, err = verified(capsys)
+    folder = project.committed_records("quick")
+    shutil.rmtree(folder)
+    code, _, err = verified(capsys, project)
     assert code == 1
-    assert err == f"imcl verify: 1 faults:\n  {QUICK}/records: has no records\n"
+    assert err == one_fault(folder, "has no records")
 
 
 def test_a_study_without_tables_has_all_its_records(project, capsys):
-    path = a_record()
+    path = a_record(project)
     path.unlink()
-    for table in QUICK.glob("*.md"):
+    for table in (project.committed / "quick").glob("*.md"):
         table.unlink()
-    code, _, err = verified(capsys)
+    code, _, err = verified(capsys, project)
     assert code == 1
     assert f"{path}: is missing" in err
 
 
 def test_a_table_with_one_digit_changed_is_found(project, capsys):
-    table = QUICK / "accuracy-digits.md"
+    table = project.committed / "quick/accuracy-digits.md"
     shown = re.search(r"\d\d\.\d", table.read_text())[0]
     replace_once(table, shown, f"{float(shown) + 0.1:.1f}")
-    code, _, err = verified(capsys)
+    code, _, err = verified(capsys, project)
     assert code == 1
-    assert err == f"imcl verify: 1 faults:\n  {table}: is not what the records give\n"
+    assert err == one_fault(table, "is not what the records give")
 
 
 @pytest.mark.parametrize(
@@ -169,39 +184,70 @@ def test_a_table_with_one_digit_changed_is_found(project, capsys):
     ],
 )
 def test_a_changed_ratio_of_a_measurement_is_found(project, capsys, bench, ratio):
-    path = Path(f"paper/results/bench/{bench}-cpu.json")
+    path = project.measurements / f"{bench}-cpu.json"
     record = read_json(path)
     record["rows"][0][ratio] *= 2
     write_json(path, record)
-    code, _, err = verified(capsys)
+    code, _, err = verified(capsys, project)
     assert code == 1
     assert f"{path}: was changed since it was written: its seal is broken" in err
     assert f"{path}: rows[0]: {ratio} is not " in err
 
 
-# what was run here ------------------------------------------------------------------------------
+# What was run here ------------------------------------------------------------------------------
+
+
+class Run(NamedTuple):
+    """A project whose study is one cell that was trained there."""
+
+    project: Project
+    settings: Settings
+    cell: Cell
+
+    @property
+    def record(self) -> Path:
+        return self.project.record(self.cell.key)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A project in which a study of one cell was trained, with its summary and tables."""
+    project = empty_project(tmp_path_factory.mktemp("trained"))
+    raw = parameters()
+    raw["study"] = "tiny"
+    raw["studies"]["tiny"] = {
+        "datasets": ["digits"],
+        "noise": ["clean"],
+        "backbones": ["resnet18"],
+        "methods": ["base"],
+        "seeds": [1, 2],
+        "width": 4,
+        "training": {"epochs": 2, "warmup_epochs": 1},
+    }
+    project.params.unlink()
+    project.params.write_text(yaml.safe_dump(raw))
+    settings = load(project.params)
+    (cell,) = grid.cells(settings)
+    prepare.prepare(project, cell.dataset)
+    worker.train(project, cell, worker.RunOptions("cpu"))
+    for part in (summary, claims, search):
+        part.write(project, settings)
+    tables.write(project, Documents.read(project))
+    return project.root
 
 
 @pytest.fixture
-def run(project) -> tuple[dict, grid.Cell]:
-    """A study of one cell, trained here, with its summary and tables."""
-    replace_once(Path("params.yaml"), "study: quick", "study: tiny")
-    tiny = (
-        "studies:\n  tiny: {datasets: [digits], noise: [clean], backbones: [resnet18], "
-        "methods: [base], seeds: [1, 2], width: 4, training: {epochs: 2, warmup_epochs: 1}}\n"
-    )
-    replace_once(Path("params.yaml"), "studies:\n", tiny)
-    loaded = params.load()
-    (cell,) = grid.cells(loaded)
-    prepare.prepare("digits", cell.dataset.config, [], cell.dataset.path)
-    experiment.run(cell, "cpu")
-    summary.write(loaded)
-    tables.write(summary.read())
-    return loaded, cell
+def run(trained, tmp_path) -> Run:
+    """A copy of it."""
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder, symlinks=True)
+    project = Project(folder)
+    settings = load(project.params)
+    return Run(project, settings, grid.cells(settings)[0])
 
 
 def test_what_was_run_here_is_as_computed(run, capsys):
-    code, out, err = verified(capsys)
+    code, out, err = verified(capsys, run.project)
     assert (code, err) == (0, "")
     assert "results/records: 1 records, " in out
     assert "results/records: 1 records, 0 files" not in out
@@ -211,62 +257,60 @@ def test_what_was_run_here_is_as_computed(run, capsys):
     ("place", "old", "new"),
     [
         ("results/summary/tiny-*.json", '"n": 2', '"n": 3'),
+        ("results/claims.json", "not tested", "reproduced"),
+        ("results/search.json", "false", "true"),
         ("results/metrics/*.json", "0", "1"),
         ("results/curves.csv", "0.", "1."),
-        (f"{BUILD}/tables/accuracy-digits.md", ".", ","),
-        (f"{BUILD}/tables/accuracy-digits.tex", "1", "2"),
-        (f"{BUILD}/results.tex", "digits", "digit"),
-        (f"{BUILD}/numbers.tex", "2", "3"),
+        ("paper/build/tables/accuracy-digits.md", ".", ","),
+        ("paper/build/tables/accuracy-digits.tex", "1", "2"),
+        ("paper/build/results.tex", "digits", "digit"),
+        ("paper/build/numbers.tex", "2", "3"),
     ],
 )
 def test_a_change_of_what_was_made_here_is_found(run, capsys, place, old, new):
-    (path,) = Path().glob(place)
+    (path,) = run.project.root.glob(place)
     replace_once(path, old, new)
-    code, _, err = verified(capsys)
+    code, _, err = verified(capsys, run.project)
     assert code == 1
-    assert err == f"imcl verify: 1 faults:\n  {path}: is not what the records give\n"
+    assert err == one_fault(path, "is not what the records give")
 
 
 def test_other_weights_and_other_data_are_found(run, capsys):
-    _, cell = run
-    with cell.weights(2).open("r+b") as file:
+    weights = run.project.weights(run.cell.key, 2)
+    with weights.open("r+b") as file:
         file.seek(500)
         file.write(b"x")
-    description = read_json(cell.dataset.path)
-    write_json(cell.dataset.path, description | {"sha256": "0" * 64})
-    code, _, err = verified(capsys)
+    dataset = run.project.dataset(run.cell.dataset.key)
+    write_json(dataset, read_json(dataset) | {"sha256": "0" * 64})
+    code, _, err = verified(capsys, run.project)
     assert code == 1
-    assert f"{cell.record}: seed 2: {cell.weights(2)} holds other weights" in err
-    assert f"{cell.record}: dataset is not that of {cell.dataset.path}" in err
+    assert f"{run.record}: seed 2: {weights} " in err
+    assert f"{run.record}: dataset is not that of {dataset}" in err
 
 
-# trained again ----------------------------------------------------------------------------------
+# Trained again ----------------------------------------------------------------------------------
 
 
 def test_a_cell_trained_again_is_the_same_to_the_bit_and_leaves_nothing(run, capsys, monkeypatch):
-    _, cell = run
-    before = sorted(Path().rglob("*"))
+    before = sorted(run.project.root.rglob("*"))
     monkeypatch.setattr(verify.random, "sample", lambda cells, count: cells[-count:])
-    code, out, err = verified(capsys, "--retrain", "1")
+    code, out, err = verified(capsys, run.project, "--retrain", "1")
     assert code == 0, err
-    assert f"{cell.record}: trained again: agrees, bit for bit" in out
-    assert sorted(Path().rglob("*")) == before
+    assert f"{run.record}: trained again: agrees, bit for bit" in out
+    assert sorted(run.project.root.rglob("*")) == before
 
 
 def test_a_record_that_training_does_not_give_is_found(run):
-    _, cell = run
-    change(cell.record, lambda r: r["runs"][0]["history"][0].update(loss=2.3))
-    how, finding = verify.retrain(cell, cell.record)
+    change(run.record, lambda r: r["runs"][0]["history"][0].update(loss=2.3))
+    how, finding = verify.retrain(run.project, run.cell, run.record)
     assert how == "bit for bit"
-    assert finding.fault == "trained again, it is another one"
+    assert finding == (run.record, "trained again, it differs")
 
 
 @pytest.mark.parametrize(
     ("points", "factor", "agrees"), [(0.14, 1.09, True), (0.16, 1, False), (0, 1.12, False)]
 )
 def test_another_machine_may_differ_within_the_tolerance(run, points, factor, agrees):
-    _, cell = run
-
     def elsewhere(record):
         record["environment"]["device_name"] = "an abacus"
         mean = sum(one["final"]["accuracy"] for one in record["runs"]) / len(record["runs"])
@@ -274,8 +318,8 @@ def test_another_machine_may_differ_within_the_tolerance(run, points, factor, ag
             one["final"]["accuracy"] = mean + points  # alike: the seeds leave nothing open
             one["history"][0]["loss"] *= factor
 
-    change(cell.record, elsewhere)
-    how, finding = verify.retrain(cell, cell.record)
+    change(run.record, elsewhere)
+    how, finding = verify.retrain(run.project, run.cell, run.record)
     assert "an abacus" in how
     assert (finding is None) == agrees
 
@@ -294,8 +338,7 @@ def test_another_machine_may_differ_within_the_tolerance(run, points, factor, ag
     ],
 )
 def test_another_machine_may_differ_as_much_as_the_seeds_leave_open(run, spread, points, agrees):
-    _, cell = run
-    record = read_json(cell.record)
+    record = Store(run.project).read(run.cell, run.record)
     record["environment"]["device_name"] = "an abacus"
     one = record["runs"][0]
     record["runs"] = [copy.deepcopy(one), copy.deepcopy(one)]
@@ -304,21 +347,21 @@ def test_another_machine_may_differ_as_much_as_the_seeds_leave_open(run, spread,
     for sign, before, now in zip((-1, 1), record["runs"], again["runs"], strict=True):
         before["final"]["accuracy"] = 0.5 + sign * spread
         now["final"]["accuracy"] = 0.5 + points
-    how, finding = verify._compare(record, again, cell.record)
+    how, finding = verify._compare(record, again, run.record)
     assert (finding is None) == agrees
     tolerance = {0.01: "17.97", 0.05: "25.00", 0.002: "15.00"}[spread]
     assert f"within {100 * points:.2f} points (tolerance {tolerance})" in how
 
 
 def test_other_data_is_no_matter_of_tolerance(run):
-    _, cell = run
-    change(cell.record, lambda record: record["dataset"].update(sha256="0" * 64))
-    _, finding = verify.retrain(cell, cell.record)
-    assert finding.fault == "dataset came out otherwise"
+    change(run.record, lambda record: record["dataset"].update(sha256="0" * 64))
+    how, finding = verify.retrain(run.project, run.cell, run.record)
+    assert how == "data"
+    assert finding == (run.record, "the dataset prepared again is a different one")
 
 
 def test_the_sample_is_of_cells_whose_archives_are_here(run):
-    loaded, _ = run
-    found = verify.sample(verify.studies(loaded, Path("params.yaml")), 1000)
-    assert len(found) == 25  # all digits
-    assert verify.sample(verify.studies(loaded, Path("params.yaml")), 0) == []
+    shutil.copytree(ROOT / "paper/results/quick", run.project.committed / "quick")
+    studies = verify.studies(run.project, run.settings)
+    assert len(verify.sample(run.project, studies, 1000)) == 25  # all digits
+    assert verify.sample(run.project, studies, 0) == []

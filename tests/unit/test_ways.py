@@ -1,19 +1,28 @@
 """The losses against numbers worked out by hand, and their gradients in float64."""
 
+import copy
+import io
 import math
+import weakref
+from importlib import import_module
 from itertools import combinations
+from types import ModuleType
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch.autograd import gradcheck
 
 import imcl
 from imcl.errors import ImclError, UsageError
 from imcl.models import resnet18, vgg16
-from imcl.ways import DEFAULTS, WAYS, intermediate, kernel, output, representation
-from imcl.ways.parts import Parts, Statistics, tap
+from imcl.models.backbone import Backbone
+from imcl.study.options import WAYS, Output
+from imcl.ways import intermediate, kernel, output, representation
+from imcl.ways.parts import Parts, Statistics, observe
 from imcl.ways.ramp import ramp_up
 
 LN3 = math.log(3)
@@ -24,16 +33,17 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
-EVERYTHING = frozenset(Statistics._fields)
+EVERYTHING = frozenset(Statistics.__annotations__)
 
 
-def look(stage: torch.Tensor) -> Statistics:
-    return tap(stage, EVERYTHING)[1]
+def statistics(stage: torch.Tensor) -> Statistics:
+    return observe(stage, EVERYTHING)[1]
 
 
 def redundancy(stage: torch.Tensor, centred: bool) -> torch.Tensor:
-    seen = look(stage)
-    return representation.redundancy(seen.products, seen.pooled.mean(0) if centred else None)
+    found = statistics(stage)
+    average = found["pooled"].mean(0) if centred else None
+    return representation.redundancy(found["products"], average)
 
 
 # output -----------------------------------------------------------------------------------------
@@ -82,7 +92,7 @@ def classifier() -> torch.nn.Linear:
 def test_equal_disjoint_shares_average_to_the_whole(variant):
     # The classifier is affine, so the mean of the parts' logits is the logits of the mean.
     linear, features = classifier(), random(4, 6, 2, 3)
-    options = {"variant": variant, "parts": 3}
+    options = Output(variant=variant, parts=3)
     parts = output.part_logits(options, features, linear, 1, torch.Generator().manual_seed(0))
     assert parts.shape == (3, 4, 3)
     assert not torch.allclose(parts[0], parts[1])
@@ -92,7 +102,7 @@ def test_equal_disjoint_shares_average_to_the_whole(variant):
 def test_channel_groups_that_do_not_divide_evenly_are_each_rescaled():
     linear = torch.nn.Identity()
     features = torch.ones(1, 5, 1, 1)
-    options = {"variant": "channel", "parts": 2}
+    options = Output(variant="channel", parts=2)
     parts = output.part_logits(options, features, linear, 1, torch.Generator().manual_seed(0))
     assert sorted(part.count_nonzero().item() for part in parts) == [2, 3]
     torch.testing.assert_close(parts.mean(2), torch.ones(2, 1))  # the scale of h is kept
@@ -100,7 +110,7 @@ def test_channel_groups_that_do_not_divide_evenly_are_each_rescaled():
 
 def test_dropout_parts_keep_the_mean_and_drop_the_rate():
     features = torch.ones(1000, 6, 1, 1)
-    options = {"variant": "dropout", "parts": 2, "dropout_rate": 0.25}
+    options = Output(variant="dropout", parts=2, dropout_rate=0.25)
     generator = torch.Generator().manual_seed(0)
     parts = output.part_logits(options, features, torch.nn.Identity(), 1, generator)
     torch.testing.assert_close(parts.unique(), torch.tensor([0.0, 4 / 3]))
@@ -110,44 +120,45 @@ def test_dropout_parts_keep_the_mean_and_drop_the_rate():
 
 def test_augment_parts_are_the_views():
     linear, features = classifier(), random(6, 6, 1, 1)
-    parts = output.part_logits({"variant": "augment", "parts": 2}, features, linear, 2, None)
+    options = Output(variant="augment", parts=2)
+    parts = output.part_logits(options, features, linear, 2, None)
     torch.testing.assert_close(parts[1], linear(features[3:].mean((2, 3))))
 
 
 def test_spatial_refuses_a_map_with_too_few_positions():
-    options = {"variant": "spatial", "parts": 2}
+    options = Output(variant="spatial", parts=2)
     with pytest.raises(ImclError, match="1 x 1 map into 2 parts; take another variant"):
         output.part_logits(options, torch.ones(2, 6, 1, 1), classifier(), 1, None)
 
 
-# what the ways look at --------------------------------------------------------------------------
+# statistics of a stage --------------------------------------------------------------------------
 
 
 def test_the_statistics_of_a_map_are_those_of_numpy():
     stage = random(4, 3, 2, 5)
-    passed, seen = tap(stage, EVERYTHING)
+    passed, found = observe(stage, EVERYTHING)
     values = stage.numpy()
     positions = values.transpose(0, 2, 3, 1).reshape(-1, 3)
     assert (passed == stage).all()
-    np.testing.assert_allclose(seen.pooled, values.mean((2, 3)))
-    np.testing.assert_allclose(seen.products, positions.T @ positions / 40)
-    np.testing.assert_allclose(seen.energy, (values**2).mean(1))
+    np.testing.assert_allclose(found["pooled"], values.mean((2, 3)))
+    np.testing.assert_allclose(found["products"], positions.T @ positions / 40)
+    np.testing.assert_allclose(found["energy"], (values**2).mean(1))
 
 
 @pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("wanted", [EVERYTHING, *({field} for field in Statistics._fields)])
-def test_the_gradients_of_map_and_statistics_add_up(wanted, order):
+@pytest.mark.parametrize("needed", [EVERYTHING, *({name} for name in sorted(EVERYTHING))])
+def test_the_gradients_of_map_and_statistics_add_up(needed, order):
     def both(stage):
-        passed, seen = tap(stage.contiguous(memory_format=order), frozenset(wanted))
-        return (passed.sin(), *(s for s in seen if s is not None))
+        passed, found = observe(stage.contiguous(memory_format=order), frozenset(needed))
+        return (passed.sin(), *found.values())
 
     assert gradcheck(both, random(3, 2, 2, 4).requires_grad_())
 
 
-def test_what_no_way_wants_is_not_computed():
+def test_what_no_way_needs_is_not_computed():
     stage = random(3, 2, 2, 4)
-    assert tap(stage, frozenset())[0] is stage
-    assert tap(stage, frozenset({"energy"}))[1].pooled is None
+    assert observe(stage, frozenset())[0] is stage
+    assert set(observe(stage, frozenset({"energy"}))[1]) == {"energy"}
 
 
 # intermediate -----------------------------------------------------------------------------------
@@ -171,7 +182,7 @@ def test_attention_by_hand():
     # An even map against one that looks at the left half: |(1, 1) / sqrt 2 - (1, 0)|^2 = 2 - sqrt 2
     shallow = torch.ones(1, 3, 2, 2)
     deep = torch.tensor([[[[-2.0, 0.0]]]])
-    found = intermediate.attention(look(shallow).energy, look(deep).energy)
+    found = intermediate.attention(statistics(shallow)["energy"], statistics(deep)["energy"])
     assert found.item() == pytest.approx(2 - math.sqrt(2))
 
 
@@ -248,7 +259,11 @@ def test_kernel_measures_by_hand():
 
 # all of them ------------------------------------------------------------------------------------
 
-ALL_VARIANTS = [(way, variant) for way, variants in WAYS.items() for variant in variants]
+ALL_VARIANTS = [
+    (way, variant)
+    for way, options in WAYS.items()
+    for variant in get_args(options.model_fields["variant"].annotation)
+]
 
 
 def test_idle_filters_and_samples_count_as_unlike():
@@ -261,8 +276,8 @@ def test_idle_filters_and_samples_count_as_unlike():
 
 @pytest.mark.parametrize(("way", "variant"), ALL_VARIANTS)
 def test_gradients_in_float64(way, variant):
-    options = {**DEFAULTS[way], "variant": variant}
-    module = __import__(f"imcl.ways.{way}", fromlist=["loss"])
+    options = WAYS[way](variant=variant)
+    module = import_module(f"imcl.ways.{way}")
     kernels, shallow, deep = random(3, 2, 3, 3), random(4, 3, 2, 2, seed=1), random(4, 5, 1, 2)
     if way == "output":  # the targets are constant, so only that form has this gradient
         logits = random(2, 4, 3)
@@ -274,13 +289,13 @@ def test_gradients_in_float64(way, variant):
 
         z = logits.requires_grad_()
         (expected,) = torch.autograd.grad(loss(z), z)
-        parts = Parts(z, [look(shallow), look(deep)], [kernels], 2)
+        parts = Parts(z, [statistics(shallow), statistics(deep)], [kernels], 2)
         (found,) = torch.autograd.grad(module.loss(options, parts), z)
         torch.testing.assert_close(found, expected)
         return
 
     def loss(kernels, shallow, deep=deep):
-        stages = [look(shallow), look(deep)]
+        stages = [statistics(shallow), statistics(deep)]
         return module.loss(options, Parts(random(1, 4, 3), stages, [kernels], 2))
 
     inputs = [tensor.requires_grad_() for tensor in (kernels, shallow)]
@@ -305,7 +320,7 @@ def batch(count: int = 6, side: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
     return images, torch.randint(0, 5, (count,), generator=generator)
 
 
-def network(module=resnet18) -> torch.nn.Module:
+def network(module: ModuleType = resnet18) -> Backbone:
     torch.manual_seed(0)
     return module.build(5, 3, 4)
 
@@ -370,7 +385,7 @@ THEIRS = {"stages": STAGES, "classifier": "fc"}
 
 def torchvisions() -> torch.nn.Module:
     torch.manual_seed(0)
-    return __import__("torchvision").models.resnet18(num_classes=5)
+    return torchvision.models.resnet18(num_classes=5)
 
 
 def test_it_attaches_to_a_network_of_torchvision():
@@ -390,10 +405,6 @@ def test_it_attaches_to_a_network_of_torchvision():
 
 
 def test_between_calls_nothing_is_attached_to_the_model():
-    import copy
-    import io
-    import weakref
-
     model, (images, labels) = torchvisions(), batch(side=64)
     collaboration = imcl.Collaboration(model, {"representation": {}}, **THEIRS)
     collaboration(images, labels)
@@ -451,21 +462,29 @@ def test_labels_of_another_count_are_refused(count):
 
 
 @pytest.mark.parametrize(
-    ("ways", "message"),
+    ("ways", "place", "fault"),
     [
-        ({"outptu": {}}, "unknown way 'outptu'; did you mean 'output'?"),
-        ({"output": {"wieght": 1}}, "output: unknown option 'wieght'; did you mean 'weight'?"),
-        ({"kernel": {"variant": "cosin"}}, "kernel: unknown variant 'cosin'; did you mean"),
-        ({"output": {"parts": 1}}, "output: parts cannot be 1"),
-        ({"output": {"temperature": 0}}, "output: temperature cannot be 0"),
-        ({"output": {"dropout_rate": 1}}, "output: dropout_rate cannot be 1"),
-        ({"kernel": {"weight": -1}}, "kernel: weight cannot be -1"),
+        ({"outptu": {}}, "", "unknown way 'outptu'; did you mean 'output'?"),
+        ({"output": {"wieght": 1}}, "output", "'wieght'; did you mean 'weight'?"),
+        ({"kernel": {"variant": "cosin"}}, "kernel.variant", "'cosin'; did you mean 'cosine'?"),
+        ({"output": {"parts": 1}}, "output.parts", "1 is out of range; it must be at least 2"),
+        ({"output": {"temperature": 0}}, "output.temperature", "0 is out of range"),
+        ({"output": {"dropout_rate": 1}}, "output.dropout_rate", "1 is out of range"),
+        ({"kernel": {"weight": -1}}, "kernel.weight", "-1 is out of range"),
+        ({"intermediate": {"centred": 1}}, "intermediate.centred", "1 is not true or false"),
+        ({"kernel": Output()}, "kernel", "Output("),
     ],
 )
-def test_a_misspelt_way_is_named_with_the_nearest(ways, message):
+def test_a_wrong_option_is_named_with_its_place_and_the_nearest_right_one(ways, place, fault):
     with pytest.raises(UsageError) as error:
         imcl.Collaboration(network(), ways)
-    assert message in str(error.value)
+    assert str(error.value).startswith(place)
+    assert fault in str(error.value)
+
+
+def test_options_may_be_typed():
+    collaboration = imcl.Collaboration(network(), {"output": Output(parts=3), "kernel": {}})
+    assert collaboration.views == 3
 
 
 @pytest.mark.parametrize(

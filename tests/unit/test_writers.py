@@ -6,27 +6,54 @@ import random
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 from conftest import without_cost
 
-from imcl import checkpoint, experiment, grid
 from imcl.cli import main
 from imcl.errors import ImclError
+from imcl.project import Project
+from imcl.study import grid
+from imcl.training import worker
+from imcl.training.checkpoint import Checkpoints
+from imcl.training.worker import RunOptions
 
 CELL = "digits-n50-resnet18-all"
+EVERY_EPOCH = RunOptions(device="cpu", checkpoint_share=1e9)
 
 
 @pytest.fixture
-def results(micro) -> Iterator[Path]:
-    """The folder of results on a file system of its own, of 16 MB."""
-    folder = Path("results").resolve()
+def project(micro) -> Project:
+    project, _ = micro
+    return project
+
+
+@pytest.fixture
+def cell(micro) -> grid.Cell:
+    _, settings = micro
+    return grid.find(settings, CELL)
+
+
+@contextmanager
+def mounted(folder: Path, options: str) -> Iterator[Path]:
+    """A file system of its own for a folder."""
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", folder]).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder]).returncode:
         pytest.skip("mounting a file system needs rights that this user lacks")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.fixture
+def results(project) -> Iterator[Path]:
+    """The folder of results on a file system of its own, of 16 MB."""
+    with mounted(project.results, "size=16m") as folder:
+        yield folder
 
 
 def remount(folder: Path, options: str) -> None:
@@ -34,39 +61,50 @@ def remount(folder: Path, options: str) -> None:
 
 
 def files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    """All files below a folder but the lock files, which are empty."""
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    return sorted(path for path in found if path.suffix != ".lock")
+
+
+def train(project: Project, cell: grid.Cell) -> str:
+    return without_cost(worker.train(project, cell, RunOptions(device="cpu")))
+
+
+@pytest.fixture(scope="module")
+def reference() -> list[str]:
+    """Keeps the record of `whole` for all tests, since it is the same in all their projects."""
+    return []
 
 
 @pytest.fixture
-def whole(micro) -> str:
+def whole(project, cell, reference) -> str:
     """The record of a run that nothing disturbed."""
-    record = without_cost(experiment.run(grid.find(micro, CELL), "cpu"))
-    for path in files(Path("results")):
-        path.unlink()
-    return record
+    if not reference:
+        reference.append(train(project, cell))
+        for path in files(project.results):
+            path.unlink()
+    return reference[0]
 
 
 # Of a network's weights, 190 kB, and its checkpoint, twice as much.
 @pytest.mark.parametrize("kilobytes", [100, 300, 500, 700, 900, 1100])
 def test_a_full_disk_during_checkpoints_and_weights_costs_no_bit(
-    results, whole, micro, kilobytes, capsys
+    results, whole, project, cell, kilobytes, capsys
 ):
-    cell = grid.find(micro, CELL)
     remount(results, f"size={kilobytes}k")
     with pytest.raises(ImclError, match=r"results/\S+: no space is left on this disk; free some"):
-        experiment.run(cell, "cpu", share=1e9)
-    assert not cell.record.exists()
+        worker.train(project, cell, EVERY_EPOCH)
+    assert not project.record(cell.key).exists()
     assert not [path for path in files(results) if path.name.endswith(".tmp")]
     remount(results, "size=16m")
     capsys.readouterr()
-    assert without_cost(experiment.run(cell, "cpu")) == whole
+    assert train(project, cell) == whole
     assert "damaged" not in capsys.readouterr().err
 
 
 def test_a_full_disk_when_the_record_is_written_costs_no_training(
-    results, whole, micro, monkeypatch, capsys
+    results, whole, project, cell, monkeypatch, capsys
 ):
-    cell = grid.find(micro, CELL)
     filler = results / "filler"
 
     def fill() -> dict:
@@ -77,55 +115,53 @@ def test_a_full_disk_when_the_record_is_written_costs_no_training(
             except OSError:
                 return code
 
-    code = experiment.code()
+    code = worker.code()
     with monkeypatch.context() as patched:
-        patched.setattr(experiment, "code", fill)
-        message = rf"{cell.record}: no space is left on this disk"
+        patched.setattr(worker, "code", fill)
+        message = rf"{project.record(cell.key)}: no space is left on this disk"
         with pytest.raises(ImclError, match=message):
-            experiment.run(cell, "cpu", share=1e9)
-    assert not files(results / "records")
+            worker.train(project, cell, EVERY_EPOCH)
+    assert not files(project.records)
     filler.unlink()
     capsys.readouterr()
-    assert without_cost(experiment.run(cell, "cpu")) == whole
-    assert capsys.readouterr().err.count("was done before") == 2
+    assert train(project, cell) == whole
+    assert capsys.readouterr().err.count("was finished before") == 2
 
 
-def test_a_read_only_folder_is_named(results, capsys):
+def test_a_read_only_folder_is_named(results, project, capsys):
     remount(results, "ro")
-    assert main(["train", "--device", "cpu", CELL]) == 1
+    assert main(["--project", str(project.root), "train", "--device", "cpu", CELL]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("imcl train: results/checkpoints")
+    assert error.startswith(f"imcl train: {project.checkpoints}")
     assert error.endswith(": Read-only file system\n")
     remount(results, "rw")
     assert not files(results)
 
 
-def test_a_folder_that_becomes_read_only_on_the_way_is_named(results, whole, micro, monkeypatch):
-    cell = grid.find(micro, CELL)
-    code = experiment.code()
-    monkeypatch.setattr(experiment, "code", lambda: remount(results, "ro") or code)
-    with pytest.raises(OSError, match="Read-only") as error:
-        experiment.run(cell, "cpu", share=1e9)
-    assert "results/records" in str(error.value.filename)
-    remount(results, "rw")
-    assert not files(results / "records")
-    monkeypatch.undo()
+def test_a_folder_that_becomes_read_only_on_the_way_is_named(project, cell, monkeypatch):
+    code = worker.code()
+    with ExitStack() as stack:
+        ready = partial(stack.enter_context, mounted(project.records, "ro"))
+        monkeypatch.setattr(worker, "code", lambda: ready() and code)
+        with pytest.raises(OSError, match="Read-only") as error:
+            worker.train(project, cell, EVERY_EPOCH)
+        assert str(project.records) in str(error.value.filename)
+    assert not files(project.records)
 
 
-def test_a_clock_that_jumps_changes_nothing_but_dates(whole, micro, monkeypatch):
+def test_a_clock_that_jumps_changes_nothing_but_dates(whole, project, cell, monkeypatch):
     now, chance = time.time, random.Random(0)
     monkeypatch.setattr(time, "time", lambda: now() + chance.uniform(-1e6, 1e6))
-    record = experiment.run(grid.find(micro, CELL), "cpu", share=0.02)
+    record = worker.train(project, cell, RunOptions(device="cpu"))
     assert without_cost(record) == whole
     for cost in record["cost"]:
         assert 0 < cost["training_seconds"] < 600
         assert 0 < cost["evaluation_seconds"] < 600
 
 
-def test_checkpoints_are_chosen_by_number_not_by_date(micro, monkeypatch):
-    folder = checkpoint.FOLDER / "cell"
-    folder.mkdir(parents=True)
-    checkpoints = checkpoint.Checkpoints("cell", {}, 1e9)
+def test_checkpoints_are_chosen_by_number_not_by_date(tmp_path):
+    folder = tmp_path / "cell"
+    checkpoints = Checkpoints(folder, {}, 1e9)
     for epoch in (1, 2):
         checkpoints.save(1, lambda epoch=epoch: {"epoch": epoch})
     os.utime(folder / "seed-1-1.pt", (2**31, 2**31))

@@ -7,23 +7,23 @@ import pytest
 pytestmark = pytest.mark.workflow
 
 
-def measured(project, bench: str, *options: str) -> list[dict]:
+def measured(checkout, bench: str, *options: str) -> list[dict]:
     """The rows that `imcl bench` recorded."""
-    project.run("imcl", "bench", bench, *options)
-    (path,) = (project.folder / "paper/results/bench").glob(f"{bench}-*.json")
+    checkout.run("imcl", "bench", bench, *options)
+    (path,) = (checkout.folder / "paper/results/bench").glob(f"{bench}-*.json")
     return json.loads(path.read_text())["rows"]
 
 
-def test_the_pipeline_is_measured_on_a_whole_study(project):
-    (row,) = measured(project, "pipeline", "--study", "other", "--cores", "2")
+def test_the_pipeline_is_measured_on_a_whole_study(checkout):
+    (row,) = measured(checkout, "pipeline", "--study", "other", "--cores", "2")
     assert (row["study"], row["cells"], row["networks"]) == ("other", 2, 4)
     assert row["overhead_ratio"] == row["wall_seconds"] * 2 / row["own_seconds"]
     assert min(row["own_seconds"], row["nothing_to_do_seconds"]) > 0
-    assert not (project.folder / "results").exists()  # it ran elsewhere
+    assert not (checkout.folder / "results").exists()  # it ran elsewhere
 
 
-def test_growth_is_measured_from_the_plan_to_a_cell(project):
-    rows = measured(project, "growth", "--sizes", "10", "20")
+def test_growth_is_measured_from_the_plan_to_a_cell(checkout):
+    rows = measured(checkout, "growth", "--sizes", "10", "20")
     sizes = {}
     for row in rows:
         sizes.setdefault(row["what"], []).append(row["size"])

@@ -1,6 +1,6 @@
 """The paper and the report from committed records alone, through real Snakemake and TeX.
 
-The tests stand in the order in which a reader would do these things, on one copy of the project.
+The tests are in the order in which a reader would do these things, on one checkout.
 """
 
 import json
@@ -9,20 +9,15 @@ import shutil
 import subprocess
 
 import pytest
-from handmade import ROOT
+from conftest import ROOT
 
-from imcl.report.paper import can_build
+from imcl.files import write_json
+from imcl.present.pdf import can_build
+from imcl.records.seal import sealed
 
 pytestmark = pytest.mark.workflow
 
 COMMITTED = ("--config", "records=committed")
-
-
-@pytest.fixture(scope="module")
-def clone(project):
-    """A clone with the project's own studies, and neither data nor records made here."""
-    shutil.copy(ROOT / "params.yaml", project.folder)
-    return project
 
 
 def pages(pdf) -> list[str]:
@@ -30,30 +25,30 @@ def pages(pdf) -> list[str]:
     return text.rstrip("\f").split("\f")
 
 
-def test_committed_records_give_everything_with_no_data_and_no_training(clone):
-    output = clone.snakemake(*COMMITTED)
+def test_committed_records_give_everything_with_no_data_and_no_training(original):
+    output = original.snakemake(*COMMITTED)
     assert set(re.findall(r"^Job \d+: (\w+)", output, flags=re.MULTILINE)) <= {
-        *("summarise", "render", "draw", "make", "typeset")
+        *("summarise", "judge", "list", "render", "draw", "make", "typeset")
     }
-    assert not (clone.folder / "data").exists()
-    assert not (clone.folder / "results/records").exists()
-    build = clone.folder / "paper/build"
+    assert not (original.folder / "data").exists()
+    assert not (original.folder / "results/records").exists()
+    build = original.folder / "paper/build"
     ours = (ROOT / "paper/results/quick/accuracy-digits.md").read_text()
     assert (build / "tables/accuracy-digits.md").read_text() == ours
     assert (build / "report.html").stat().st_size > 1e5
     crate = json.loads((build / "crate/ro-crate-metadata.json").read_text())
     actions = [entity for entity in crate["@graph"] if entity["@type"] == "CreateAction"]
     assert len(actions) == len(list((ROOT / "paper/results/quick/records").iterdir()))
-    assert "Nothing to be done" in clone.snakemake("--dry-run", *COMMITTED)
+    assert "Nothing to be done" in original.snakemake("--dry-run", *COMMITTED)
 
 
 @pytest.mark.skipif(
     not can_build() or shutil.which("pdftotext") is None, reason="TeX or pdftotext is not installed"
 )
-def test_every_page_carries_the_commit_and_the_studys_digest(clone):
-    (summary,) = (clone.folder / "results/summary").iterdir()
+def test_every_page_carries_the_commit_and_the_studys_digest(original):
+    (summary,) = (original.folder / "results/summary").iterdir()
     study = json.loads(summary.read_text())
-    found = pages(clone.folder / "paper/build/paper.pdf")
+    found = pages(original.folder / "paper/build/paper.pdf")
     assert len(found) > 5
     for page in found:
         footer = page.strip().splitlines()[-1]
@@ -62,73 +57,75 @@ def test_every_page_carries_the_commit_and_the_studys_digest(clone):
             assert f"commit {code['commit'][:12]}" in footer or len(study["code"]) > 1
 
 
-def test_a_digit_changed_in_a_committed_record_is_in_the_table_and_the_trace(clone):
+def test_a_digit_changed_in_a_committed_record_and_sealed_is_in_the_table_and_the_trace(original):
     place = "accuracy-digits:resnet18/base:clean"
-    before = json.loads(clone.run("imcl", "trace", "--json", place))
+    before = json.loads(original.run("imcl", "trace", "--json", place))
     (source,) = before["sources"]
-    path = clone.folder / source["path"]
+    path = original.folder / source["path"]
     record = json.loads(path.read_text())
+    del record["seal"]
     record["runs"][0]["final"]["accuracy"] -= 0.1
-    path.write_text(json.dumps(record))
-    clone.snakemake(*COMMITTED)
-    after = json.loads(clone.run("imcl", "trace", "--json", place))
+    write_json(path, sealed(record))
+    original.snakemake(*COMMITTED)
+    after = json.loads(original.run("imcl", "trace", "--json", place))
     assert after["value"]["mean"] == pytest.approx(
         before["value"]["mean"] - 10 / len(record["runs"])
     )
     assert after["sources"][0]["sha256"] != source["sha256"]
-    build = clone.folder / "paper/build"
+    build = original.folder / "paper/build"
     assert after["shown"] in (build / "tables/accuracy-digits.md").read_text()
     assert f">{after['shown']}</button>" in (build / "report.html").read_text()
 
 
-def test_snakemakes_own_report_has_captions(clone):
-    clone.snakemake("--report", "snakemake.html", *COMMITTED)
-    text = (clone.folder / "snakemake.html").read_text()
+def test_snakemakes_own_report_has_captions(original):
+    original.snakemake("--report", "snakemake.html", *COMMITTED)
+    text = (original.folder / "snakemake.html").read_text()
     assert "error-digits.png" in text
-    assert "differences are paired by seed" in text
-    assert "One file that needs no" in text
+    assert "differences are paired" in text
+    assert "needs no network" in text
 
 
-def test_a_study_is_shown_as_far_as_its_committed_records_go(clone):
-    folder = clone.folder / "paper/results/quick/records"
+def test_a_study_is_shown_as_far_as_its_committed_records_go(original):
+    folder = original.folder / "paper/results/quick/records"
     record = folder / next(p.name for p in folder.iterdir() if "n50-vgg16-all-" in p.name)
     stray = record.rename(record.with_name("digits-n50-vgg16-all-000000000000.json"))
-    output = clone.snakemake(*COMMITTED, code=1)
-    assert f"paper/results/quick/records/{stray.name} and 0 more are of no cell" in output
+    output = original.snakemake(*COMMITTED, code=1)
+    assert f"paper/results/quick/records/{stray.name} and 0 more belong to no cell" in output
     stray.unlink()
-    assert "train " not in clone.snakemake(*COMMITTED)
-    assert not (clone.folder / "results/records").exists()
+    assert "train " not in original.snakemake(*COMMITTED)
+    assert not (original.folder / "results/records").exists()
     row = r"\| vgg16 +\| all +\| [\d.]+ ± [\d.]+ +\| – +\|"
-    assert re.search(row, (clone.folder / "paper/build/tables/accuracy-digits.md").read_text())
-    report = (clone.folder / "paper/build/report.html").read_text()
+    assert re.search(row, (original.folder / "paper/build/tables/accuracy-digits.md").read_text())
+    report = (original.folder / "paper/build/report.html").read_text()
     assert re.search(r">23</button> of 24 planned cells", report)
 
 
-def test_a_study_without_committed_records_is_refused(clone):
-    output = clone.snakemake("--config", "study=gpu", "records=committed", code=1)
+def test_a_study_without_committed_records_is_refused(original):
+    output = original.snakemake("--config", "study=gpu", "records=committed", code=1)
     assert "study gpu has no records in paper/results/gpu/records; choose another" in output
 
 
-def test_records_of_another_study_made_here_are_no_hindrance(clone):
+def test_records_of_another_study_made_here_are_no_hindrance(original):
     """As after `make reproduce`: they are no inputs, and the claims are not read from them."""
-    here, made = clone.folder / "results/records", clone.folder / "results/summary"
-    here.mkdir()
+    here = original.folder / "results/records"
     base, kernel = (
         next((ROOT / "paper/results/every/records").glob(f"cifar10_5k-n50-vgg16-{method}-*"))
         for method in ("base", "kernel")
     )
+    shutil.rmtree(original.folder / "results")  # so that everything has to be made
+    here.mkdir(parents=True)
     shutil.copy(base, here)
-    shutil.rmtree(made)  # so that all is to be made
-    output = clone.snakemake(*COMMITTED)
+    output = original.tables(*COMMITTED)
     assert "summarise study quick" in output
+    assert "judge the claims" in output
     assert "train " not in output
     shutil.copy(kernel, here)
-    assert "Nothing to be done" in clone.snakemake(*COMMITTED)
+    assert "Nothing to be done" in original.tables(*COMMITTED)
     shutil.rmtree(here)
 
 
-def test_an_unknown_origin_of_records_is_refused(clone):
-    output = clone.snakemake("--config", "records=comitted", code=1)
+def test_an_unknown_origin_of_records_is_refused(original):
+    output = original.snakemake("--config", "records=comitted", code=1)
     assert (
         "--config records=comitted: unknown origin 'comitted'; did you mean 'committed'?" in output
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MICRO, copy_project
+from conftest import MICRO, check_out
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,7 +19,7 @@ def hostile(tmp_path_factory):
     """The project in a folder whose name is a command, with pictures in another such folder."""
     folder = tmp_path_factory.mktemp("safety") / HOSTILE
     folder.mkdir()
-    project = copy_project(folder)
+    checkout = check_out(folder)
     for split in ("train", "test"):
         for number, name in enumerate(("cat", HOSTILE)):
             place = folder / HOSTILE / split / name
@@ -30,8 +30,8 @@ def hostile(tmp_path_factory):
     picture = {"source": "folder", "path": HOSTILE, "side": 8, "padding": 1, "flip": True}
     one = {**MICRO, "datasets": ["mine"], "methods": ["elr+kernel"], "seeds": [1]}
     one["training"] = {**MICRO["training"], "batch_size": 4}
-    project.change(datasets__mine=picture, studies__micro=one)
-    return project
+    checkout.change(datasets__mine=picture, studies__micro=one)
+    return checkout
 
 
 def test_names_that_are_commands_are_only_names(hostile):
@@ -72,20 +72,20 @@ def test_fetch_alone_reaches_for_the_network(hostile):
         ("studies__micro__width", HOSTILE),
     ],
 )
-def test_a_command_in_the_place_of_a_name_is_refused(project, key, value):
-    before = (project.folder / "params.yaml").read_text()
-    project.change(**{key: value})
+def test_a_command_in_the_place_of_a_name_is_refused(checkout, key, value):
+    before = (checkout.folder / "params.yaml").read_text()
+    checkout.change(**{key: value})
     try:
-        output = project.run("imcl", "plan", code=2)
+        output = checkout.run("imcl", "plan", code=2)
     finally:
-        (project.folder / "params.yaml").write_text(before)
+        (checkout.folder / "params.yaml").write_text(before)
     assert "Traceback" not in output
     assert output.startswith(f"params.yaml: {key.replace('__', '.')[:5]}")
 
 
-def test_a_command_as_the_chosen_study_is_refused(project):
-    project.snakemake("--config", "study='$(touch pwned)'", code=1)
-    assert not list(project.folder.rglob("pwned"))
+def test_a_command_as_the_chosen_study_is_refused(checkout):
+    checkout.snakemake("--config", "study='$(touch pwned)'", code=1)
+    assert not list(checkout.folder.rglob("pwned"))
 
 
 def test_all_that_a_rule_puts_into_a_command_is_quoted():

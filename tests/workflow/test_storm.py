@@ -1,14 +1,16 @@
 """The short form of the storm; the long one is `python tests/storm.py --kills 50`."""
 
 import pytest
-from storm import storm
+from storm import storm, undisturbed
+
+pytestmark = pytest.mark.workflow
 
 
-@pytest.mark.workflow
 def test_a_study_killed_five_times_ends_with_the_same_records_and_tables(tmp_path):
     lines: list[str] = []
     try:
-        killed = storm(tmp_path, kills=5, epochs=5, seed=3, say=lines.append)
+        calm = undisturbed(tmp_path / "calm", epochs=5)
+        killed = storm(calm, tmp_path / "storm", kills=5, seed=3, say=lines.append)
     except AssertionError:
         print("\n".join(lines))
         raise

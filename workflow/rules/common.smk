@@ -1,106 +1,198 @@
-# What the rules share: the checked parameters and the grid, both from imcl.
+# What the rules share: checked settings, cells, and the files that a rule depends on.
 import os
 import sys
+from functools import cache
 from pathlib import Path
 
+import grimp
+import yaml
 from snakemake.exceptions import WorkflowError
+from snakemake.utils import validate
 
-from imcl import grid, params
-from imcl.data import SOURCES
 from imcl.errors import UsageError, unknown
-from imcl.noise import KINDS
-from imcl.report import BENCHES, BUILD, CURVES, METRICS, TEMPLATES, records, summary
-from imcl.report.paper import HINT, can_build
+from imcl.present.pdf import HINT, can_build
+from imcl.project import Project
+from imcl.records.store import Store
+from imcl.study import grid
+from imcl.study.load import load
+from imcl.study.sources import KINDS, SOURCES
+
+PROJECT = Project(Path())
+STORE = Store(PROJECT)
 
 try:
     for key in config:
         if key not in ("study", "records"):
             known = unknown("key", key, ["study", "records"])
-            raise UsageError(f"--config {known}; all else is set in params.yaml")
-    origin = config.get("records", "committed")
-    if origin != "committed":
-        known = unknown("origin", origin, ["committed"])
-        raise UsageError(f"--config records={origin}: {known}")
-    PARAMS = params.load("params.yaml", config.get("study"))
+            raise UsageError(f"--config {known}; set everything else in params.yaml")
+    if config.get("records", "committed") != "committed":
+        known = unknown("origin", config["records"], ["committed"])
+        raise UsageError(f"--config records={config['records']}: {known}")
+    SETTINGS = load(PROJECT.params, config.get("study"))
 except UsageError as error:
     raise WorkflowError(str(error))
+# imcl has checked more, with better messages; this holds the published schema to the same file.
+validate(
+    yaml.safe_load(PROJECT.params.read_text("utf-8")),
+    "../schemas/params.schema.json",
+    set_default=False,
+)
 
-STUDY = PARAMS["study"]
-CELLS = {cell.key: cell for cell in grid.cells(PARAMS)}
-DATASETS = {cell.dataset.folder.name: cell.dataset for cell in CELLS.values()}
-NOISES = {str(cell.noise.path): cell.noise for cell in CELLS.values() if cell.noise}
+STUDY = SETTINGS.study
+CELLS = {cell.key: cell for cell in grid.cells(SETTINGS)}
+DATASETS = {cell.dataset.key: cell.dataset for cell in CELLS.values()}
+NOISES = {
+    (cell.noise.dataset.key, cell.noise.key): cell.noise
+    for cell in CELLS.values()
+    if cell.noise
+}
 ARCHIVES = {
-    archive.name: source
-    for source, archives in (SOURCES | KINDS).items()
-    for archive in archives
+    archive.name: name
+    for name, source in (SOURCES | KINDS).items()
+    for archive in source.archives
 }
 
-# `--config records=committed` renders the study from paper/results, as far as its records stand
-# there, and trains nothing.
-FROM_COMMITTED = config.get("records") == "committed"
-RECORDS = records.committed(STUDY) if FROM_COMMITTED else grid.RECORDS
-SHOWN = [
-    cell
-    for cell in CELLS.values()
-    if not FROM_COMMITTED or (RECORDS / cell.record.name).exists()
-]
-if FROM_COMMITTED:
-    planned = {RECORDS / cell.record.name for cell in CELLS.values()}
-    stray = sorted({*RECORDS.glob("*.json")} - planned)
+# `--config records=committed` renders the study from the records in paper/results, as many as there
+# are, and trains nothing.
+COMMITTED = config.get("records") == "committed"
+ORIGIN = ["--committed"] if COMMITTED else []
+if COMMITTED:
+    folder = PROJECT.committed_records(STUDY)
+    found = {
+        key: STORE.find(cell, STUDY, committed=True) for key, cell in CELLS.items()
+    }
+    RECORDS = {key: path for key, path in found.items() if path}
+    stray = sorted({*folder.glob("*.json")} - {*RECORDS.values()})
     if stray:
         raise WorkflowError(
-            f"{stray[0]} and {len(stray) - 1} more are of no cell of study {STUDY}: params.yaml"
-            " has changed since; train the study anew, or delete them"
+            f"{stray[0]} and {len(stray) - 1} more belong to no cell of study {STUDY}: params.yaml"
+            " has changed since; train the study again, or delete them"
         )
-if not SHOWN:
-    raise WorkflowError(
-        f"study {STUDY} has no records in {RECORDS}; choose another, as in"
-        " `--config study=quick records=committed`, or leave records= out to train it"
-    )
-STUDY_SUMMARY = summary.path(PARAMS, RECORDS)
-# What claims and the search for the settings are read from beside the study: records of the others.
-# Those made here are no inputs, since rule train would be asked for what is no cell of this study;
-# their names say all, since they carry the digest of what decides them.
-OTHERS = [
-    path
-    for study in PARAMS["studies"]
-    if study != STUDY
-    for cell in grid.cells(PARAMS, study)
-    if (path := records.find(cell, study, here=not FROM_COMMITTED))
-]
-COMMITTED = [path for path in OTHERS if path.parent != grid.RECORDS]
-MADE_HERE = [path.name for path in OTHERS if path.parent == grid.RECORDS]
-BENCHES_THERE = sorted(BENCHES.glob("*.json"))
-TABLES = [
-    BUILD / "tables",
-    *(BUILD / f"{name}.tex" for name in ("numbers", "results", "discussion")),
-]
-FIGURES = [BUILD / "figures"]
-REPORT, CRATE = BUILD / "report.html", BUILD / "crate"
-PAPER = [BUILD / "paper.pdf"] if can_build() else []
+    if not RECORDS:
+        raise WorkflowError(
+            f"study {STUDY} has no records in {folder}; choose another, as in"
+            " `--config study=quick records=committed`, or leave out records= to train it"
+        )
+else:
+    RECORDS = {key: PROJECT.record(key) for key in CELLS}
 
-# A record's name carries the digest of all that decides it, so a record that is there is right, and
-# nothing makes it again, whatever becomes of file times, data or metadata.
-# Delete it, or say --forceall, to have that.
-FORCED = {"--forceall", "-F"} & set(sys.argv)
-TRAINED = [] if FORCED else [c.digest for c in CELLS.values() if c.record.exists()]
-UNTRAINED = [c.digest for c in CELLS.values() if FORCED or not c.record.exists()]
+SUMMARY = PROJECT.summary(grid.study_key(SETTINGS), COMMITTED)
+CLAIMS = PROJECT.claims(COMMITTED)
+SEARCH = PROJECT.search(COMMITTED)
+ANALYSIS = [SUMMARY, CLAIMS, SEARCH]
+TABLES = [
+    PROJECT.build / "tables",
+    *(PROJECT.build / f"{name}.tex" for name in ("numbers", "results", "discussion")),
+]
+FIGURES = PROJECT.build / "figures"
+REPORT, CRATE = PROJECT.build / "report.html", PROJECT.build / "crate"
+PAPER = [PROJECT.build / "paper.pdf"] if can_build() else []
+
+# A record's name carries the digest of everything that decides it. So a record that exists is right,
+# and no rule makes it again, whatever happens to file times, data or metadata. Delete it, or say
+# --forceall, to train it again.
+OWN = {cell.digest for cell in CELLS.values()}
+KEPT = {path.stem.rpartition("-")[2] for path in PROJECT.records.glob("*.json")}
+if {"--forceall", "-F"} & {*sys.argv}:
+    KEPT -= OWN
 
 
 def trainable():
-    """A regular expression of the cells that may be trained, by the shorter of the two lists.
+    """A regular expression of the cells that rule train may make, by the shorter of two lists.
 
-    Snakemake carries it in every job's file names, so its length counts squared.
+    Snakemake repeats it in the file names of every job, so its length counts squared. It excludes
+    the records that other studies made here: they are inputs of claims, but no cells of this study.
     """
-    if len(TRAINED) < len(UNTRAINED):
-        return rf"(?!.*-(?:{'|'.join(TRAINED) or '(?!)'})\.json$)[^/]+"
-    return rf"[^/]+-(?:{'|'.join(UNTRAINED) or '(?!)'})"
+    missing = sorted(OWN - KEPT)
+    if len(KEPT) < len(missing):
+        return rf"(?!.*-(?:{'|'.join(sorted(KEPT)) or '(?!)'})\.json$)[^/]+"
+    return rf"[^/]+-(?:{'|'.join(missing) or '(?!)'})"
 
 
 def cell_of(wildcards):
     if wildcards.cell not in CELLS:
         raise WorkflowError(f"study {STUDY}: {unknown('cell', wildcards.cell, CELLS)}")
     return CELLS[wildcards.cell]
+
+
+def prepared(cell):
+    """The data and labels that a cell is trained on."""
+    noise = cell.noise
+    labels = [PROJECT.noise(noise.dataset.key, noise.key)] if noise else []
+    return [PROJECT.dataset(cell.dataset.key), *labels]
+
+
+def archives(of):
+    """The official files of a dataset or a noise. Their checksums identify them, not their dates."""
+    return ancient([archive.path(PROJECT.archives) for archive in of.archives])
+
+
+@cache
+def evidence(*studies):
+    """The records of some studies: those that this run makes, and those that exist."""
+    paths = {
+        (
+            RECORDS[cell.key]
+            if cell.key in RECORDS and not COMMITTED
+            else STORE.find(cell, study, COMMITTED)
+        )
+        for study in studies
+        for cell in grid.cells(SETTINGS, study)
+    }
+    return sorted(path for path in paths if path)
+
+
+def measurements(bench="*"):
+    return sorted(PROJECT.measurements.glob(f"{bench}-*.json"))
+
+
+@cache
+def imports():
+    """What imports what in imcl."""
+    return grimp.build_graph("imcl", cache_dir=None)
+
+
+# What each command loads before it does anything. A test compares with what commands do load.
+COMMAND_LINE = ("imcl.__main__", "imcl.study.load", "imcl.bench.options")
+
+
+@cache
+def sources(*modules):
+    """The files of these modules and of all that they import, so that no rule can forget one.
+
+    With the data files of their packages, and the command line, which calls the modules.
+    """
+    # Not followed any further: the commands import what each of them needs.
+    reached = {*imports().find_descendants("imcl.cli")}
+    left = [*modules, *COMMAND_LINE]
+    while left:
+        name = left.pop()
+        if name and name not in reached:
+            reached.add(name)
+            left += [
+                name.rpartition(".")[0],  # Python runs a package before its modules
+                *imports().find_modules_directly_imported_by(name),
+            ]
+    found = []
+    for name in sorted(reached):
+        place = Path("src", *name.split("."))
+        found += package_files(place) if place.is_dir() else [place.with_suffix(".py")]
+    return found
+
+
+def package_files(package):
+    """The package's own __init__.py, and every file in it that is not Python."""
+    return [package / "__init__.py"] + [
+        path
+        for path in files(package)
+        if path.suffix not in (".py", ".pyc", ".md")
+        and package == next(p for p in path.parents if (p / "__init__.py").exists())
+    ]
+
+
+def files(folder):
+    """Every file, since the date of a folder does not tell that a file in it was edited."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 # The rules run `python -m imcl`: with the interpreter that runs Snakemake, unless a deployment

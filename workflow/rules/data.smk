@@ -3,9 +3,9 @@
 
 rule fetch:
     output:
-        grid.ARCHIVES / "{archive}",
+        PROJECT.archives / "{archive}",
     log:
-        "logs/fetch/{archive}.log",
+        PROJECT.logs / "fetch" / "{archive}.log",
     wildcard_constraints:
         archive="|".join(map(re.escape, ARCHIVES)),
     conda:
@@ -20,12 +20,11 @@ rule fetch:
 
 rule prepare:
     input:
-        # Its checksum says what an archive is, not its time.
-        lambda wildcards: ancient(DATASETS[wildcards.dataset].archives),
+        lambda wildcards: archives(DATASETS[wildcards.dataset]),
     output:
-        grid.DATA / "{dataset}" / "dataset.json",
+        PROJECT.dataset("{dataset}"),
     log:
-        "logs/prepare/{dataset}.log",
+        PROJECT.logs / "prepare" / "{dataset}.log",
     conda:
         "../envs/imcl.yaml"
     params:
@@ -38,26 +37,19 @@ rule prepare:
 
 rule noise:
     input:
-        grid.DATA / "{dataset}" / "dataset.json",
-        # Labels that people gave come in an archive, whose time says nothing either.
-        lambda wildcards: ancient(
-            NOISES[
-                str(
-                    grid.DATA / wildcards.dataset / "noise" / f"{wildcards.noise}.json"
-                )
-            ].archives
-        ),
+        PROJECT.dataset("{dataset}"),
+        lambda wildcards: archives(NOISES[wildcards.dataset, wildcards.noise]),
     output:
-        grid.DATA / "{dataset}" / "noise" / "{noise}.json",
-        grid.DATA / "{dataset}" / "noise" / "{noise}.npy",
+        PROJECT.noise("{dataset}", "{noise}"),
+        PROJECT.noise("{dataset}", "{noise}").with_suffix(".npy"),
     log:
-        "logs/noise/{dataset}-{noise}.log",
+        PROJECT.logs / "noise" / "{dataset}-{noise}.log",
     conda:
         "../envs/imcl.yaml"
     params:
-        names=lambda wildcards, output: [
-            NOISES[output[0]].dataset.name,
-            NOISES[output[0]].name,
+        names=lambda wildcards: [
+            NOISES[wildcards.dataset, wildcards.noise].dataset.name,
+            NOISES[wildcards.dataset, wildcards.noise].name,
         ],
     message:
         "draw labels {params.names}"
@@ -67,5 +59,5 @@ rule noise:
 
 rule data:
     input:
-        [dataset.path for dataset in DATASETS.values()],
-        list(NOISES),
+        [PROJECT.dataset(key) for key in DATASETS],
+        [PROJECT.noise(*keys) for keys in NOISES],

@@ -3,21 +3,18 @@
 
 rule train:
     input:
-        dataset=lambda wildcards: cell_of(wildcards).dataset.path,
-        noise=lambda wildcards: [
-            noise.path for noise in [cell_of(wildcards).noise] if noise
-        ],
+        lambda wildcards: prepared(cell_of(wildcards)),
     output:
-        grid.RECORDS / "{cell}.json",
+        PROJECT.record("{cell}"),
     log:
-        "logs/train/{cell}.log",
+        PROJECT.log("{cell}"),
     wildcard_constraints:
         cell=trainable(),
     conda:
         "../envs/imcl.yaml"
-    threads: 1  # two cells in one thread each are done before one after the other in two
+    threads: 1  # two cells at once in one thread each end before two in turn in two threads
     resources:
-        gpu_slots=1,  # counts where a profile says how many there are
+        gpu_slots=1,  # limits the jobs only where a profile says how many slots there are
     params:
         study=STUDY,
     message:
@@ -29,4 +26,4 @@ rule train:
 
 rule records:
     input:
-        [RECORDS / cell.record.name for cell in SHOWN],
+        list(RECORDS.values()),

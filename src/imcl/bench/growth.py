@@ -1,31 +1,38 @@
 """How the time grows: of the plan with the cells, of a cell with its data and its seeds."""
 
-import copy
-from collections.abc import Callable, Iterable
-
-from imcl import grid
-from imcl.bench.project import Project, project
+from imcl.bench.options import Growth, Row
+from imcl.bench.workspace import Workspace, workspace
 from imcl.progress import Progress
+from imcl.project import Project
+from imcl.study import grid
+from imcl.study.settings import Search, Settings, Study, Training
+from imcl.study.sources import NoiseOptions
 
 METHODS = ["base", "output", "intermediate", "representation", "kernel"]
 BACKBONES = ["resnet18", "vgg16"]
 TRAIN_SIZES = (140, 1400)
 SEEDS = (1, 10)
 
+# One small cell.
+SMALL = Study(
+    datasets=["digits"],
+    noise=["clean"],
+    backbones=BACKBONES[:1],
+    methods=["base"],
+    seeds=[0],
+    width=8,
+    training=Training(epochs=10, warmup_epochs=0, batch_size=64),
+)
 
-def rows(params: dict, sizes: Iterable[int], cores: int) -> list[dict]:
+
+def rows(project: Project, settings: Settings, options: Growth) -> list[Row]:
     """A row for each measurement: what, its size and unit, seconds, and ratio_to_linear.
 
     The ratio is of the time's growth since the smallest size to the size's own: at most 1 where
-    nothing grows worse than linearly.
-
-    Args:
-        params: checked parameters; studies of the sizes are put in the place of theirs.
-        sizes: numbers of cells, ascending.
-        cores: for Snakemake.
+    nothing grows worse than linearly. Studies of the sizes replace those of the settings.
     """
-    sizes = list(sizes)
-    made: list[dict] = []
+    sizes = options.sizes
+    made: list[Row] = []
 
     def measure(what: str, unit: str, size: int, seconds: float) -> None:
         first = next((row for row in made if row["what"] == what), None)
@@ -42,75 +49,60 @@ def rows(params: dict, sizes: Iterable[int], cores: int) -> list[dict]:
         progress.advance(note=f"{what}, {size} {unit}")
 
     total = 3 * len(sizes) + len(TRAIN_SIZES) + len(SEEDS)
-    with project(params) as folder, Progress("growth", total, "measurements") as progress:
+    with (
+        workspace(project, settings) as place,
+        Progress("growth", total, "measurements") as progress,
+    ):
         for size in sizes:
-            loaded = _of_cells(params, size)
-            folder.set(loaded)
-            measure("plan", "cells", size, folder.seconds("imcl", "plan"))
-            dry = folder.snakemake(cores, "--dry-run", "--quiet", "all")
+            of_size = _of_cells(settings, size)
+            place.set(of_size)
+            measure("plan", "cells", size, place.seconds("imcl", "plan"))
+            dry = place.snakemake(options.cores, "--dry-run", "--quiet", "all")
             measure("dry run", "cells", size, dry)
-            for cell in grid.cells(loaded):
-                record = folder.folder / cell.record
-                record.parent.mkdir(parents=True, exist_ok=True)
-                record.touch()
-            measure("nothing to do", "cells", size, folder.snakemake(cores, "records"))
-        _grow(folder, params, "a cell, by its data", "images", TRAIN_SIZES, _of_data, measure)
-        _grow(folder, params, "a cell, by its seeds", "seeds", SEEDS, _of_seeds, measure)
+            place.project.records.mkdir(parents=True, exist_ok=True)
+            for cell in grid.cells(of_size):
+                place.project.record(cell.key).touch()
+            nothing = place.snakemake(options.cores, "records")
+            measure("nothing to do", "cells", size, nothing)
+        for size in TRAIN_SIZES:
+            seconds = _of_a_cell(place, _with(settings, SMALL, train_size=size))
+            measure("a cell, by its data", "images", size, seconds)
+        for size in SEEDS:
+            study = SMALL.model_copy(update={"seeds": [*range(size)]})
+            seconds = _of_a_cell(place, _with(settings, study, train_size=TRAIN_SIZES[0]))
+            measure("a cell, by its seeds", "seeds", size, seconds)
     return made
 
 
-def _grow(
-    folder: Project,
-    params: dict,
-    what: str,
-    unit: str,
-    sizes: Iterable[int],
-    of_size: Callable[[dict, int], dict],
-    measure: Callable,
-) -> None:
-    for size in sizes:
-        loaded = of_size(params, size)
-        folder.set(loaded)
-        (cell,) = grid.cells(loaded)
-        folder.seconds("imcl", "prepare", cell.dataset.name)
-        measure(what, unit, size, folder.seconds("imcl", "train", cell.name, "--device", "cpu"))
+def _of_a_cell(place: Workspace, settings: Settings) -> float:
+    """The seconds of training the only cell of the settings."""
+    place.set(settings)
+    (cell,) = grid.cells(settings)
+    place.seconds("imcl", "prepare", cell.dataset.name)
+    return place.seconds("imcl", "train", cell.name, "--device", "cpu")
 
 
-def _of_cells(params: dict, size: int) -> dict:
-    """Parameters whose study has so many cells, for each of 10 as many kinds of noise."""
-    noises = {
-        f"growth{i}": {"kind": "symmetric", "rate": 0.5, "noise_seed": i} for i in range(size // 10)
+def _of_cells(settings: Settings, size: int) -> Settings:
+    """Settings whose study has so many cells: for each 10 one noise."""
+    noise = {
+        f"growth{seed}": NoiseOptions(kind="symmetric", rate=0.5, noise_seed=seed)
+        for seed in range(size // 10)
     }
-    return _with(params, noise=noises, chosen={"noise": list(noises), "methods": METHODS})
+    chosen = {"noise": [*noise], "backbones": BACKBONES, "methods": METHODS}
+    loaded = _with(settings, SMALL.model_copy(update=chosen))
+    return loaded.model_copy(update={"noise": {**settings.noise, **noise}})
 
 
-def _of_data(params: dict, size: int) -> dict:
-    loaded = _with(params)
-    loaded["datasets"]["digits"] |= {"train_size": size, "subset_seed": 0}
-    return loaded
-
-
-def _of_seeds(params: dict, size: int) -> dict:
-    loaded = _of_data(params, TRAIN_SIZES[0])
-    loaded["studies"]["growth"]["seeds"] = list(range(size))
-    return loaded
-
-
-def _with(params: dict, noise: dict | None = None, chosen: dict | None = None) -> dict:
-    """Parameters with one study, of one small cell unless `chosen` says more."""
-    study = {
-        "datasets": ["digits"],
-        "noise": ["clean"],
-        "backbones": BACKBONES if chosen else BACKBONES[:1],
-        "methods": ["base"],
-        "seeds": [0],
-        "width": 8,
-        "training": {"epochs": 10, "warmup_epochs": 0, "batch_size": 64},
-        **(chosen or {}),
-    }
-    return {
-        **copy.deepcopy(params),
-        "study": "growth",
-        "studies": {"growth": study},
-        "noise": {**params["noise"], **(noise or {})},
-    }
+def _with(settings: Settings, study: Study, train_size: int | None = None) -> Settings:
+    """Settings with this study alone, and the digits cut to so many training images."""
+    digits = settings.datasets["digits"]
+    if train_size is not None:
+        digits = digits.model_copy(update={"train_size": train_size, "subset_seed": 0})
+    return settings.model_copy(
+        update={
+            "study": "growth",
+            "studies": {"growth": study},
+            "datasets": {**settings.datasets, "digits": digits},
+            "search": Search(),  # whose rungs would be studies
+        }
+    )

@@ -1,92 +1,75 @@
-"""How fast the trainer is, beside the loop that people write and beside the machine's limit."""
+"""How fast the trainer is, beside the usual loop and beside the machine's limit."""
 
 import multiprocessing
 import os
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from imcl import experiment, machine
-from imcl.batches import Batches
+from imcl.bench.options import Loop, Row
 from imcl.bench.usual import Pictures, UsualLoop
-from imcl.models import BACKBONES
+from imcl.data.arrays import Images, Labels
 from imcl.progress import Progress
-from imcl.train import Trainer
+from imcl.project import Project
+from imcl.study.settings import BACKBONES, Settings, Training
+from imcl.training import device as devices
+from imcl.training.batches import Augmentation, Batches, Normalise
+from imcl.training.loop import Trainer
+from imcl.training.network import Architecture, Method, assemble, build
 
-SIDE, CLASSES, PADDING = 32, 10, 4
+SHAPE, CLASSES = (32, 32, 3), 10
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+AUGMENTATION = Augmentation(padding=4, flip=True)
 PRODUCT_SIDE = {"cpu": 2048, "cuda": 8192}
 
 
-def rows(
-    params: dict,
-    widths: Iterable[int],
-    precisions: Iterable[str],
-    batch_size: int,
-    steps: int,
-    repeats: int,
-    device: torch.device,
-    threads: int,
-    compile: bool,
-) -> list[dict]:
+def rows(project: Project, settings: Settings, options: Loop) -> list[Row]:
     """A row for each backbone, width and precision.
 
-    Each repeat trains one short epoch in every loop, in an order drawn anew, so that what else the
-    machine does falls on all; medians count.
-
-    Args:
-        params: checked parameters; of them momentum and weight decay.
-        widths: of the backbones.
-        precisions: of our trainer, the tuned loop and the limit; the usual loop is in float32.
-        batch_size: images.
-        steps: of an epoch at width 64; narrower networks take more in proportion.
-        repeats: epochs of each loop, after one that does not count.
-        device: for all of them.
-        threads: of the CPU, where one network trains alone.
-        compile: whether our trainer's stages go through torch's compiler.
+    Each repeat trains one short epoch in every loop, in a random order of its own, so that other
+    load on the machine falls on all; medians count. The first repeat is a warm-up and does not. The
+    usual loop is in float32, whatever the precision.
 
     Returns:
         images_per_second, and those of the `usual` and `tuned` loops and of the `limit`: the
         measured rate of matrix products over the operations that an image takes; their ratios;
-        `packed`: of one single-threaded network for each core at once, all together; and
+        `packed`: of one single-threaded network for each core at the same time, all together; and
         augmentation_share: of a step's time.
     """
-    precisions, widths = list(precisions), list(widths)
     made = []
     # usual, and for each precision: ours, tuned, packed, augmentation, product
-    total = len(BACKBONES) * len(widths) * (repeats + 1) * (1 + 5 * len(precisions))
+    loops = 1 + 5 * len(options.precisions)
+    total = len(BACKBONES) * len(options.widths) * (options.repeats + 1) * loops
     with Progress("loop", total, "measurements") as progress:
         for backbone in BACKBONES:
-            for width in widths:
-                count = batch_size * max(steps, steps * 64 // width)
-                shape = _Shape(backbone, width, batch_size, count, params["training"])
-                made += _rows(shape, precisions, repeats, device, threads, compile, progress)
+            for width in options.widths:
+                race = Race(_workload(settings, options, backbone, width), options)
+                made += race.run(progress)
     return made
 
 
-class _Shape:
-    """What all loops of a row share: network, data and settings."""
+class Workload(NamedTuple):
+    """What all loops of a row share: network, how many images, and settings."""
 
-    def __init__(self, backbone: str, width: int, batch_size: int, count: int, training: dict):
-        self.backbone, self.width, self.batch_size, self.count = backbone, width, batch_size, count
-        self.training = {**training, "epochs": 100, "warmup_epochs": 0, "learning_rate": 1e-3}
-        self.config = {
-            "backbone": {"name": backbone, "width": width},
-            "ways": {},
-            "views": 1,
-            "training": self.training,
-        }
-        self.training["batch_size"] = batch_size
+    architecture: Architecture
+    size: int
+    training: Training
 
-    def images(self) -> tuple[np.ndarray, np.ndarray]:
+    @property
+    def batch_size(self) -> int:
+        return self.training.batch_size
+
+    def images(self) -> tuple[Images, Labels]:
         drawn = np.random.default_rng(0)
-        images = drawn.integers(256, size=(self.count, SIDE, SIDE, 3), dtype=np.uint8)
-        return images, drawn.integers(CLASSES, size=self.count)
+        images = drawn.integers(256, size=(self.size, *SHAPE), dtype=np.uint8)
+        return images, drawn.integers(CLASSES, size=self.size)
 
     def trainer(self, precision: str, device: torch.device, compiled: bool) -> Trainer:
         images, labels = self.images()
@@ -94,117 +77,142 @@ class _Shape:
         batches = Batches(
             torch.from_numpy(images).to(device),
             torch.from_numpy(labels).to(device),
-            mean=torch.tensor(MEAN, device=device),
-            std=torch.tensor(STD, device=device),
-            padding=PADDING,
-            flip=True,
+            Normalise.to(MEAN, STD, device),
+            AUGMENTATION,
             batch_size=self.batch_size,
             shuffling=stream,
-            augmentation=[stream],
+            views=[stream],
         )
-        shape = [SIDE, SIDE, 3]
-        collaboration = experiment.assemble(self.config, 0, shape, CLASSES, batches)
+        method = Method(epochs=self.training.epochs)
+        collaboration = assemble(self.architecture, method, 0, batches)
         if compiled:
-            machine.compile_stages(collaboration.model)
-        return Trainer(collaboration, batches, {**self.training, "precision": precision})
+            devices.compile_stages(collaboration.model)
+        training = self.training.model_copy(update={"precision": precision})
+        return Trainer(collaboration, batches, training)
 
     def usual(self, precision: str, device: torch.device, tuned: bool) -> UsualLoop:
         torch.manual_seed(0)
-        return UsualLoop(
-            experiment.build(self.config, [SIDE, SIDE, 3], CLASSES).to(device),
-            Pictures(*self.images(), MEAN, STD, PADDING, flip=True),
-            batch_size=self.batch_size,
-            tuned=tuned,
-            precision=precision,
-            momentum=self.training["momentum"],
-            weight_decay=self.training["weight_decay"],
-            device=device,
-        )
+        model = build(*self.architecture).to(device)
+        pictures = Pictures(*self.images(), MEAN, STD, AUGMENTATION)
+        training = self.training.model_copy(update={"precision": precision})
+        return UsualLoop(model, pictures, training, device, tuned=tuned)
+
+    def flops(self, precision: str, device: torch.device) -> float:
+        """Floating-point operations of a step, two for a multiply-add, for one image."""
+        trainer = self.trainer(precision, device, compiled=False)
+        batch = next(trainer.batches.epoch())
+        with FlopCounterMode(display=False) as counter:
+            trainer.step(batch, 0.0, 1e-3)
+        return counter.get_total_flops() / len(batch.labels)
 
 
-def _rows(shape: _Shape, precisions, repeats, device, threads, compiled, progress) -> list[dict]:
-    usual = shape.usual("float32", device, tuned=False)
-    measures: dict[tuple, Callable[[], float]] = {
-        ("usual", "float32"): lambda: shape.count / usual.epoch()
+def _workload(settings: Settings, options: Loop, backbone: str, width: int) -> Workload:
+    """Narrower networks train on more images, in proportion."""
+    size = options.batch_size * max(options.steps, options.steps * 64 // width)
+    changes = {
+        "epochs": 100,
+        "warmup_epochs": 0,
+        "learning_rate": 1e-3,
+        "batch_size": options.batch_size,
     }
-    flops, packs = {}, []
-    for precision in precisions:
-        machine.settle(threads, precision)
-        trainer = shape.trainer(precision, device, compiled)
-        flops[precision] = _flops(shape, precision, device)
-        tuned = shape.usual(precision, device, tuned=True)
-        packs.append(_Packed(shape, precision, device, compiled))
-        measures |= {
-            ("ours", precision): lambda t=trainer: shape.count / _seconds(t, device),
-            ("tuned", precision): lambda t=tuned: shape.count / t.epoch(),
-            ("packed", precision): packs[-1].images_per_second,
-            ("augmentation", precision): lambda t=trainer: shape.count / _augmenting(t, device),
-            ("product", precision): lambda p=precision: _product_rate(device, p),
+    training = settings.training.model_copy(update=changes)
+    return Workload(Architecture(backbone, width, SHAPE, CLASSES), size, training)
+
+
+Runner = tuple[str, str]  # a loop, and the precision that it runs in
+
+
+class Race:
+    """All loops on one workload, ready to run."""
+
+    def __init__(self, workload: Workload, options: Loop):
+        self.workload, self.options = workload, options
+        device = devices.choose(options.device)
+        size = workload.size
+        usual = workload.usual("float32", device, tuned=False)
+        self.rates: dict[Runner, Callable[[], float]] = {
+            ("usual", "float32"): lambda: size / usual.epoch()
         }
-    found: dict[tuple, list[float]] = {key: [] for key in measures}
-    try:
-        for repeat in range(repeats + 1):
-            for key in random.Random(repeat).sample(list(measures), len(measures)):
-                machine.settle(threads, key[1])
-                value = measures[key]()
-                if repeat:  # the first is a warm-up
-                    found[key].append(value)
-                progress.advance(note=f"{shape.backbone} width {shape.width} {' '.join(key)}")
-    finally:
-        for pack in packs:
-            pack.close()
-    median = {key: statistics.median(values) for key, values in found.items()}
-    return [_row(shape, precision, median, flops[precision]) for precision in precisions]
+        self.flops: dict[str, float] = {}
+        self.packs: list[Packed] = []
+        for precision in options.precisions:
+            devices.settle(options.threads, precision)
+            self._add(precision, device)
+
+    def _add(self, precision: str, device: torch.device) -> None:
+        """The loops in one precision."""
+        workload, compiled = self.workload, self.options.compile
+        trainer = workload.trainer(precision, device, compiled)
+        tuned = workload.usual(precision, device, tuned=True)
+        packed = Packed(workload, precision, device, compiled)
+        self.flops[precision] = workload.flops(precision, device)
+        self.packs.append(packed)
+        self.rates |= {
+            ("ours", precision): lambda: workload.size / _seconds(trainer),
+            ("tuned", precision): lambda: workload.size / tuned.epoch(),
+            ("packed", precision): packed.images_per_second,
+            ("augmentation", precision): lambda: workload.size / _augmenting(trainer),
+            ("product", precision): lambda: _product_rate(device, precision),
+        }
+
+    def run(self, progress: Progress) -> list[Row]:
+        """A row for each precision."""
+        found: dict[Runner, list[float]] = {runner: [] for runner in self.rates}
+        network = self.workload.architecture
+        try:
+            for repeat in range(self.options.repeats + 1):
+                for runner in random.Random(repeat).sample(list(self.rates), len(self.rates)):
+                    devices.settle(self.options.threads, runner[1])
+                    value = self.rates[runner]()
+                    if repeat:  # the first is a warm-up
+                        found[runner].append(value)
+                    note = f"{network.backbone} width {network.width} {' '.join(runner)}"
+                    progress.advance(note=note)
+        finally:
+            for pack in self.packs:
+                pack.close()
+        median = {runner: statistics.median(values) for runner, values in found.items()}
+        return [self._row(precision, median) for precision in self.options.precisions]
+
+    def _row(self, precision: str, median: Mapping[Runner, float]) -> Row:
+        ours, usual = median["ours", precision], median["usual", "float32"]
+        tuned, packed = median["tuned", precision], median["packed", precision]
+        limit = median["product", precision] / self.flops[precision]
+        return {
+            "backbone": self.workload.architecture.backbone,
+            "width": self.workload.architecture.width,
+            "precision": precision,
+            "batch_size": self.workload.batch_size,
+            "images_per_second": ours,
+            "usual": usual,
+            "tuned": tuned,
+            "packed": packed,
+            "limit": limit,
+            "ratio_to_usual": ours / usual,
+            "ratio_to_tuned": ours / tuned,
+            "ratio_to_limit": ours / limit,
+            "packed_ratio": packed / ours,
+            "augmentation_share": ours / median["augmentation", precision],
+            "flops_per_image": self.flops[precision],
+            "product_flops": median["product", precision],
+        }
 
 
-def _row(shape: _Shape, precision: str, median: dict[tuple, float], flops: float) -> dict:
-    ours, usual = median["ours", precision], median["usual", "float32"]
-    tuned, packed = median["tuned", precision], median["packed", precision]
-    limit = median["product", precision] / flops
-    return {
-        "backbone": shape.backbone,
-        "width": shape.width,
-        "precision": precision,
-        "batch_size": shape.batch_size,
-        "images_per_second": ours,
-        "usual": usual,
-        "tuned": tuned,
-        "packed": packed,
-        "limit": limit,
-        "ratio_to_usual": ours / usual,
-        "ratio_to_tuned": ours / tuned,
-        "ratio_to_limit": ours / limit,
-        "packed_ratio": packed / ours,
-        "augmentation_share": ours / median["augmentation", precision],
-        "flops_per_image": flops,
-        "product_flops": median["product", precision],
-    }
-
-
-def _seconds(trainer: Trainer, device: torch.device) -> float:
-    machine.wait(device)
+def _seconds(trainer: Trainer) -> float:
+    devices.wait(trainer.device)
     begun = time.perf_counter()
     trainer.epoch(0)
-    machine.wait(device)
+    devices.wait(trainer.device)
     return time.perf_counter() - begun
 
 
-def _augmenting(trainer: Trainer, device: torch.device) -> float:
-    machine.wait(device)
+def _augmenting(trainer: Trainer) -> float:
+    devices.wait(trainer.device)
     begun = time.perf_counter()
     for _ in trainer.batches.epoch():
         pass
-    machine.wait(device)
+    devices.wait(trainer.device)
     return time.perf_counter() - begun
-
-
-def _flops(shape: _Shape, precision: str, device: torch.device) -> float:
-    """Floating-point operations of a step, two for a multiply-add, for one image."""
-    trainer = shape.trainer(precision, device, compiled=False)
-    views, labels, indices = next(iter(trainer.batches.epoch()))
-    with FlopCounterMode(display=False) as counter:
-        trainer.step(views, labels, indices, 0.0, 1e-3)
-    return counter.get_total_flops() / len(labels)
 
 
 def _product_rate(device: torch.device, precision: str) -> float:
@@ -213,25 +221,25 @@ def _product_rate(device: torch.device, precision: str) -> float:
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     left @ right
-    machine.wait(device)
+    devices.wait(device)
     begun = time.perf_counter()
     for _ in range(8):
         left @ right
-    machine.wait(device)
+    devices.wait(device)
     return 8 * 2 * side**3 / (time.perf_counter() - begun)
 
 
-class _Packed:
+class Packed:
     """A process for each core, each with a network of its own in one thread."""
 
-    def __init__(self, shape: _Shape, precision: str, device: torch.device, compiled: bool):
+    def __init__(self, workload: Workload, precision: str, device: torch.device, compiled: bool):
         context = multiprocessing.get_context("spawn")
         self.pipes, self.processes = [], []
         for _ in range(os.cpu_count() or 1):
             here, there = context.Pipe()
             process = context.Process(
                 target=_train_when_told,
-                args=(there, shape, precision, device, compiled),
+                args=(there, workload, precision, device, compiled),
                 daemon=True,
             )
             process.start()
@@ -254,9 +262,11 @@ class _Packed:
             process.join()
 
 
-def _train_when_told(pipe, shape: _Shape, precision: str, device, compiled: bool) -> None:
-    machine.settle(1, precision)
-    trainer = shape.trainer(precision, device, compiled)
+def _train_when_told(
+    pipe: Connection, workload: Workload, precision: str, device: torch.device, compiled: bool
+) -> None:
+    devices.settle(1, precision)
+    trainer = workload.trainer(precision, device, compiled)
     pipe.send(True)
     while pipe.recv():
-        pipe.send(shape.count / _seconds(trainer, device))
+        pipe.send(workload.size / _seconds(trainer))

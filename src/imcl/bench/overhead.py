@@ -3,20 +3,24 @@
 import random
 import statistics
 import time
+from typing import TypedDict, get_args
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from imcl import experiment, machine
-from imcl.batches import Batches
-from imcl.models import BACKBONES
-from imcl.peers import PEERS
+from imcl.bench.options import Overhead, Row
 from imcl.progress import Progress
-from imcl.train import SGD
-from imcl.ways import DEFAULTS, WAYS
+from imcl.project import Project
+from imcl.study.options import BASELINES, WAYS, Way
+from imcl.study.settings import BACKBONES, Settings, Training
+from imcl.training import device as devices
+from imcl.training.batches import Augmentation, Batches, Normalise
+from imcl.training.network import Architecture, Method, assemble
+from imcl.training.optimizer import SGD
 
-SIDE, CLASSES = 32, 10
+SHAPE, CLASSES = (32, 32, 3), 10
+EPOCHS = 100  # of the training that a step is taken from
 SINGLE_PASS = {
     "output": "dropout",
     "intermediate": "relation",
@@ -25,49 +29,45 @@ SINGLE_PASS = {
 }
 
 
-def rows(
-    params: dict,
-    width: int,
-    batch_size: int,
-    repeats: int,
-    device: torch.device,
-    threads: int,
-) -> list[dict]:
+def rows(project: Project, settings: Settings, options: Overhead) -> list[Row]:
     """A row for each backbone and method; ratios are to base of the same backbone and width.
 
     A step is forward, backward and update of one batch of CIFAR's shape. Each repeat takes one step
-    of every method, in an order drawn anew, so that what else the machine does falls on all.
+    of every method, in a random order of its own, so that other load on the machine falls on all.
     """
-    machine.settle(threads, params["training"]["precision"])
-    chosen = _methods()
+    device = devices.choose(options.device)
+    devices.settle(options.threads, settings.training.precision)
+    chosen = methods(settings)
     made = []
-    with Progress("overhead", len(BACKBONES) * len(chosen) * (repeats + 1), "steps") as progress:
+    total = len(BACKBONES) * len(chosen) * (options.repeats + 1)
+    with Progress("overhead", total, "steps") as progress:
         for backbone in BACKBONES:
+            architecture = Architecture(backbone, options.width, SHAPE, CLASSES)
             steps = {
-                name: _Step(params, backbone, width, batch_size, device, *parts)
-                for name, parts in chosen.items()
+                name: Step(architecture, method, settings.training, options.batch_size, device)
+                for name, method in chosen.items()
             }
             costs = {}
             for name, step in steps.items():
                 costs[name] = step.cost()
                 progress.advance(note=f"{backbone} {name}")
             seconds: dict[str, list[float]] = {name: [] for name in steps}
-            for repeat in range(repeats):
+            for repeat in range(options.repeats):
                 for name in random.Random(repeat).sample(list(steps), len(steps)):
                     seconds[name].append(steps[name].seconds())
                     progress.advance(note=f"{backbone} {name}")
-            base = {**costs["base"], "seconds": statistics.median(seconds["base"])}
-            for name in steps:
-                cost, median = costs[name], statistics.median(seconds[name])
+            median = {name: statistics.median(found) for name, found in seconds.items()}
+            base = costs["base"]
+            for name, cost in costs.items():
                 made.append(
                     {
                         "backbone": backbone,
-                        "width": width,
-                        "batch_size": batch_size,
+                        "width": options.width,
+                        "batch_size": options.batch_size,
                         "method": name,
                         **cost,
-                        "seconds": median,
-                        "time_ratio": median / base["seconds"],
+                        "seconds": median[name],
+                        "time_ratio": median[name] / median["base"],
                         "memory_ratio": cost["memory_bytes"] / base["memory_bytes"],
                         "macs_ratio": cost["macs"] / base["macs"],
                     }
@@ -75,92 +75,121 @@ def rows(
     return made
 
 
-def _methods() -> dict[str, tuple[str | None, dict[str, str], int]]:
-    """By name: the peer, the ways with their variants, and the least number of views."""
-    found: dict = {"base": (None, {}, 1), "control": (None, {}, 2)}
-    for way, variants in WAYS.items():
-        found |= {f"{way}/{variant}": (None, {way: variant}, 1) for variant in variants}
-    found["all/single-pass"] = (None, SINGLE_PASS, 1)
-    found["all"] = (None, {way: options["variant"] for way, options in DEFAULTS.items()}, 1)
-    return found | {peer: (peer, {}, 1) for peer in PEERS}
+def methods(settings: Settings) -> dict[str, Method]:
+    """By name: base, control, every variant of every way, all of them, and the baselines."""
 
-
-class _Step:
-    """One method, ready to take a step on one fixed batch."""
-
-    def __init__(self, params, backbone, width, batch, device, peer, variants, views):
-        ways = {way: {**params["ways"][way], "variant": v} for way, v in variants.items()}
-        augmented = [o for o in ways.values() if o["variant"] == "augment"]
-        self.precision = params["training"]["precision"]
-        config = {
-            "backbone": {"name": backbone, "width": width},
-            "ways": ways,
-            "views": max([views, *(o.get("parts", 2) for o in augmented)]),
-            "training": {"epochs": 100},
-            **({"peer": {"name": peer, **params["peers"][peer]}} if peer else {}),
+    def with_variants(variants: dict[str, str]) -> Method:
+        ways: dict[str, Way] = {
+            name: settings.way(name).model_copy(update={"variant": variant})
+            for name, variant in variants.items()
         }
+        return Method(ways, epochs=EPOCHS)
+
+    found = {"base": Method(epochs=EPOCHS), "control": Method(least_views=2, epochs=EPOCHS)}
+    for name, way in WAYS.items():
+        for variant in get_args(way.model_fields["variant"].annotation):
+            found[f"{name}/{variant}"] = with_variants({name: variant})
+    found["all/single-pass"] = with_variants(SINGLE_PASS)
+    defaults = {name: way.model_fields["variant"].default for name, way in WAYS.items()}
+    found["all"] = with_variants(defaults)
+    for name in BASELINES:
+        found[name] = Method(baseline=(name, settings.baseline(name)), epochs=EPOCHS)
+    return found
+
+
+class Cost(TypedDict):
+    """The cost of a step.
+
+    Attributes:
+        training_parameters: that are trained.
+        parameters: of the network that is kept.
+        macs: multiply-adds of a step, for one image.
+        memory_bytes: what is held between steps, and the most that a step needs besides.
+    """
+
+    training_parameters: int
+    parameters: int
+    macs: float
+    memory_bytes: int
+
+
+class Step:
+    """One method, ready to take a step on one fixed batch.
+
+    Args:
+        architecture: of the network.
+        method: how it is trained.
+        training: for precision, momentum and weight decay.
+        batch_size: images in the batch.
+        device: where it is trained.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        method: Method,
+        training: Training,
+        batch_size: int,
+        device: torch.device,
+    ):
         generator = torch.Generator(device).manual_seed(0)
-        drawn = {"generator": generator, "device": device}
+        images = torch.randint(
+            256, (batch_size, *architecture.shape), generator=generator, device=device
+        )
         batches = Batches(
-            torch.randint(256, (batch, SIDE, SIDE, 3), **drawn).byte(),
-            torch.randint(CLASSES, (batch,), **drawn),
-            mean=torch.full((3,), 0.5, device=device),
-            std=torch.full((3,), 0.25, device=device),
-            padding=4,
-            flip=True,
-            batch_size=batch,
+            images.byte(),
+            torch.randint(CLASSES, (batch_size,), generator=generator, device=device),
+            Normalise.to([0.5] * 3, [0.25] * 3, device),
+            Augmentation(padding=4, flip=True),
+            batch_size=batch_size,
             shuffling=generator,
-            augmentation=[generator] * config["views"],
+            views=[generator] * method.views,
         )
-        self.views, self.labels, self.indices = next(iter(batches.epoch()))
-        self.collaboration = experiment.assemble(config, 0, [SIDE, SIDE, 3], CLASSES, batches)
+        self.batch = next(batches.epoch())
+        self.collaboration = assemble(architecture, method, 0, batches)
         self.collaboration.trained.train()
-        training = params["training"]
-        self.optimizer = SGD(
-            self.collaboration.trained, training["momentum"], training["weight_decay"]
-        )
-        self.device = device
+        self.optimizer = SGD(self.collaboration.trained, training.momentum, training.weight_decay)
+        self.device, self.bf16 = device, training.precision == "bf16"
 
     def __call__(self) -> None:
-        images = self.views if len(self.views) > 1 else self.views[0]
-        bf16 = self.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            step = self.collaboration(images, self.labels, 0.5, self.indices)
+        views, labels, indices = self.batch
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            step = self.collaboration(views, labels, 0.5, indices)
         step.loss.backward()
         self.optimizer.step(1e-3)
 
     def seconds(self) -> float:
         """The time of one step."""
-        machine.wait(self.device)
+        devices.wait(self.device)
         begun = time.perf_counter()
         self()
-        machine.wait(self.device)
+        devices.wait(self.device)
         return time.perf_counter() - begun
 
-    def cost(self) -> dict:
-        """Parameters in training and when served, multiply-adds of a step for an image, bytes."""
-        self()  # what is made at the first step alone is no cost of every step
+    def cost(self) -> Cost:
+        """What a step costs, apart from its time."""
+        self()  # what only the first step makes is no cost of every step
         with FlopCounterMode(display=False) as counter:
             self()
         trained = list(self.collaboration.trained.parameters())
-        held = [*trained, *self.collaboration.trained.buffers(), *self.views]
+        held = [*trained, *self.collaboration.trained.buffers(), *self.batch.views]
         bytes_held = sum(t.numel() * t.element_size() for t in held)
         momentum = sum(p.numel() * p.element_size() for p in trained)
         return {
             "training_parameters": sum(p.numel() for p in trained),
             "parameters": sum(p.numel() for p in self.collaboration.model.parameters()),
-            "macs": counter.get_total_flops() / 2 / len(self.labels),
+            "macs": counter.get_total_flops() / 2 / len(self.batch.labels),
             "memory_bytes": bytes_held + momentum + self._peak(),
         }
 
     def _peak(self) -> int:
         """The most that a step allocates above what is held between steps, in bytes."""
         if self.device.type == "cuda":
-            machine.wait(self.device)
+            devices.wait(self.device)
             torch.cuda.reset_peak_memory_stats(self.device)
             before = torch.cuda.memory_allocated(self.device)
             self()
-            machine.wait(self.device)
+            devices.wait(self.device)
             return torch.cuda.max_memory_allocated(self.device) - before
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as measured:
             self()

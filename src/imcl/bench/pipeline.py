@@ -1,34 +1,34 @@
 """What the pipeline itself costs: a study's wall time beside its cells' own training time."""
 
-from imcl import grid
-from imcl.bench.project import project
-from imcl.files import read_json
+from imcl.bench.options import Pipeline, Row
+from imcl.bench.workspace import workspace
 from imcl.progress import Progress
+from imcl.project import Project
+from imcl.records.store import Store
+from imcl.study import grid
+from imcl.study.settings import Settings
 
 
-def rows(params: dict, cores: int) -> list[dict]:
+def rows(project: Project, settings: Settings, options: Pipeline) -> list[Row]:
     """One row: the chosen study from nothing to its paper, and once more with nothing to do.
 
-    `overhead_ratio` is the wall time over the cells' own time (training and evaluation, as their
-    records state it) shared by the cores; 1 would be a pipeline that costs nothing.
+    `overhead_ratio` is the wall time, times the cores, over the cells' own time (training and
+    evaluation, as their records state it); 1 would be a pipeline that costs nothing.
     """
-    cells = grid.cells(params)
-    with project(params) as made, Progress("pipeline", 2, "runs") as progress:
+    cells, cores = grid.cells(settings), options.cores
+    with workspace(project, settings) as made, Progress("pipeline", 2, "runs") as progress:
         wall = made.snakemake(cores)
-        progress.advance(note=f"study {params['study']} in {wall:.0f} s")
+        progress.advance(note=f"study {settings.study} in {wall:.0f} s")
         nothing = made.snakemake(cores)
         progress.advance(note=f"nothing to do in {nothing:.1f} s")
-        records = [read_json(made.folder / cell.record, ("cost",)) for cell in cells]
-    own = sum(
-        cost["training_seconds"] + cost["evaluation_seconds"]
-        for record in records
-        for cost in record["cost"]
-    )
+        store = Store(made.project)
+        costs = [cost for cell in cells for cost in store.read(cell, store.path(cell))["cost"]]
+    own = sum(cost["training_seconds"] + cost["evaluation_seconds"] for cost in costs)
     return [
         {
-            "study": params["study"],
+            "study": settings.study,
             "cells": len(cells),
-            "networks": sum(len(record["cost"]) for record in records),
+            "networks": len(costs),
             "cores": cores,
             "wall_seconds": wall,
             "own_seconds": own,

@@ -5,26 +5,38 @@ memory, channels-last order, autocast and no wait for the device between steps.
 """
 
 import time
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
+
+from imcl.data.arrays import Images, Labels
+from imcl.study.settings import Training
+from imcl.training.batches import Augmentation
 
 WORKERS = 2
 
 
-class Pictures(Dataset):
-    """Images uint8 (N, H, W, 3) with labels (N,), as torchvision's CIFAR hands them out."""
+class Pictures(Dataset[tuple[Tensor, int]]):
+    """Images uint8 (N, H, W, C) with labels (N,), as torchvision's CIFAR serves them."""
 
-    def __init__(self, images, labels, mean, std, padding: int, flip: bool):
+    def __init__(
+        self,
+        images: Images,
+        labels: Labels,
+        mean: Sequence[float],
+        std: Sequence[float],
+        augmentation: Augmentation,
+    ):
         self.images, self.labels = images, labels
         self.transform = transforms.Compose(
             [
-                transforms.RandomCrop(images.shape[1], padding=padding),
-                transforms.RandomHorizontalFlip(0.5 if flip else 0.0),
+                transforms.RandomCrop(images.shape[1], padding=augmentation.padding),
+                transforms.RandomHorizontalFlip(0.5 if augmentation.flip else 0.0),
                 transforms.ToTensor(),
                 transforms.Normalize(mean, std),
             ]
@@ -33,7 +45,7 @@ class Pictures(Dataset):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int):
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
         picture = Image.fromarray(self.images[index].squeeze())
         return self.transform(picture), int(self.labels[index])
 
@@ -44,31 +56,31 @@ class UsualLoop:
     Args:
         model: in NCHW order, on the device.
         pictures: the training set.
-        batch_size: images; the incomplete last batch is left out.
+        training: for batch size, momentum, weight decay, and the precision of the tuned form.
+        device: the model's.
         tuned: the second form.
-        precision: of the tuned form.
-        momentum: of SGD; weight_decay likewise.
+        seed: of the order.
     """
 
     def __init__(
         self,
         model: nn.Module,
         pictures: Pictures,
-        *,
-        batch_size: int,
-        tuned: bool,
-        precision: str,
-        momentum: float,
-        weight_decay: float,
+        training: Training,
         device: torch.device,
+        *,
+        tuned: bool,
         seed: int = 0,
     ):
         self.device, self.tuned = device, tuned
-        self.autocast = tuned and precision == "bf16"
-        self.model = model.to(memory_format=torch.channels_last) if tuned else model
+        self.autocast = tuned and training.precision == "bf16"
+        if tuned:
+            # torch's stubs do not have `memory_format`.
+            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = model
         self.loader = DataLoader(
             pictures,
-            batch_size,
+            training.batch_size,
             shuffle=True,
             num_workers=WORKERS,
             drop_last=True,
@@ -79,24 +91,25 @@ class UsualLoop:
         self.optimizer = torch.optim.SGD(
             model.parameters(),
             lr=0.1,
-            momentum=momentum,
-            weight_decay=weight_decay,
-            nesterov=momentum > 0,
+            momentum=training.momentum,
+            weight_decay=training.weight_decay,
+            nesterov=training.momentum > 0,
             fused=True if tuned else None,
         )
 
-    def epoch(self, rate=lambda step: 1e-3) -> float:
+    def epoch(self, rates: Sequence[float] | None = None) -> float:
         """Train one epoch; the seconds from its first batch's arrival to the end of its last step.
 
         Args:
-            rate: the learning rate by the step within the epoch.
+            rates: the learning rate of each step; 0.001 if it does not matter.
         """
+        rates = rates or [1e-3] * len(self.loader)
         self.model.train()
-        begun = None
+        begun = 0.0
         for step, (images, labels) in enumerate(self.loader):
             begun = begun or time.perf_counter()
             for group in self.optimizer.param_groups:
-                group["lr"] = rate(step)
+                group["lr"] = rates[step]
             images = images.to(self.device, non_blocking=self.tuned)
             labels = labels.to(self.device, non_blocking=self.tuned)
             if self.tuned:

@@ -1,71 +1,85 @@
-"""A dataset as arrays: what every reader returns and the trainer takes."""
+"""A dataset as arrays: what every reader returns and training takes."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from imcl.errors import ImclError
 
-BLOCK_BYTES = 1 << 22  # what is held of the images at a time
+BLOCK_BYTES = 1 << 22  # of images in memory at a time
+
+Images = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Arrays:
     """Images uint8 (N, height, width, channels) and labels int64 (N,), for training and test.
 
-    Images may be mapped from a file. `superclasses` holds the superclass of each class, and `folds`
-    the places of the training images of each official fold, where the dataset has such. A prepared
-    dataset also has `train_indices`, the places of its training images among the source's, and,
-    where a share was held out, validation images with their places.
+    Images may be mapped from a file.
+
+    Attributes:
+        superclasses: of each class, if the dataset has them.
+        folds: the indices of the training images in each official fold, if there are folds.
+        train_indices: of the training images in the source's training set. A prepared dataset has
+            them.
+        validation_images: held out of the training images, if a share is. So are
+            `validation_labels` and `validation_indices`.
     """
 
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
+    train_images: Images
+    train_labels: Labels
+    test_images: Images
+    test_labels: Labels
     class_names: tuple[str, ...]
     superclasses: tuple[int, ...] = ()
-    folds: tuple[np.ndarray, ...] = ()
-    train_indices: np.ndarray | None = None
-    validation_images: np.ndarray | None = None
-    validation_labels: np.ndarray | None = None
-    validation_indices: np.ndarray | None = None
+    folds: tuple[Indices, ...] = ()
+    train_indices: Indices | None = None
+    validation_images: Images | None = None
+    validation_labels: Labels | None = None
+    validation_indices: Indices | None = None
 
     @property
     def evaluation(self) -> str:
-        """Which images a network is evaluated on: "validation" where some are held out."""
+        """Which images a network is evaluated on: "validation" if some are held out."""
         return "test" if self.validation_labels is None else "validation"
 
     @property
-    def labels(self) -> np.ndarray:
-        """All labels that noise concerns: those of the held-out images behind the training's.
+    def labels(self) -> Labels:
+        """All labels that noise changes: the training images', then the held-out images'.
 
-        Whoever has noisy labels to train on has noisy labels to choose by.
+        Held-out labels become noisy too, since settings for noisy labels are chosen by them.
         """
-        return self._both("labels")
+        labels: Labels = _appended(self.train_labels, self.validation_labels)
+        return labels
 
     def joined(self) -> "Arrays":
-        """With the held-out images as training images, behind the others."""
-        kinds = ("images", "labels", "indices")
-        return replace(self, **{f"train_{kind}": self._both(kind) for kind in kinds})
+        """With the held-out images appended to the training images."""
+        return replace(
+            self,
+            train_images=_appended(self.train_images, self.validation_images),
+            train_labels=_appended(self.train_labels, self.validation_labels),
+            train_indices=_appended(self.train_indices, self.validation_indices),
+        )
 
-    def _both(self, kind: str) -> np.ndarray:
-        own, held_out = getattr(self, f"train_{kind}"), getattr(self, f"validation_{kind}")
-        return own if held_out is None else np.concatenate([own, held_out])
-
-    def relabelled(self, labels: np.ndarray) -> "Arrays":
-        """With others in the place of `labels`, in its order."""
+    def relabelled(self, labels: Labels) -> "Arrays":
+        """With other labels, in the order of `labels`."""
         count = len(self.train_labels)
         if self.validation_labels is None:
             return replace(self, train_labels=labels)
         return replace(self, train_labels=labels[:count], validation_labels=labels[count:])
 
     def check(self, name: str) -> None:
-        """Raise ImclError where the arrays do not fit each other or the classes."""
-        for split in ("train", "test"):
-            images, labels = getattr(self, f"{split}_images"), getattr(self, f"{split}_labels")
+        """Raise ImclError if the arrays do not fit each other or the classes."""
+        for split, images, labels in (
+            ("train", self.train_images, self.train_labels),
+            ("test", self.test_images, self.test_labels),
+        ):
             if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
                 raise ImclError(
                     f"{name}: the {split} images are {images.dtype} {images.shape}, "
@@ -81,7 +95,7 @@ class Arrays:
         if self.train_labels.min() == self.train_labels.max():
             only = self.class_names[self.train_labels.min()]
             raise ImclError(
-                f"{name}: all train labels are of one class, {only!r}: there is nothing to "
+                f"{name}: all train labels are of one class, {only!r}, so there is nothing to "
                 "learn; give images of two classes or more"
             )
         if self.train_images.shape[1:] != self.test_images.shape[1:]:
@@ -91,21 +105,25 @@ class Arrays:
             )
 
 
-def blocks(images: np.ndarray, chosen: np.ndarray | None = None) -> Iterator[np.ndarray]:
-    """The images (N, ...), or the chosen ones (indices) of them, a few megabytes at a time."""
+def _appended(first: Any, second: Any) -> Any:
+    return first if second is None else np.concatenate([first, second])
+
+
+def blocks(images: NDArray[Any], chosen: Indices | None = None) -> Iterator[NDArray[Any]]:
+    """The images (N, ...), or those with the `chosen` indices, a few megabytes at a time."""
     step = max(1, BLOCK_BYTES // max(1, images[0].nbytes))
     for start in range(0, len(images) if chosen is None else len(chosen), step):
         part = slice(start, start + step)
         yield images[part] if chosen is None else images[chosen[part]]
 
 
-def store(path: Path, parts: Iterable[np.ndarray]) -> np.ndarray:
-    """Write blocks of one array, each (n, ...), as one .npy file and map it.
+def store(path: Path, parts: Iterable[NDArray[Any]]) -> np.memmap[Any, Any]:
+    """Write the blocks of an array, each (n, ...), as one .npy file and map it.
 
-    They go through a file, not a mapping, so that no more than a block of them is in memory.
+    Blocks are written one by one, not through a mapping, so only one of them is in memory.
 
     Raises:
-        ImclError: there is no block, or they differ in shape or type.
+        ImclError: there is no block, or blocks differ in shape or type.
     """
     count, first = 0, None
     with path.open("wb+") as file:
@@ -119,24 +137,25 @@ def store(path: Path, parts: Iterable[np.ndarray]) -> np.ndarray:
                 )
             file.write(np.ascontiguousarray(part).data)
             count += len(part)
-        if not count:
-            raise ImclError("not one image is there")
+        if first is None or not count:
+            raise ImclError("there are no images")
         file.seek(0)
         _write_header(file, count, first)  # as long as before: numpy leaves room for the count
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    mapped: np.memmap[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return mapped
 
 
-def _write_header(file, count: int, like: np.ndarray) -> None:
+def _write_header(file: BinaryIO, count: int, like: NDArray[Any]) -> None:
     np.lib.format.write_array_header_1_0(
         file,
         {"descr": like.dtype.str, "fortran_order": False, "shape": (count, *like.shape[1:])},
     )
 
 
-def statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel of images (N, H, W, C), of pixels in 0..1.
+def statistics(images: Images) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel of images (N, H, W, C), with pixels in 0..1.
 
-    Computed from counts of the 256 values, so it is exact and needs no float copy.
+    Computed from the counts of the 256 values, so exact and without a copy as floats.
     """
     counts = np.zeros((images.shape[3], 256), np.int64)
     for block in blocks(images):

@@ -6,21 +6,22 @@ from pathlib import Path
 import numpy as np
 
 from imcl.data import cifar
-from imcl.data.arrays import Arrays, store
+from imcl.data.arrays import Arrays, Images, Labels, store
 from imcl.data.tar import extract
+from imcl.study.sources import DatasetOptions
 
 TRAIN = [f"data_batch_{i}" for i in range(1, 6)]
 TEST = ["test_batch"]
 META = "batches.meta"
 
 
-def read(config: dict, archives: list[Path], scratch: Path) -> Arrays:
-    """Train 50,000 and test 10,000 images, 32 x 32, in the official order."""
+def read(options: DatasetOptions, archives: list[Path], scratch: Path) -> Arrays:
+    """50,000 training and 10,000 test images, 32 x 32, in the official order."""
     (archive,) = archives
     files = extract(archive, "cifar-10-batches-py", [*TRAIN, *TEST, META], scratch)
-    labels: dict[str, list[np.ndarray]] = {"train": [], "test": []}
+    labels: dict[str, list[Labels]] = {"train": [], "test": []}
 
-    def images(split: str, names: list[str]) -> Iterator[np.ndarray]:
+    def images(split: str, names: list[str]) -> Iterator[Images]:
         for name in names:
             batch = cifar.batch(files[name], archive, "data", "labels")
             labels[split].append(cifar.labels(archive, batch["labels"]))

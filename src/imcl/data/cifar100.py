@@ -2,18 +2,20 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from imcl.data import cifar
-from imcl.data.arrays import Arrays, store
+from imcl.data.arrays import Arrays, Labels, store
 from imcl.data.tar import extract
 from imcl.errors import ImclError
+from imcl.study.sources import DatasetOptions
 
 
-def read(config: dict, archives: list[Path], scratch: Path) -> Arrays:
-    """Train 50,000 and test 10,000 images, 32 x 32, in the official order.
+def read(options: DatasetOptions, archives: list[Path], scratch: Path) -> Arrays:
+    """50,000 training and 10,000 test images, 32 x 32, in the official order.
 
-    The superclass of a class is read off the coarse labels, which must agree on it.
+    The coarse labels tell the superclass of each class.
+
+    Raises:
+        ImclError: the archive is damaged, or its coarse labels give a class two superclasses.
     """
     (archive,) = archives
     files = extract(archive, "cifar-100-python", ["train", "test", "meta"], scratch)
@@ -35,9 +37,7 @@ def read(config: dict, archives: list[Path], scratch: Path) -> Arrays:
     )
 
 
-def _superclasses(
-    archive: Path, fine: np.ndarray, coarse: np.ndarray, classes: int
-) -> tuple[int, ...]:
+def _superclasses(archive: Path, fine: Labels, coarse: Labels, classes: int) -> tuple[int, ...]:
     if fine.shape != coarse.shape:
         raise ImclError(f"{archive}: {len(fine)} fine and {len(coarse)} coarse labels")
     pairs = set(zip(fine.tolist(), coarse.tolist(), strict=True))
@@ -45,5 +45,5 @@ def _superclasses(
     if len(pairs) != len(found):
         raise ImclError(f"{archive}: a class with two superclasses")
     if set(found) != set(range(classes)):
-        raise ImclError(f"{archive}: {len(found)} classes occur of {classes} names")
+        raise ImclError(f"{archive}: labels of {len(found)} classes, but {classes} class names")
     return tuple(found[c] for c in range(classes))

@@ -1,21 +1,19 @@
-"""Downloads an archive: resumes, retries, and believes nothing but its checksum."""
+"""Downloads an archive: resumes, retries, and trusts nothing but its checksum."""
 
-import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
 import requests
 import urllib3
 
-from imcl.data import Archive
 from imcl.errors import ImclError, UsageError
-from imcl.files import room
-from imcl.progress import Progress
+from imcl.files import locked, room
+from imcl.progress import Progress, say
+from imcl.study.sources import Archive
 
 TRIES = 5
 TIMEOUT_S = 30
@@ -24,30 +22,28 @@ TIMEOUT_S = 30
 def expected_checksum(archive: Archive) -> tuple[str, str] | None:
     """Algorithm and checksum: from the list that IMCL_SHA256SUMS names, or the official ones.
 
-    None where the list does not name the archive and no official checksum is published.
+    None if the list does not name the archive and no official checksum is published.
 
     Raises:
         UsageError: the list cannot be read.
     """
     trusted = os.environ.get("IMCL_SHA256SUMS")
-    official = ("sha256", archive.sha256) if archive.sha256 else ("md5", archive.md5)
-    if not official[1]:
-        official = None
-    if not trusted:
-        return official
-    try:
-        lines = Path(trusted).read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"IMCL_SHA256SUMS={trusted}: cannot be read: {error}") from None
-    for line in lines:
-        checksum, _, name = line.partition(" ")
-        if name.strip().lstrip("*") == archive.name:
-            return "sha256", checksum.lower()
-    return official
+    if trusted:
+        try:
+            lines = Path(trusted).read_text().splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"IMCL_SHA256SUMS={trusted}: cannot be read: {error}") from None
+        for line in lines:
+            checksum, _, name = line.partition(" ")
+            if name.strip().lstrip("*") == archive.name:
+                return "sha256", checksum.lower()
+    if archive.sha256:
+        return "sha256", archive.sha256
+    return ("md5", archive.md5) if archive.md5 else None
 
 
 def check(archive: Archive, path: Path) -> None:
-    """Raise ImclError unless the file is the archive that it should be, as far as is known."""
+    """Raise ImclError if the file has another checksum than the archive, if one is known."""
     checksum = expected_checksum(archive)
     if checksum is None:
         return
@@ -63,7 +59,7 @@ def check(archive: Archive, path: Path) -> None:
 
 
 def require_placed(archives: Iterable[Archive], folder: Path) -> None:
-    """Raise ImclError, with what to do, if files behind a login are not there yet.
+    """Raise ImclError, with what to do, if files behind a login are missing.
 
     A mirror named by IMCL_MIRROR may serve them too.
     """
@@ -74,59 +70,47 @@ def require_placed(archives: Iterable[Archive], folder: Path) -> None:
             for a in missing
         )
         raise ImclError(
-            f"these files lie behind a login; get them at {missing[0].url} and place them as"
+            f"these files are behind a login; get them at {missing[0].url} and place them as"
             f"{listed}"
         )
 
 
 def fetch(archive: Archive, folder: Path) -> Path:
-    """Make sure that the archive lies in `folder` with the right checksum; return its path.
+    """Make sure that the archive is in `folder` with the right checksum; return its path.
 
-    A file that is there already is checked, never overwritten. A broken download stays as
-    `NAME.part` and goes on from where it stopped.
+    A file that is there is checked, never overwritten. An interrupted download stays as
+    `NAME.part` and resumes from its end. A second process waits for the first, on the lock
+    file `.NAME.lock`.
 
     Raises:
-        ImclError: the server cannot be reached, lacks the file, or serves another one.
+        ImclError: the server cannot be reached, does not have the file, or serves another one.
     """
-    expected_checksum(archive)  # a wrong list is found before the download, not behind it
-    path = archive.path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    expected_checksum(archive)  # finds a wrong list before the download, not after it
     part = folder / f"{archive.name}.part"
-    with _locked(part) as file:
+    waiting = f"{archive.name}: another process is downloading it; waiting"
+    with locked(folder / f".{archive.name}.lock", lambda: say(waiting)):
+        path = archive.path(folder)
         if path.exists():
-            part.unlink()
+            part.unlink(missing_ok=True)
             if path.name == archive.name:
                 check(archive, path)
             return path
         if expected_checksum(archive) is None:
-            part.unlink()
             raise ImclError(
                 f"{archive.name}: no official checksum is known, so what a server sends cannot be "
                 "checked; name a checksum list that you trust with IMCL_SHA256SUMS"
             )
-        with room(part):
+        with room(part), part.open("ab") as file:
             _download(archive, file)
+            file.flush()
+            os.fsync(file.fileno())
         try:
             check(archive, part)
         except ImclError as error:
             part.unlink()
             raise ImclError(f"{_url(archive)}: {error}. The download was discarded") from None
-        os.fsync(file.fileno())
         part.replace(path)
     return path
-
-
-@contextmanager
-def _locked(part: Path) -> Iterator[BinaryIO]:
-    """The file open at its end, for this process alone; another one waits."""
-    while True:
-        with part.open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if not part.exists() or not os.path.samestat(os.fstat(file.fileno()), part.stat()):
-                continue  # while this one waited, the other moved or deleted the file
-            file.seek(0, os.SEEK_END)
-            yield file
-            return
 
 
 def _url(archive: Archive) -> str:
@@ -138,7 +122,7 @@ def _download(archive: Archive, file: BinaryIO) -> None:
     url = _url(archive)
     for attempt in range(1, TRIES + 1):
         try:
-            return _continue(url, archive.name, file)
+            return _resume(url, archive.name, file)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             status = getattr(getattr(error, "response", None), "status_code", None)
             if attempt == TRIES or (status is not None and 400 <= status < 500):
@@ -151,8 +135,8 @@ def _download(archive: Archive, file: BinaryIO) -> None:
             time.sleep(wait)
 
 
-def _continue(url: str, name: str, file: BinaryIO) -> None:
-    """One request, from where the file ends."""
+def _resume(url: str, name: str, file: BinaryIO) -> None:
+    """One request, for what follows the end of the file."""
     start = file.tell()
     headers = {"Range": f"bytes={start}-"} if start else {}
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
@@ -160,11 +144,11 @@ def _continue(url: str, name: str, file: BinaryIO) -> None:
         if not (start and no_range):
             response.raise_for_status()
         if start and response.status_code != requests.codes.partial_content:
-            # No ranges here, or the part is longer than the file: begin again.
+            # The server has no ranges, or the part is longer than the file: start over.
             file.truncate(0)
             file.seek(0)
             if no_range:
-                return _continue(url, name, file)
+                return _resume(url, name, file)
             start = 0
         length = response.headers.get("Content-Length")
         total = start + int(length) if length else None
@@ -173,4 +157,3 @@ def _continue(url: str, name: str, file: BinaryIO) -> None:
             for chunk in response.raw.stream(1 << 20, decode_content=False):
                 file.write(chunk)
                 progress.advance(len(chunk))
-    file.flush()

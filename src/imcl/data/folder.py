@@ -6,32 +6,37 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from imcl.data.arrays import Arrays, store
+from imcl.data.arrays import Arrays, Images, Labels, store
 from imcl.errors import ImclError
+from imcl.study.sources import DatasetOptions
 
 LISTED = 20  # unreadable files in a message
 BATCH = 256
 
 
-def read(config: dict, archives: list[Path], scratch: Path) -> Arrays:
-    """The pictures below `path`, each cut to a square and resized to `side` pixels.
+def read(options: DatasetOptions, archives: list[Path], scratch: Path) -> Arrays:
+    """The pictures below `path`, each cropped to a square and resized to `side` pixels.
 
-    Classes are the folders' names in order; files whose name begins with a dot are passed over. A
-    picture is turned as its EXIF orientation says and made RGB; a square is cut from its middle.
+    Classes are the folders' names in alphabetical order; files whose name begins with a dot are
+    skipped. A picture is turned as its EXIF orientation says and converted to RGB; the square is
+    its middle.
 
     Raises:
-        ImclError: a split or class is missing or empty, or files are no readable pictures; the
-            message lists them, and none is left out in silence.
+        ImclError: a split or class is missing or empty, or files are not readable pictures. The
+            message lists them: none is left out in silence.
     """
-    root, side = Path(config["path"]), config["side"]
+    assert options.path is not None and options.side is not None  # SOURCES says that it needs them
+    root, side = Path(options.path), options.side
     classes = {split: _classes(root / split) for split in ("train", "test")}
     names = sorted(classes["train"])
     if names != sorted(classes["test"]):
         different = sorted(set(names) ^ set(classes["test"]))
         raise ImclError(f"{root}: train and test have different classes: {', '.join(different)}")
     if len(names) < 2:
-        raise ImclError(f"{root / 'train'}: one class alone; there must be a folder for each class")
-    images, labels, unreadable = {}, {}, []
+        raise ImclError(f"{root / 'train'}: only one class; there must be a folder for each class")
+    images: dict[str, Images] = {}
+    labels: dict[str, Labels] = {}
+    unreadable: list[str] = []
     for split, found in classes.items():
         files = [file for name in names for file in found[name]]
         labels[split] = np.repeat(np.arange(len(names)), [len(found[name]) for name in names])
@@ -40,7 +45,7 @@ def read(config: dict, archives: list[Path], scratch: Path) -> Arrays:
     if unreadable:
         more = f"\n  ... and {len(unreadable) - LISTED} more" if len(unreadable) > LISTED else ""
         raise ImclError(
-            f"{root}: unreadable pictures: {len(unreadable)}; mend or remove them:\n  "
+            f"{root}: unreadable pictures: {len(unreadable)}; repair or remove them:\n  "
             + "\n  ".join(unreadable[:LISTED])
             + more
         )
@@ -48,7 +53,7 @@ def read(config: dict, archives: list[Path], scratch: Path) -> Arrays:
 
 
 def _classes(folder: Path) -> dict[str, list[Path]]:
-    """The files of each class, in the order of their names."""
+    """The files of each class, sorted by name."""
     if not folder.is_dir():
         raise ImclError(f"{folder}: no such folder; pictures go to {folder}/CLASS/")
     found = {
@@ -58,19 +63,20 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
     }
     for name, files in found.items():
         if not files:
-            raise ImclError(f"{folder / name}: holds no files")
+            raise ImclError(f"{folder / name}: has no files")
     return found
 
 
-def _images(files: list[Path], side: int, unreadable: list[str]) -> Iterator[np.ndarray]:
-    """Blocks uint8 (n, side, side, 3); in the place of an unreadable picture a black one."""
+def _images(files: list[Path], side: int, unreadable: list[str]) -> Iterator[Images]:
+    """Blocks uint8 (n, side, side, 3); an unreadable picture is black and noted in `unreadable`."""
     for start in range(0, len(files), BATCH):
         block = np.zeros((len(files[start : start + BATCH]), side, side, 3), np.uint8)
-        for place, file in zip(block, files[start : start + BATCH], strict=True):
+        for index, file in enumerate(files[start : start + BATCH]):
             try:
                 with Image.open(file) as image:
                     upright = ImageOps.exif_transpose(image).convert("RGB")
-                place[:] = ImageOps.fit(upright, (side, side), Image.Resampling.BICUBIC)
-            except Exception as error:  # a damaged picture fails in any way it likes
+                square = ImageOps.fit(upright, (side, side), Image.Resampling.BICUBIC)
+                block[index] = np.asarray(square)
+            except Exception as error:  # a damaged picture can fail in any way
                 unreadable.append(f"{file}: {error}")
         yield block

@@ -1,6 +1,6 @@
 """ImageNet32 (Chrabaszcz et al., arXiv 1707.08819) from its official files, zip or npz.
 
-Class i is the data's label i + 1, which is not the order that torchvision gives ImageNet's classes.
+Class i is the data's label i + 1. That is not torchvision's order of ImageNet's classes.
 """
 
 import shutil
@@ -8,13 +8,15 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from imcl.data import SOURCES, cifar
-from imcl.data.arrays import Arrays, store
+from imcl.data import cifar
+from imcl.data.arrays import Arrays, Images, Labels, store
 from imcl.data.fetch import expected_checksum
 from imcl.errors import ImclError
+from imcl.study.sources import SOURCES, DatasetOptions
 
 CLASSES = 1000
 TRAIN = [f"train_data_batch_{i}" for i in range(1, 11)]
@@ -22,26 +24,27 @@ TEST = ["val_data"]
 COUNTS = {"train": 1_281_167, "test": 50_000}
 
 
-def read(config: dict, archives: list[Path], scratch: Path) -> Arrays:
-    """Train 1,281,167 and test 50,000 images, 32 x 32; labels 1..1000 become 0..999.
+def read(options: DatasetOptions, archives: list[Path], scratch: Path) -> Arrays:
+    """1,281,167 training and 50,000 test images, 32 x 32; labels 1..1000 become 0..999.
 
-    Where no checksum is known, the numbers of images are what tells the official files.
+    If no checksum is known, the numbers of images identify the official files.
 
     Raises:
-        ImclError: a file is damaged, lacks a batch, or holds another number of images.
+        ImclError: a file is damaged, lacks a batch, or has another number of images.
     """
-    images, labels = {}, {}
-    for split, names, archive, entry in zip(
-        COUNTS, (TRAIN, TEST), archives, SOURCES["imagenet32"], strict=True
+    images: dict[str, Images] = {}
+    labels: dict[str, Labels] = {}
+    for split, names, file, archive in zip(
+        COUNTS, (TRAIN, TEST), archives, SOURCES["imagenet32"].archives, strict=True
     ):
-        found: list[np.ndarray] = []
-        pictures = _images(archive, names, scratch, found)
+        found: list[Labels] = []
+        pictures = _images(file, names, scratch, found)
         images[split] = store(scratch / f"{split}_images.npy", pictures)
         labels[split] = np.concatenate(found) - 1
-        if expected_checksum(entry) is None and len(labels[split]) != COUNTS[split]:
+        if expected_checksum(archive) is None and len(labels[split]) != COUNTS[split]:
             raise ImclError(
-                f"{archive}: {len(labels[split]):,} images, but ImageNet32 has "
-                f"{COUNTS[split]:,}; if this is meant, name a checksum list with IMCL_SHA256SUMS"
+                f"{file}: {len(labels[split]):,} images, but ImageNet32 has {COUNTS[split]:,}; "
+                "if you trust the file, name a checksum list with IMCL_SHA256SUMS"
             )
     return Arrays(
         images["train"],
@@ -53,8 +56,8 @@ def read(config: dict, archives: list[Path], scratch: Path) -> Arrays:
 
 
 def _images(
-    archive: Path, names: list[str], scratch: Path, labels: list[np.ndarray]
-) -> Iterator[np.ndarray]:
+    archive: Path, names: list[str], scratch: Path, labels: list[Labels]
+) -> Iterator[Images]:
     """The pictures of all batches; their labels are appended to `labels`."""
     try:
         with zipfile.ZipFile(archive) as file:
@@ -69,13 +72,13 @@ def _images(
 
 def _batch(
     archive: Path, file: zipfile.ZipFile, members: dict[str, str], name: str, scratch: Path
-) -> dict:
-    """One batch, pickled or as npz, taken out to a file of our naming first."""
+) -> dict[str, Any]:
+    """One batch, pickled or as npz, extracted first to a file that we name."""
     for form in (name, f"{name}.npz"):
         if form in members:
             break
     else:
-        raise ImclError(f"{archive}: holds no {name}, neither pickled nor as npz")
+        raise ImclError(f"{archive}: has no {name}, neither pickled nor as npz")
     path = scratch / form
     with file.open(members[form]) as packed, path.open("wb") as unpacked:
         shutil.copyfileobj(packed, unpacked, 1 << 20)

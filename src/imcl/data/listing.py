@@ -1,30 +1,48 @@
 """What is known of each dataset, and what is missing before it can be used."""
 
-from pathlib import Path
+from typing import Any, Literal
 
-from imcl import grid
-from imcl.data import SOURCES
-from imcl.data.prepare import DESCRIPTION
+from typing_extensions import TypedDict
+
+from imcl.data.description import describe
 from imcl.errors import ImclError
-from imcl.files import read_json
+from imcl.project import Project
+from imcl.study.grid import Dataset, datasets
+from imcl.study.settings import Settings
 
-KNOWN = ("n_train", "n_test", "mean", "std", "sha256")
 
+class Row(TypedDict):
+    """A dataset of params.yaml.
 
-def rows(params: dict) -> list[dict]:
-    """One row for each dataset of params.yaml.
-
-    `state` is prepared, fetched (its files are there, not yet converted) or missing; what stands in
-    the description is None until it is prepared; `missing` says what to do next, "" for nothing.
+    Attributes:
+        name: as in params.yaml.
+        source: of the images.
+        state: `prepared`, `fetched` (its files are there but not converted), or `missing`.
+        n_train: as in its `Description`, like the next four; None until it is prepared.
+        missing: what to do next; "" if nothing.
     """
-    return [_row(dataset) for dataset in grid.datasets(params).values()]
+
+    name: str
+    source: str
+    state: Literal["prepared", "fetched", "missing"]
+    n_train: int | None
+    n_test: int | None
+    mean: list[float] | None
+    std: list[float] | None
+    sha256: str | None
+    missing: str
 
 
-def show(rows: list[dict]) -> None:
+def rows(project: Project, settings: Settings) -> list[Row]:
+    """One row for each dataset of params.yaml."""
+    return [_row(project, dataset) for dataset in datasets(settings).values()]
+
+
+def show(rows: list[Row]) -> None:
     """Print the rows as a table."""
     from tabulate import tabulate
 
-    shown = [
+    shown: list[dict[str, Any]] = [
         {
             "dataset": row["name"],
             "state": row["state"],
@@ -40,30 +58,50 @@ def show(rows: list[dict]) -> None:
     print(tabulate(shown, headers="keys", tablefmt="plain", intfmt=",", disable_numparse=[4, 5, 6]))
 
 
-def _row(dataset: grid.Dataset) -> dict:
-    row = {"name": dataset.name, "source": dataset.config["source"], "state": "missing"}
-    row |= dict.fromkeys(KNOWN) | {"missing": ""}
-    absent = [
-        f"{archive.path(grid.ARCHIVES)} ({archive.size / 1e6:,.0f} MB)"
-        for archive in SOURCES[row["source"]]
-        if not archive.path(grid.ARCHIVES).exists()
-    ]
-    if "path" in dataset.config and not Path(dataset.config["path"]).is_dir():
-        absent.append(f"{dataset.config['path']} (your pictures)")
-    if dataset.path.exists():
+def _row(project: Project, dataset: Dataset) -> Row:
+    row: Row = {
+        "name": dataset.name,
+        "source": dataset.options.source,
+        "state": "missing",
+        "n_train": None,
+        "n_test": None,
+        "mean": None,
+        "std": None,
+        "sha256": None,
+        "missing": "",
+    }
+    absent = _absent(project, dataset)
+    if project.dataset(dataset.key).exists():
         try:
-            made = read_json(dataset.path, DESCRIPTION)
+            made = describe(project, dataset)
         except ImclError as error:
             row["missing"] = str(error)
         else:
-            row |= {"state": "prepared"} | {key: made[key] for key in KNOWN}
+            row["state"] = "prepared"
+            row["n_train"], row["n_test"] = made["n_train"], made["n_test"]
+            row["mean"], row["std"] = made["mean"], made["std"]
+            row["sha256"] = made["sha256"]
     elif absent:
-        by_hand = any(archive.behind_login for archive in SOURCES[row["source"]])
-        remedy = "place" if by_hand or "path" in dataset.config else f"`imcl fetch {dataset.name}`:"
+        by_hand = dataset.options.path or any(a.behind_login for a in dataset.archives)
+        remedy = "place" if by_hand else f"`imcl fetch {dataset.name}`:"
         row["missing"] = f"{remedy} {', '.join(absent)}"
     else:
-        row |= {"state": "fetched", "missing": f"`imcl prepare {dataset.name}`"}
+        row["state"], row["missing"] = "fetched", f"`imcl prepare {dataset.name}`"
     return row
+
+
+def _absent(project: Project, dataset: Dataset) -> list[str]:
+    """The files and folders that the dataset is made from and that are not there."""
+    paths = {archive.path(project.archives): archive for archive in dataset.archives}
+    absent = [
+        f"{path} ({archive.size / 1e6:,.0f} MB)"
+        for path, archive in paths.items()
+        if not path.exists()
+    ]
+    pictures = dataset.options.path
+    if pictures and not (project.root / pictures).is_dir():
+        absent.append(f"{project.root / pictures} (your pictures)")
+    return absent
 
 
 def _decimals(values: list[float] | None) -> str:

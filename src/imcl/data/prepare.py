@@ -1,84 +1,66 @@
-"""Turns a source into stored arrays with statistics and hashes, and loads them again.
+"""Converts a source to stored arrays with statistics and hashes, and loads them again.
 
-Images are never in memory as a whole: they are read, chosen, counted and hashed a few megabytes at
-a time, and mapped from their files when they are loaded. The peak is measured by
+The images are never in memory all at once: they are read, chosen, counted and hashed a few
+megabytes at a time, and mapped from their files when they are loaded. To measure the peak, run
 `/usr/bin/time -v imcl prepare NAME` ("Maximum resident set size").
 """
 
-import fcntl
 import hashlib
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from imcl.data import SOURCES
-from imcl.data.arrays import Arrays, blocks, statistics, store
+from imcl.data.arrays import Arrays, Images, Indices, Labels, blocks, statistics, store
+from imcl.data.description import Description, describe
 from imcl.data.fetch import check
 from imcl.errors import ImclError
-from imcl.files import read_json, room, sha256, write_json
+from imcl.files import locked, room, sha256, write_json
+from imcl.progress import say
+from imcl.project import Project
+from imcl.study.grid import Dataset
+from imcl.study.sources import DatasetOptions
 
-DESCRIPTION = (
-    *("name", "n_train", "n_validation", "n_test", "shape", "class_names", "superclasses"),
-    *("mean", "std", "arrays", "sha256"),
-)
 SCRATCH = ".scratch"
 
 
-def prepare(name: str, config: dict, archives: list[Path], path: Path) -> dict:
-    """Convert a dataset; write its arrays beside `path`, then its description to `path`.
+def prepare(project: Project, dataset: Dataset) -> Description:
+    """Convert a dataset: write its arrays, then its description.
 
     Nothing gets its final name before all is made, and a second process waits for the first.
 
-    Args:
-        name: the dataset's name, for messages and the description.
-        config: its entry in params.yaml.
-        archives: the files of its source, in the registry's order; each is checked first.
-        path: where dataset.json goes.
-
-    Returns:
-        The description: counts, shape, class names, mean and standard deviation for each channel
-        of the training images (of pixels in 0..1), the SHA-256 of each array's file, and one
-        SHA-256 over those.
+    Raises:
+        ImclError: a file of the source is damaged or another one, the dataset's options do not fit
+            its source, or the disk is full.
     """
-    source = config["source"]
-    for archive, file in zip(SOURCES[source], archives, strict=True):
+    path = project.dataset(dataset.key)
+    archives = [archive.path(project.archives) for archive in dataset.archives]
+    for archive, file in zip(dataset.archives, archives, strict=True):
         check(archive, file)
+    options = dataset.options
+    if options.path:
+        options = options.model_copy(update={"path": str(project.root / options.path)})
     with _scratch(path.parent) as scratch:
-        read = import_module(f"imcl.data.{source}").read
-        arrays = read(config, archives, scratch)
-        arrays.check(name)
-        whole = np.arange(len(arrays.train_labels))
-        train, held_out = _split(name, config, arrays, whole)
-        chosen = {
-            "train_images": _chosen(arrays.train_images, train, whole, scratch / "a.npy"),
-            "train_labels": arrays.train_labels[train],
-            "train_indices": train,
-            "test_images": arrays.test_images,
-            "test_labels": arrays.test_labels,
-        }
-        if held_out is not None:
-            chosen |= {
-                "validation_images": _chosen(
-                    arrays.train_images, held_out, whole, scratch / "b.npy"
-                ),
-                "validation_labels": arrays.train_labels[held_out],
-                "validation_indices": held_out,
-            }
+        source = import_module(f"imcl.data.{options.source}")
+        arrays: Arrays = source.read(options, archives, scratch)
+        arrays.check(dataset.name)
+        where = f"{project.params}: datasets.{dataset.name}"
+        chosen = _chosen(where, options, arrays, scratch)
         mean, std = statistics(chosen["train_images"])
         files = {array: _file(values, scratch / array) for array, values in chosen.items()}
         hashes = {array: sha256(file) for array, file in files.items()}
         for array, file in files.items():
             file.replace(path.parent / f"{array}.npy")
-        description = {
-            "name": name,
-            "config": config,
-            "n_train": len(train),
-            "n_validation": 0 if held_out is None else len(held_out),
+        description: Description = {
+            "name": dataset.name,
+            "config": dataset.config,
+            "n_train": len(chosen["train_labels"]),
+            "n_validation": len(chosen.get("validation_labels", ())),
             "n_test": len(arrays.test_labels),
             "shape": list(arrays.train_images.shape[1:]),
             "class_names": list(arrays.class_names),
@@ -93,110 +75,128 @@ def prepare(name: str, config: dict, archives: list[Path], path: Path) -> dict:
     return description
 
 
-def load(path: Path) -> tuple[dict, Arrays]:
-    """The description at `path` and the arrays beside it, images mapped from their files.
+def load(project: Project, dataset: Dataset) -> tuple[Description, Arrays]:
+    """The description and arrays of a prepared dataset; images are mapped from their files.
 
     Raises:
-        ImclError: an array is missing or no longer the one that was stored.
+        ImclError: the dataset is not prepared, or an array is missing or no longer the one that
+            was stored.
     """
-    description = read_json(path, DESCRIPTION)
-    arrays = {}
+    description = describe(project, dataset)
+    folder = project.dataset(dataset.key).parent
+    arrays: dict[str, Any] = {}
     for array, expected in description["arrays"].items():
-        file = path.parent / f"{array}.npy"
+        file = folder / f"{array}.npy"
         if not file.exists() or sha256(file) != expected:
             raise ImclError(
                 f"{file}: missing or changed since it was prepared; "
-                f"delete {path.parent} and run `imcl prepare {description['name']}`"
+                f"delete {folder} and run `imcl prepare {dataset.name}`"
             )
-        # Copy on write: nobody writes, and torch warns of arrays that nobody may write to.
-        mode = "c" if array.endswith("_images") else None
-        arrays[array] = np.load(file, mmap_mode=mode, allow_pickle=False)
-    names = {key: tuple(description[key]) for key in ("class_names", "superclasses")}
-    return description, Arrays(**arrays, **names)
+        # Copy on write: nobody writes, but torch warns of arrays that are read-only.
+        mapped = array.endswith("_images")
+        arrays[array] = np.load(file, mmap_mode="c" if mapped else None, allow_pickle=False)
+    arrays["class_names"] = tuple(description["class_names"])
+    arrays["superclasses"] = tuple(description["superclasses"])
+    return description, Arrays(**arrays)
 
 
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """A folder inside `folder`, for this process alone and gone afterwards.
+    """A folder inside `folder`, for this process alone, deleted afterwards.
 
-    What a killed process left there is removed first.
+    What a killed process left there is deleted first. The lock file is beside `folder`, so that
+    the folder can be deleted at any time.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    scratch, lock = folder / SCRATCH, os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    waiting = f"{folder}: another process is preparing it; waiting"
+    with locked(folder.with_name(f".{folder.name}.lock"), lambda: say(waiting)):
+        scratch = folder / SCRATCH
         shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir()
-        with room(folder):
-            yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        os.close(lock)
+        scratch.mkdir(parents=True)
+        try:
+            with room(folder):
+                yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _split(
-    name: str, config: dict, arrays: Arrays, whole: np.ndarray
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """The places of the training images and of those held out, each in the source's order."""
-    train, held_out = whole, None
-    if "fold" in config:
-        train = _fold(name, arrays, config["fold"])
-    where = f"params.yaml: datasets.{name}"
-    labels = arrays.train_labels
-    if "validation_share" in config:
-        size = round(config["validation_share"] * len(train))
+def _chosen(
+    where: str, options: DatasetOptions, arrays: Arrays, scratch: Path
+) -> dict[str, NDArray[Any]]:
+    """The arrays to store by name: those of the training, test and held-out images."""
+    train, held_out = _indices(where, options, arrays)
+    chosen: dict[str, NDArray[Any]] = {
+        "train_images": _images(arrays.train_images, train, scratch / "a.npy"),
+        "train_labels": arrays.train_labels[train],
+        "train_indices": train,
+        "test_images": arrays.test_images,
+        "test_labels": arrays.test_labels,
+    }
+    if held_out is not None:
+        chosen |= {
+            "validation_images": _images(arrays.train_images, held_out, scratch / "b.npy"),
+            "validation_labels": arrays.train_labels[held_out],
+            "validation_indices": held_out,
+        }
+    return chosen
+
+
+def _indices(where: str, options: DatasetOptions, arrays: Arrays) -> tuple[Indices, Indices | None]:
+    """The indices of the images to train on and of those held out, each in the source's order."""
+    labels, held_out = arrays.train_labels, None
+    train: Indices = np.arange(len(labels))
+    if options.fold is not None:
+        count = len(arrays.folds)
+        if options.fold >= count:
+            raise ImclError(
+                f"{where}.fold: {options.fold}, but its source has {count or 'no'} folds"
+            )
+        train = arrays.folds[options.fold]
+    if options.validation_share is not None:
+        size = round(options.validation_share * len(train))
         held_out = _stratified(
-            f"{where}.validation_share", labels, train, size, config["validation_seed"]
+            f"{where}.validation_share", labels, train, size, options.validation_seed
         )
         train = np.setdiff1d(train, held_out)
-    if "train_size" in config:
+    if options.train_size is not None:
         train = _stratified(
-            f"{where}.train_size", labels, train, config["train_size"], config["subset_seed"]
+            f"{where}.train_size", labels, train, options.train_size, options.subset_seed
         )
     return train, held_out
 
 
-def _fold(name: str, arrays: Arrays, fold: int) -> np.ndarray:
-    """The places of one official fold."""
-    if fold >= len(arrays.folds):
-        raise ImclError(
-            f"params.yaml: datasets.{name}.fold: {fold}, but its source has "
-            f"{len(arrays.folds) or 'no'} folds"
-        )
-    return arrays.folds[fold]
-
-
 def _stratified(
-    where: str, labels: np.ndarray, places: np.ndarray, size: int, seed: int
-) -> np.ndarray:
-    """`size` of the places, with each class's share of them, in their order."""
-    from sklearn.utils import resample  # 3 s to import, and needed here alone
+    where: str, labels: Labels, indices: Indices, size: int, seed: int | None
+) -> Indices:
+    """`size` of the indices in their order, with each class in proportion."""
+    from sklearn.utils import resample  # takes 3 s to import, and only subsets need it
 
-    classes = len(np.unique(labels[places]))
+    classes = len(np.unique(labels[indices]))
     for impossible, reason in (
-        (size > len(places), f"more than the {len(places)} training images"),
+        (size > len(indices), f"more than the {len(indices)} training images"),
         (size < classes, f"fewer than the {classes} classes"),
     ):
         if impossible:
             raise ImclError(f"{where}: {size} images are {reason}")
     chosen = resample(
-        places, replace=False, n_samples=size, stratify=labels[places], random_state=seed
+        indices, replace=False, n_samples=size, stratify=labels[indices], random_state=seed
     )
     return np.sort(chosen)
 
 
-def _chosen(images: np.ndarray, places: np.ndarray, whole: np.ndarray, path: Path) -> np.ndarray:
-    return images if np.array_equal(places, whole) else store(path, blocks(images, places))
+def _images(images: Images, indices: Indices, path: Path) -> Images:
+    """The images with these indices: as they are if all of them in order, else in a new file."""
+    if np.array_equal(indices, np.arange(len(images))):
+        return images
+    return store(path, blocks(images, indices))
 
 
-def _file(values: np.ndarray, path: Path) -> Path:
+def _file(values: NDArray[Any], path: Path) -> Path:
     """The file of an array: the one that it is mapped from, or a new one."""
-    if not isinstance(values, np.memmap):
-        values = store(path, [values])
-    return Path(values.filename)
+    mapped = values if isinstance(values, np.memmap) else store(path, [values])
+    return Path(str(mapped.filename))
 
 
 def _over(hashes: dict[str, str]) -> str:
-    """One SHA-256 over the arrays' hashes, in the form of a list of `sha256sum`."""
+    """One SHA-256 over the arrays' hashes, in the form that `sha256sum` lists them."""
     lines = "".join(f"{hashes[array]}  {array}.npy\n" for array in sorted(hashes))
     return hashlib.sha256(lines.encode()).hexdigest()

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from imcl.data.arrays import Arrays, blocks, store
+from imcl.data.arrays import Arrays, Images, Labels, blocks, store
 from imcl.data.tar import extract
 from imcl.errors import ImclError
+from imcl.study.sources import DatasetOptions
 
 FOLDER = "stl10_binary"
 SIDE = 96
@@ -16,10 +17,13 @@ MEMBERS = (
 )
 
 
-def read(config: dict, archives: list[Path], scratch: Path) -> Arrays:
-    """Train 5,000 and test 8,000 images, 96 x 96, with ten folds; labels 1..10 become 0..9.
+def read(options: DatasetOptions, archives: list[Path], scratch: Path) -> Arrays:
+    """5,000 training and 8,000 test images, 96 x 96, with ten folds; labels 1..10 become 0..9.
 
-    The unlabelled images are passed over.
+    The unlabelled images are skipped.
+
+    Raises:
+        ImclError: the archive is damaged, or a fold has an index without an image.
     """
     (archive,) = archives
     files = extract(archive, FOLDER, MEMBERS, scratch)
@@ -36,18 +40,18 @@ def read(config: dict, archives: list[Path], scratch: Path) -> Arrays:
             tuple(files["class_names.txt"].read_text().split()),
             folds=tuple(folds),
         )
-    except ValueError as error:  # a length, a number or a letter that does not fit
+    except ValueError as error:  # a wrong length, number or letter
         raise ImclError(f"{archive}: {error}") from None
     if any(fold.min() < 0 or fold.max() >= len(arrays.train_labels) for fold in folds):
-        raise ImclError(f"{archive}: a fold names an image that is not there")
+        raise ImclError(f"{archive}: a fold has the index of an image that does not exist")
     return arrays
 
 
-def _images(planes: Path, path: Path) -> np.ndarray:
+def _images(planes: Path, path: Path) -> Images:
     """Planes R, G, B of each image, column by column, as uint8 (N, 96, 96, 3)."""
     columns = np.memmap(planes, np.uint8, "r").reshape(-1, 3, SIDE, SIDE)
     return store(path, (block.transpose(0, 3, 2, 1) for block in blocks(columns)))
 
 
-def _labels(numbers: Path) -> np.ndarray:
+def _labels(numbers: Path) -> Labels:
     return np.fromfile(numbers, np.uint8).astype(np.int64) - 1

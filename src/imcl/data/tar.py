@@ -1,19 +1,19 @@
-"""Takes the named files out of a tar.gz archive, and nothing else of it."""
+"""Extracts named files from a tar.gz archive, and nothing else."""
 
 import shutil
 import tarfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 from imcl.errors import ImclError
 
 
-def extract(archive: Path, folder: str, names: Iterable[str], scratch: Path) -> dict[str, Path]:
+def extract(archive: Path, folder: str, names: Collection[str], scratch: Path) -> dict[str, Path]:
     """Write the members `folder`/NAME of the archive to `scratch`; their paths by name.
 
-    Where a file goes is for this function to say: a member under another name, an absolute path or
-    a link is passed over.
+    The archive has no say in where a file goes: a member with another name, an absolute path or a
+    link is skipped.
 
     Raises:
         ImclError: the archive is damaged or lacks one of the names.
@@ -23,17 +23,18 @@ def extract(archive: Path, folder: str, names: Iterable[str], scratch: Path) -> 
         with tarfile.open(archive, "r:gz") as tar:
             for member in tar:
                 name = member.name.removeprefix(f"{folder}/")
-                if name in names and member.isfile():
+                packed = tar.extractfile(member) if name in names and member.isfile() else None
+                if packed is not None:
                     found[name] = scratch / name
                     with found[name].open("wb") as file:
-                        shutil.copyfileobj(tar.extractfile(member), file, 1 << 20)
+                        shutil.copyfileobj(packed, file, 1 << 20)
     except (tarfile.TarError, zlib.error, EOFError) as error:
         raise ImclError(f"{archive}: not a readable tar.gz archive: {error}") from None
     except OSError as error:
-        if error.errno is not None and archive.exists():  # of the disk, not of the archive
+        if error.errno is not None and archive.exists():  # the disk is at fault, not the archive
             raise
         raise ImclError(f"{archive}: not a readable tar.gz archive: {error}") from None
     missing = [f"{folder}/{name}" for name in names if name not in found]
     if missing:
-        raise ImclError(f"{archive}: holds no {', '.join(missing)}")
+        raise ImclError(f"{archive}: has no {', '.join(missing)}")
     return found

@@ -1,37 +1,38 @@
-"""Opens a pickle that may hold only what the CIFAR format needs, and holds large text once.
+"""Opens a pickle that may hold only what the CIFAR format needs, and holds large text only once.
 
 A pickle can name any function and have it called, so a pickle from a network is code. This
 unpickler knows the few names that an array is made from, gives each a stand-in of its own, and
-refuses every other name: nothing of numpy is called with what the pickle says.
+refuses every other name: no function of numpy is called with arguments from the pickle.
 
-Python's own unpickler written in Python is the base, since the one in C copies the pixels of a
-batch three times: CIFAR-100's training set is one string of 154 MB.
+It builds on Python's unpickler written in Python, because the one in C copies the pixels of a batch
+three times: CIFAR-100's training set is one string of 154 MB.
 """
 
 import codecs
 import pickle
 import re
-from typing import BinaryIO, ClassVar
+from collections.abc import Callable
+from typing import IO, Any, ClassVar, NoReturn
 
 import numpy as np
 
 from imcl.errors import ImclError
 
-LARGE = 1 << 20  # bytes; longer text is pixels and stays as it is
+LARGE = 1 << 20  # bytes; longer text is pixels and stays bytes
 CHUNK = 1 << 20
 
 
-def unpickle(file: BinaryIO) -> dict:
+def unpickle(file: IO[bytes]) -> dict[str, Any]:
     """Read one pickled dict of text, numbers, lists and numpy arrays.
 
     Raises:
-        ImclError: the pickle names something else, or is damaged.
+        ImclError: the pickle has another name, or is damaged.
     """
     try:
         value = _Unpickler(file, encoding="latin1").load()
     except ImclError:
         raise
-    except Exception as error:  # a damaged pickle fails in any way it likes
+    except Exception as error:  # a damaged pickle can fail in any way
         raise ImclError(f"a damaged pickle: {error}") from error
     if not isinstance(value, dict):
         raise ImclError(f"a pickle of {type(value).__name__}, not of a dict")
@@ -39,10 +40,12 @@ def unpickle(file: BinaryIO) -> dict:
 
 
 class _NdArray:
-    """Stands for numpy.ndarray, which a pickle may name and not call: called with a buffer, the
-    class itself would read any address."""
+    """Stands for numpy.ndarray, which a pickle may name but not call.
 
-    def __new__(cls, *arguments):
+    Called with a buffer, the class itself would read any address.
+    """
+
+    def __new__(cls, *arguments: object) -> NoReturn:
         raise ImclError("a pickle calls numpy.ndarray; refused")
 
 
@@ -54,25 +57,25 @@ class _Dtype:
             raise ImclError(f"a pickle asks for the data type {code!r}; refused")
         self.dtype = np.dtype(code)
 
-    def __setstate__(self, state: tuple) -> None:
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
         if state[1] not in ("<", ">", "|"):
             raise ImclError(f"a pickle asks for the byte order {state[1]!r}; refused")
         self.dtype = self.dtype.newbyteorder(state[1])
 
 
 class _Array:
-    """Stands for an array, which begins empty and gets its content as its state."""
+    """Stands for an array, which starts empty and gets its content as its state."""
 
-    array = np.empty(0, np.int8)
+    array: np.ndarray[Any, Any] = np.empty(0, np.int8)
 
-    def __setstate__(self, state: tuple) -> None:
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, fortran, content = state
         if not isinstance(dtype, _Dtype):
             raise ImclError("a pickle asks for an array of another kind; refused")
         if isinstance(content, str):
             content = content.encode("latin1")
-        order = "F" if fortran else "C"
-        self.array = np.frombuffer(content, dtype.dtype).reshape(shape, order=order)
+        flat = np.frombuffer(content, dtype.dtype)
+        self.array = flat.reshape(shape, order="F" if fortran else "C")
 
 
 def _reconstruct(kind: object, shape: object, typecode: object) -> _Array:
@@ -87,8 +90,8 @@ def _encode(text: str | bytearray, encoding: str) -> bytes | bytearray:
     return text if isinstance(text, bytearray) else text.encode("latin1")
 
 
-_ALLOWED = {
-    # numpy's own way of pickling an array, under its old and its new module name
+_ALLOWED: dict[tuple[str, str], Callable[..., object]] = {
+    # how numpy pickles an array, under its old and its new module name
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy", "ndarray"): _NdArray,
@@ -99,9 +102,12 @@ _ALLOWED = {
 
 
 class _Unpickler(pickle._Unpickler):
-    dispatch: ClassVar[dict] = dict(pickle._Unpickler.dispatch)
+    # What the base class sets when it loads.
+    read: Callable[[int], bytes]
+    append: Callable[[object], None]
+    dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(pickle._Unpickler.dispatch)
 
-    def find_class(self, module: str, name: str):
+    def find_class(self, module: str, name: str) -> Callable[..., object]:
         try:
             return _ALLOWED[module, name]
         except KeyError:
@@ -114,7 +120,7 @@ class _Unpickler(pickle._Unpickler):
         self.append(content if length > LARGE else content.decode("latin1"))
 
     def load_binunicode(self) -> None:
-        """Python 3's way of writing bytes in protocol 2: as text, each byte a character."""
+        """How Python 3 writes bytes in protocol 2: as text with a character for each byte."""
         length = int.from_bytes(self.read(4), "little")
         if length <= LARGE:
             self.append(self.read(length).decode("utf-8", "surrogatepass"))

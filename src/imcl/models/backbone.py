@@ -1,6 +1,6 @@
-"""What every backbone has: stages, one classifier layer, and how it is initialised."""
+"""What all backbones share: stages, one classifier layer, and the initialisation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
@@ -8,20 +8,20 @@ from torch import Tensor, nn
 class Backbone(nn.Module):
     """Stages of a convolutional network, global average pooling, one linear classifier.
 
-    Any image side from 8 pixels up fits, since the last map is averaged whatever its size.
+    Takes images of 8 x 8 pixels or more: the last map is averaged, whatever its size.
 
     Args:
-        stages: modules in order; each gives the features F_s of its stage.
+        stages: modules in order; each computes the features F_s of its stage.
         channels: of each stage.
         classes: outputs of the classifier.
     """
 
-    def __init__(self, stages: list[nn.Module], channels: list[int], classes: int):
+    def __init__(self, stages: Sequence[nn.Module], channels: list[int], classes: int):
         super().__init__()
         self.stages = nn.ModuleList(stages)
         self.channels = channels
         self.classifier = nn.Linear(channels[-1], classes)
-        # He et al. 2015, fan-out, as torchvision does for both families: a choice.
+        # Our choice: He et al. 2015 with fan-out, as torchvision does for both families.
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -29,23 +29,25 @@ class Backbone(nn.Module):
         nn.init.zeros_(self.classifier.bias)
 
     def features(
-        self, images: Tensor, tap: Callable[[Tensor], Tensor] = lambda stage: stage
+        self, images: Tensor, hook: Callable[[Tensor], Tensor] = lambda stage: stage
     ) -> list[Tensor]:
         """The stage features [F_1 .. F_S], float (B, C_s, H_s, W_s), of images (B, C, H, W).
 
-        `tap` is called with each in turn and gives what the next stage takes.
+        The stage hook `hook` is called with the features of each stage in turn; the next stage
+        takes what it returns.
         """
         features = []
         for stage in self.stages:
-            images = tap(stage(images))
+            images = hook(stage(images))
             features.append(images)
         return features
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, float (B, classes)."""
-        return self.classifier(self.features(images)[-1].mean((2, 3)))
+        logits: Tensor = self.classifier(self.features(images)[-1].mean((2, 3)))
+        return logits
 
 
 def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
-    """A 3 x 3 convolution that keeps the side (at stride 1), without bias: BatchNorm follows."""
+    """A 3 x 3 convolution that keeps the side at stride 1; no bias, since BatchNorm follows."""
     return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)

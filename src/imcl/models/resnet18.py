@@ -1,6 +1,6 @@
 """ResNet-18 with the CIFAR stem: He et al., "Deep Residual Learning" (CVPR 2016).
 
-The stem is one 3 x 3 convolution at stride 1 in place of ImageNet's 7 x 7 and pooling.
+The stem is one 3 x 3 convolution at stride 1 instead of ImageNet's 7 x 7 and pooling.
 """
 
 import torch.nn.functional as F
@@ -27,11 +27,11 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         out = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        # A 1 x 1 convolution sees every stride-th pixel alone, so they are taken first. With the
-        # stride inside it, oneDNN's gradient of few channels in channels_last order is wrong and
-        # writes past its memory (github.com/uxlfoundation/oneDNN/issues/6035).
+        # A strided 1 x 1 convolution reads only every stride-th pixel, so select these first. With
+        # the stride inside the convolution, oneDNN's gradient of few channels in channels_last
+        # order is wrong and writes past its memory (github.com/uxlfoundation/oneDNN/issues/6035).
         sampled = x[..., :: self.stride, :: self.stride]
-        # What nobody reads again is overwritten: on a CPU a fresh map costs more than the sum.
+        # In place, since nobody reads these maps again: on a CPU a new map costs more than the sum.
         return F.relu(self.bn2(self.conv2(out)).add_(self.shortcut(sampled)), inplace=True)
 
 
@@ -44,7 +44,9 @@ def build(classes: int, channels: int = 3, width: int = 64) -> Backbone:
         width: channels of the first stage; 64 is the published network (11,173,962 parameters
             for 10 classes and 3 channels).
     """
-    stages, inputs, widths = [], width, []
+    stages: list[nn.Sequential] = []
+    widths: list[int] = []
+    inputs = width
     for stage in range(4):
         outputs = width * 2**stage
         stride = 1 if stage == 0 else 2

@@ -1,23 +1,16 @@
-"""The kinds of label noise: each an entry here and the module of its name.
+"""The kinds of label noise.
 
-A kind that is drawn has a function `flip(arrays, rate, rng)`. One that people made has the files it
-is read from, here, and a function `read(arrays, labels, archives)` with its nominal RATES.
+To add a kind NAME, write an entry in `imcl.study.sources.KINDS` and the module imcl.noise.NAME. If
+its labels are drawn, the module has the function::
+
+    def flip(arrays: Arrays, rate: float, rng: np.random.Generator) -> Labels: ...
+
+which returns the noisy labels of the training images, int64 (N,), and leaves the clean ones in
+`arrays` as they are. If people gave the labels, the entry has the files that hold them, and the
+module has the nominal rate of each set of labels, `RATES`, and the function::
+
+    def read(arrays: Arrays, labels: str, archives: list[Path]) -> Labels: ...
+
+`imcl.noise.inject` imports the module when labels of that kind are made, then describes and stores
+them.
 """
-
-from imcl.data import Archive
-
-KINDS: dict[str, tuple[Archive, ...]] = {
-    "symmetric": (),
-    "symmetric_inclusive": (),
-    "asymmetric": (),
-    "pair": (),
-    "instance": (),
-    "human": (
-        Archive(
-            "CIFAR-10_human.pt",
-            "https://raw.githubusercontent.com/UCSC-REAL/cifar-10-100n/main/data/CIFAR-10_human.pt",
-            2_401_007,
-            "873e69c39cb9b5e97fb6bae2d60bb59b38a5cbc31d2b868f7903dcb2b9dd2310",
-        ),
-    ),
-}

@@ -1,15 +1,15 @@
-"""Asymmetric noise: a class is taken for one that looks like it.
+"""Asymmetric noise: a class is mistaken for one that looks like it.
 
 CIFAR-10: truck for automobile, bird for airplane, deer for horse, cat and dog for each other
 (Patrini et al., CVPR 2017), so a rate of 40 % changes 20 % of all labels. CIFAR-100: each class for
-the next one inside its superclass, in a circle.
+the next one in its superclass, in a circle.
 """
 
 from itertools import pairwise
 
 import numpy as np
 
-from imcl.data.arrays import Arrays
+from imcl.data.arrays import Arrays, Labels
 from imcl.errors import ImclError
 from imcl.noise.by_class import flip_to
 
@@ -22,15 +22,15 @@ CIFAR10 = {
 }
 
 
-def flip(arrays: Arrays, rate: float, rng: np.random.Generator) -> np.ndarray:
+def flip(arrays: Arrays, rate: float, rng: np.random.Generator) -> Labels:
     """Change a share `rate` of the labels of each class that has a target; int64 (N,).
 
     Raises:
         ImclError: the dataset has neither CIFAR-10's classes nor superclasses.
     """
     names = arrays.class_names
+    targets: dict[int, int] = {}
     if arrays.superclasses:
-        targets = {}
         for superclass in set(arrays.superclasses):
             members = [c for c, s in enumerate(arrays.superclasses) if s == superclass]
             if len(members) > 1:
@@ -40,6 +40,6 @@ def flip(arrays: Arrays, rate: float, rng: np.random.Generator) -> np.ndarray:
     else:
         raise ImclError(
             "asymmetric noise is defined for CIFAR-10's classes and for datasets with "
-            "superclasses; take kind: pair"
+            "superclasses; use kind: pair instead"
         )
     return flip_to(arrays.train_labels, targets, rate, rng)

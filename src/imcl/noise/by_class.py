@@ -1,16 +1,18 @@
-"""What class-dependent kinds of noise share: each class has one class that it is taken for."""
+"""What class-dependent kinds of noise share: each class is mistaken for one other class."""
 
 import numpy as np
 
+from imcl.data.arrays import Labels
+
 
 def flip_to(
-    labels: np.ndarray, targets: dict[int, int], rate: float, rng: np.random.Generator
-) -> np.ndarray:
-    """Give a share of each class's labels the class's target, all from the clean labels.
+    labels: Labels, targets: dict[int, int], rate: float, rng: np.random.Generator
+) -> Labels:
+    """Change a share of each class's labels to the class's target, all from the clean labels.
 
     Args:
         labels: int64 (N,), clean.
-        targets: the class that a class is taken for; a class without one keeps its labels.
+        targets: the class that each class is mistaken for; a class without one keeps its labels.
         rate: in 0..1; of a class with n labels, round(rate * n) are drawn and changed.
         rng: the noise's own random stream.
 

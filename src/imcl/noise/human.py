@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from imcl.data.arrays import Arrays
+from imcl.data.arrays import Arrays, Labels
 from imcl.data.unpickle import unpickle
 from imcl.errors import ImclError
 
-# As its authors give them; `read` tells what they are in the images used.
+# Nominal, as the authors publish them. The realised rate is counted on the images that are used.
 RATES = {
     "aggre": 0.0903,
     "random1": 0.1723,
@@ -29,13 +29,13 @@ KEYS = {
 }
 
 
-def read(arrays: Arrays, labels: str, archives: list[Path]) -> np.ndarray:
+def read(arrays: Arrays, labels: str, archives: list[Path]) -> Labels:
     """The labels that people gave the training images; int64 (N,).
 
     Args:
         arrays: CIFAR-10 or a part of it; `train_indices` say which of its images.
         labels: which of the five sets of labels.
-        archives: the file that torch.save wrote, a zip archive with a pickle in it.
+        archives: the file that torch.save wrote, a zip archive with a pickle inside.
 
     Raises:
         ImclError: the file is damaged, or the images are not CIFAR-10's in the official order.
@@ -46,18 +46,18 @@ def read(arrays: Arrays, labels: str, archives: list[Path]) -> np.ndarray:
             (name,) = [n for n in file.namelist() if n.rpartition("/")[2] == "data.pkl"]
             with file.open(name) as stream:
                 found = unpickle(stream)
-        clean, noisy = (
-            np.asarray(found[key]).astype(np.int64) for key in ("clean_label", KEYS[labels])
-        )
+        clean: Labels = np.asarray(found["clean_label"]).astype(np.int64)
+        noisy: Labels = np.asarray(found[KEYS[labels]]).astype(np.int64)
     except ImclError as error:
         raise ImclError(f"{archive}: {error}") from None
     except (zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
         raise ImclError(f"{archive}: not CIFAR-10N's file: {error}") from None
-    places = arrays.train_indices
+    indices = arrays.train_indices
     if (
-        clean.shape != noisy.shape
-        or places.max() >= len(clean)
-        or not np.array_equal(clean[places], arrays.train_labels)
+        indices is None
+        or clean.shape != noisy.shape
+        or indices.max() >= len(clean)
+        or not np.array_equal(clean[indices], arrays.train_labels)
         or noisy.min() < 0
         or noisy.max() >= len(arrays.class_names)
     ):
@@ -65,4 +65,4 @@ def read(arrays: Arrays, labels: str, archives: list[Path]) -> np.ndarray:
             f"{archive}: its clean labels are not those of the training images; human noise is "
             "for CIFAR-10 in its official order"
         )
-    return noisy[places]
+    return noisy[indices]

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from imcl.data.arrays import Arrays
+from imcl.data.arrays import Arrays, Labels
 
 
-def flip(arrays: Arrays, rate: float, rng: np.random.Generator) -> np.ndarray:
+def flip(arrays: Arrays, rate: float, rng: np.random.Generator) -> Labels:
     """Change a share of the labels; `rate` is the share that really changes.
 
     Args:

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from imcl.data.arrays import Arrays
+from imcl.data.arrays import Arrays, Labels
 
 
-def flip(arrays: Arrays, rate: float, rng: np.random.Generator) -> np.ndarray:
+def flip(arrays: Arrays, rate: float, rng: np.random.Generator) -> Labels:
     """Redraw a share of the labels from all classes.
 
     About rate * (1 - 1 / classes) of them change: at 50 % on 10 classes, 45 %.

@@ -1,6 +1,6 @@
 """Way 2, `intermediate`: consistency of the intermediate layers.
 
-The paper's own formula is not at hand: these three forms are choices, each after a known one.
+The paper's own formula is not available: these three forms are choices, each after a known one.
 """
 
 from itertools import combinations, pairwise
@@ -10,36 +10,34 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from imcl.errors import ImclError
-from imcl.ways.parts import Parts
+from imcl.study.options import Intermediate
+from imcl.ways.parts import Parts, mean
 
-# A shorter vector has no direction to speak of: dividing by less would blow its gradient up.
+# A shorter vector has no reliable direction: dividing by less would make its gradient explode.
 LEAST_NORM = 1e-4
 
-# What each variant wants to know of every stage.
 STATISTICS = {"relation": ("pooled",), "attention": ("energy",), "augment": ("pooled",)}
 
 
-def loss(options: dict, parts: Parts) -> Tensor:
-    """The variant's loss, averaged over stages (or pairs of them).
+def loss(options: Intermediate, parts: Parts) -> Tensor:
+    """The variant's loss, mean over stages (or pairs of them).
 
     Raises:
-        ImclError: fewer than two stages to compare.
+        ImclError: `relation` or `attention` with fewer than two stages.
     """
-    if options["variant"] != "augment" and len(parts.stages) < 2:
-        raise ImclError(f"ways.intermediate: variant {options['variant']!r} needs two stages")
-    if options["variant"] == "relation":
-        *shallow, deep = parts.stages
-        centred = options["centred"]
-        return _mean([relation(stage.pooled, deep.pooled, centred) for stage in shallow])
-    if options["variant"] == "attention":
-        return _mean([attention(a.energy, b.energy) for a, b in pairwise(parts.stages)])
-    return _mean(
-        [agreement(stage.pooled, parts.views, options["centred"]) for stage in parts.stages]
-    )
+    variant, centred, stages = options.variant, options.centred, parts.stages
+    if variant != "augment" and len(stages) < 2:
+        raise ImclError(f"ways.intermediate: variant {variant!r} needs two stages")
+    if variant == "relation":
+        *shallow, deep = (stage["pooled"] for stage in stages)
+        return mean([relation(pooled, deep, centred) for pooled in shallow])
+    if variant == "attention":
+        return mean([attention(a["energy"], b["energy"]) for a, b in pairwise(stages)])
+    return mean([agreement(stage["pooled"], parts.views, centred) for stage in stages])
 
 
 def relation(shallow: Tensor, deep: Tensor, centred: bool = False) -> Tensor:
-    """Mean squared difference of the stages' similarities between samples.
+    """Mean squared difference between the stages' similarities of samples.
 
     R_s[i, j] = cos(GAP(F_s)_i, GAP(F_s)_j); mean over i != j of (R_s - R_S)^2, no gradient
     through R_S. Stages of any width compare. After Tung and Mori, "Similarity-Preserving
@@ -48,8 +46,8 @@ def relation(shallow: Tensor, deep: Tensor, centred: bool = False) -> Tensor:
     Args:
         shallow: (N, C_s), a stage's pooled features, the student.
         deep: (N, C_S), the deepest stage's, the teacher.
-        centred: subtract the batch's mean first. What comes out of a ReLU is alike for all samples
-            otherwise, since it is never negative.
+        centred: subtract the batch's mean first. Without it all samples are alike after a ReLU,
+            whose outputs are never negative.
     """
     difference = _similarities(shallow, centred) - _similarities(deep.detach(), centred)
     off_diagonal = difference - torch.diag(difference.diagonal())
@@ -68,7 +66,7 @@ def attention(shallow: Tensor, deep: Tensor) -> Tensor:
         shallow: (N, H_s, W_s), a stage's mean_c F^2.
         deep: (N, H_t, W_t), the next stage's, of a grid no larger.
     """
-    size = deep.shape[1:]
+    size = (deep.shape[1], deep.shape[2])
     maps = [F.adaptive_avg_pool2d(energy, size).flatten(1) for energy in (shallow, deep)]
     a, b = (F.normalize(m, dim=1) for m in maps)
     return (a - b).square().sum(1).mean()
@@ -78,7 +76,7 @@ def agreement(pooled: Tensor, views: int, centred: bool = False) -> Tensor:
     """1 - cos of the pooled features of two augmentations, mean over samples and pairs of views.
 
     Args:
-        pooled: (V * B, C), a stage's pooled features, the views one after another, V >= 2.
+        pooled: (V * B, C), a stage's pooled features, the V >= 2 views in turn.
         views: V.
         centred: subtract the mean over the batch's V * B samples first.
     """
@@ -87,7 +85,7 @@ def agreement(pooled: Tensor, views: int, centred: bool = False) -> Tensor:
         F.cosine_similarity(a, b, dim=1, eps=LEAST_NORM).mean()
         for a, b in combinations(pooled.unflatten(0, (views, -1)), 2)
     ]
-    return 1 - _mean(pairs)
+    return 1 - mean(pairs)
 
 
 def _centred(pooled: Tensor) -> Tensor:
@@ -98,7 +96,3 @@ def _similarities(pooled: Tensor, centred: bool) -> Tensor:
     pooled = _centred(pooled) if centred else pooled
     directions = F.normalize(pooled, dim=1, eps=LEAST_NORM)
     return directions @ directions.T
-
-
-def _mean(values: list[Tensor]) -> Tensor:
-    return sum(values) / len(values)

@@ -2,7 +2,7 @@
 
 Song and Chai, "Collaborative Learning for Deep Neural Networks" (NeurIPS 2018, arXiv 1805.11761),
 let several heads teach each other by their mean softened prediction. Here the heads are parts of
-one network. The paper's own formula is not at hand: this form is a choice.
+one network. The paper's own formula is not available: this form is a choice.
 """
 
 from collections.abc import Callable
@@ -12,12 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from imcl.errors import ImclError
+from imcl.study.options import Output
 from imcl.ways.parts import Parts
 
 
-def loss(options: dict, parts: Parts) -> Tensor:
+def loss(options: Output, parts: Parts) -> Tensor:
     """The consistency of the parts' logits at the options' temperature."""
-    return consistency(parts.logits, options["temperature"])
+    return consistency(parts.logits, options.temperature)
 
 
 def consistency(logits: Tensor, temperature: float) -> Tensor:
@@ -41,7 +42,7 @@ def consistency(logits: Tensor, temperature: float) -> Tensor:
 
 
 def part_logits(
-    options: dict,
+    options: Output,
     features: Tensor,
     classifier: Callable[[Tensor], Tensor],
     views: int,
@@ -50,7 +51,7 @@ def part_logits(
     """The logits (K, N, classes) of the K parts that the variant makes of the last stage.
 
     Args:
-        options: variant, parts and, for `dropout`, dropout_rate.
+        options: which variant, and into how many parts.
         features: F_S, (V * B, D, H, W).
         classifier: from (N, D) to (N, classes).
         views: V.
@@ -60,7 +61,7 @@ def part_logits(
         ImclError: `spatial` on a map with fewer positions than parts, or `channel` with fewer
             channels.
     """
-    variant, parts = options["variant"], options["parts"]
+    variant, parts = options.variant, options.parts
     if variant == "spatial":
         pooled = _spatial(features, parts, generator)
     else:
@@ -68,20 +69,20 @@ def part_logits(
         if variant == "augment":
             return classifier(pooled).unflatten(0, (views, -1))
         if variant == "dropout":
-            pooled = _dropout(pooled, parts, options["dropout_rate"], generator)
+            pooled = _dropout(pooled, parts, options.dropout_rate, generator)
         else:
             pooled = _channel(pooled, parts, generator)
     return classifier(pooled.flatten(0, 1)).unflatten(0, (parts, -1))
 
 
-def _dropout(pooled: Tensor, parts: int, rate: float, generator) -> Tensor:
-    """K dropout masks on h (N, D), one pass through the trunk: (K, N, D)."""
+def _dropout(pooled: Tensor, parts: int, rate: float, generator: torch.Generator | None) -> Tensor:
+    """K dropout masks on h (N, D), one pass through the network before it: (K, N, D)."""
     shape = (parts, *pooled.shape)
     keep = torch.rand(shape, generator=generator, device=pooled.device) >= rate
     return pooled * keep / (1 - rate)
 
 
-def _channel(pooled: Tensor, parts: int, generator) -> Tensor:
+def _channel(pooled: Tensor, parts: int, generator: torch.Generator | None) -> Tensor:
     """K disjoint random groups of h's channels, rescaled to its size: (K, N, D)."""
     channels = pooled.shape[1]
     if channels < parts:
@@ -96,7 +97,7 @@ def _channel(pooled: Tensor, parts: int, generator) -> Tensor:
     return pooled * mask[:, None]
 
 
-def _spatial(features: Tensor, parts: int, generator) -> Tensor:
+def _spatial(features: Tensor, parts: int, generator: torch.Generator | None) -> Tensor:
     """The positions of the last map (N, D, H, W) in K random parts, each averaged: (K, N, D)."""
     positions = features.shape[2] * features.shape[3]
     if positions < parts:

@@ -1,15 +1,17 @@
-"""What a way may look at: the parts of one network after one pass over a batch."""
+"""The parts of one network that the ways compare, after one pass over a batch."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from typing_extensions import TypedDict
 
 
-class Statistics(NamedTuple):
-    """What is known of a stage's map F (N, C, H, W), in float32 or more; None if no way wants it.
+class Statistics(TypedDict, total=False):
+    """Statistics of a stage's map F (N, C, H, W), in float32 or more: those that some way needs.
 
     Attributes:
         pooled: (N, C), each channel's mean over the positions.
@@ -17,9 +19,9 @@ class Statistics(NamedTuple):
         energy: (N, H, W), the mean square over channels.
     """
 
-    pooled: Tensor | None
-    products: Tensor | None
-    energy: Tensor | None
+    pooled: Tensor
+    products: Tensor
+    energy: Tensor
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Parts:
 
     Attributes:
         logits: (K, N, classes), from the K parts of the output layer; K = 1 without way `output`.
-        stages: of the stages' maps, their N = V * B samples being the V views one after another.
+        stages: statistics of each stage's map. Its N = V * B samples are the V views in turn.
         kernels: the weights (O, I, k, k) of the convolutions with k > 1.
         views: V, the augmentations of each image in the batch.
     """
@@ -39,40 +41,63 @@ class Parts:
     views: int
 
 
-def tap(stage: Tensor, wanted: frozenset[str]) -> tuple[Tensor, Statistics]:
-    """The statistics of a stage's map, and the map to go on with in its place.
+def total(terms: Iterable[Tensor]) -> Tensor:
+    """The sum of at least one tensor, added up in order, so that rounding repeats."""
+    first, *others = terms
+    return sum(others, first)
 
-    What flows back from the statistics waits for what flows back through the map and is added to it
-    then. Autograd by itself would hold a gradient of the size of every stage from the beginning of
-    the backward pass on.
+
+def mean(terms: Sequence[Tensor]) -> Tensor:
+    """The mean of at least one tensor, added up in order."""
+    return total(terms) / len(terms)
+
+
+def observe(stage: Tensor, needed: frozenset[str]) -> tuple[Tensor, Statistics]:
+    """The map that the next stage takes, and statistics of it.
+
+    In the backward pass the statistics' gradient is added to the map's gradient. Plain autograd
+    would hold a gradient of the size of every stage from the start of the backward pass.
 
     Args:
         stage: F, float (N, C, H, W).
-        wanted: fields of Statistics.
+        needed: keys of Statistics.
     """
-    if not wanted:
-        return stage, Statistics(None, None, None)
-    passed, *found = _Tap.apply(stage, wanted)
-    return passed, Statistics(*found)
+    if not needed:
+        return stage, Statistics()
+    passed, pooled, products, energy = _Observe.apply(stage, needed)
+    statistics = Statistics()
+    if pooled is not None:
+        statistics["pooled"] = pooled
+    if products is not None:
+        statistics["products"] = products
+    if energy is not None:
+        statistics["energy"] = energy
+    return passed, statistics
 
 
-class _Tap(torch.autograd.Function):
+class _Observe(torch.autograd.Function):
     @staticmethod
-    def forward(context, stage: Tensor, wanted: frozenset[str]):
+    def forward(context: Any, stage: Tensor, needed: frozenset[str]) -> tuple[Tensor | None, ...]:
         context.save_for_backward(stage)
         context.set_materialize_grads(False)
         values = stage if stage.dtype == torch.float64 else stage.float()
-        pooled = values.mean((2, 3)) if "pooled" in wanted else None
+        pooled = values.mean((2, 3)) if "pooled" in needed else None
         products = None
-        if "products" in wanted:
+        if "products" in needed:
             positions = _positions(values)
             products = positions.T @ positions / len(positions)
-        energy = values.square().mean(1) if "energy" in wanted else None
+        energy = values.square().mean(1) if "energy" in needed else None
         return stage.view_as(stage), pooled, products, energy
 
     @staticmethod
     @once_differentiable
-    def backward(context, passed, pooled, products, energy):
+    def backward(
+        context: Any,
+        passed: Tensor | None,
+        pooled: Tensor | None,
+        products: Tensor | None,
+        energy: Tensor | None,
+    ) -> tuple[Tensor, None]:
         (stage,) = context.saved_tensors
         gradient = torch.zeros_like(stage) if passed is None else passed
         if pooled is not None:

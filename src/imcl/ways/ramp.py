@@ -1,4 +1,4 @@
-"""How a loss that needs a half-trained network grows into its weight."""
+"""How the weight of a loss grows during training, for losses that need a half-trained network."""
 
 import math
 

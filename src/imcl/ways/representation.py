@@ -1,34 +1,34 @@
 """Way 3, `representation`: less similarity between the channels of a representation.
 
-The paper's own formula is not at hand: this form is a choice. It is that of Cogswell et al.,
-"Reducing Overfitting in Deep Networks by Decorrelating Representations" (ICLR 2016), with
-correlations in place of covariances, so that smaller activations are no way out (down to a
+The paper's own formula is not available: this form is a choice. It is that of Cogswell et al.,
+"Reducing Overfitting in Deep Networks by Decorrelating Representations" (ICLR 2016), but with
+correlations instead of covariances, so that smaller activations do not lower the loss (down to a
 standard deviation of 1e-4, below which a channel counts as idle).
 """
 
 import torch
 from torch import Tensor
 
-from imcl.ways.parts import Parts
+from imcl.study.options import Representation
+from imcl.ways.parts import Parts, mean
 
-# A channel whose mean square is below this counts as idle: dividing by less would blow its
-# gradient up.
+# A channel whose mean square is below this counts as idle: dividing by less would make its gradient
+# explode.
 LEAST_SQUARE = 1e-8
 ROUNDING = 1e-5  # of a mean square, in float32 sums over a batch's positions
 
-
-# What each variant wants to know of every stage.
 STATISTICS = {"correlation": ("products", "pooled"), "cosine": ("products",)}
 
 
-def loss(options: dict, parts: Parts) -> Tensor:
+def loss(options: Representation, parts: Parts) -> Tensor:
     """The redundancy of the stages' channels, mean over stages."""
-    centred = options["variant"] == "correlation"
-    terms = [
-        redundancy(stage.products, stage.pooled.mean(0) if centred else None)
-        for stage in parts.stages
-    ]
-    return sum(terms) / len(terms)
+    centred = options.variant == "correlation"
+    return mean(
+        [
+            redundancy(stage["products"], stage["pooled"].mean(0) if centred else None)
+            for stage in parts.stages
+        ]
+    )
 
 
 def redundancy(products: Tensor, average: Tensor | None = None) -> Tensor:
@@ -43,7 +43,7 @@ def redundancy(products: Tensor, average: Tensor | None = None) -> Tensor:
     """
     if average is None:
         return mean_squared_off_diagonal(products)
-    # What is left of a large mean is rounding: such a channel counts as idle too.
+    # Rounding is all that is left of a large mean: such a channel counts as idle too.
     least = (ROUNDING * average.square()).clamp(min=LEAST_SQUARE).detach()
     return mean_squared_off_diagonal(products - torch.outer(average, average), least)
 
@@ -52,8 +52,8 @@ def mean_squared_off_diagonal(products: Tensor, least: Tensor | None = None) -> 
     """Mean over i != j of P_ij^2 / (P_ii P_jj).
 
     Args:
-        products: P, (C, C), the mean products of C >= 2 channels (their covariances, if centred).
-        least: (C,), below which a channel's P_ii counts as no more; LEAST_SQUARE if not given.
+        products: P, (C, C), the mean products of C >= 2 channels (covariances if centred).
+        least: (C,), a lower bound for each channel's P_ii; LEAST_SQUARE if not given.
     """
     count = len(products)
     least = torch.full_like(products[0], LEAST_SQUARE) if least is None else least

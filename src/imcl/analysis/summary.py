@@ -1,0 +1,356 @@
+"""The summary of a study: every number of its tables and figures, from its records alone.
+
+The records are those of the planned cells, never all files of a folder: what was removed from
+params.yaml stays on disk and out of the summary.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypedDict, TypeVar, cast
+
+from imcl.analysis import search, statistics
+from imcl.analysis.gains import Gain, gains
+from imcl.analysis.rows import (
+    DIFFERENCES,
+    LEAST_VIEWS,
+    Axes,
+    RecordFile,
+    Reference,
+    SummaryRow,
+    axes,
+    compared_rows,
+    setting,
+)
+from imcl.analysis.search import ChosenTrial
+from imcl.analysis.statistics import Aggregate
+from imcl.errors import ImclError
+from imcl.files import read_json, sha256, write_json, write_text
+from imcl.project import Project
+from imcl.records.record import Code, DatasetInfo, Environment, Record
+from imcl.records.store import Store
+from imcl.study import grid
+from imcl.study.grid import Cell
+from imcl.study.options import WAYS
+from imcl.study.settings import Settings
+
+Named = dict[str, dict[str, Any]]  # options by the name of what they belong to
+
+
+class Comparisons(TypedDict):
+    """The comparisons of a dataset's cells with a reference.
+
+    Attributes:
+        planned: how many the study plans.
+        made: how many have both records.
+        tested: how many have a p-value of the paired t-test.
+        higher: the keys of the cells whose mean accuracy is higher.
+        better: of those that are significantly better.
+        worse: of those that are significantly worse.
+        least_permutation_p: the least p that the permutation test can give with so many seeds.
+    """
+
+    planned: int
+    made: int
+    tested: int
+    higher: list[str]
+    better: list[str]
+    worse: list[str]
+    least_permutation_p: float
+
+
+class AggregateRow(Aggregate):
+    """A method's differences to base over datasets and backbones, for one noise or for `all`.
+
+    Attributes:
+        settings: dataset/noise/backbone of the differences.
+        complete: whether these are all settings that any method has for this noise.
+        cells: the keys of the cells compared, then of their references.
+    """
+
+    method: str
+    noise: str
+    settings: list[str]
+    complete: bool
+    cells: list[str]
+
+
+class Summary(TypedDict):
+    """A study's summary.
+
+    Attributes:
+        study: its name.
+        digest: of its cells' digests.
+        committed: whether it comes from committed records alone.
+        planned: how many cells the study plans; `cells` are those with a record.
+        width: channels of the networks' first stage.
+        training: how networks are trained; trials may change that.
+        ways_by_noise: by way and noise, the options that the way's variant uses.
+        trials: by trial and part, the options that it states.
+        baselines: options by name.
+        code: of the records, each once; so is `environment`.
+        datasets: options by name; `noises` too.
+        data: what was prepared, by dataset.
+        noise: by `DATASET NOISE`, the noise's options and what came out.
+        comparisons: by dataset and reference.
+        chosen: by part, the trials of the search whose settings the study uses.
+    """
+
+    study: str
+    digest: str
+    committed: bool
+    planned: int
+    axes: Axes
+    width: int
+    training: dict[str, Any]
+    ways_by_noise: dict[str, Named]
+    trials: dict[str, Named]
+    baselines: Named
+    code: list[Code]
+    environment: list[Environment]
+    datasets: Named
+    noises: Named
+    data: dict[str, DatasetInfo]
+    noise: Named
+    cells: list[SummaryRow]
+    comparisons: dict[str, dict[Reference, Comparisons]]
+    aggregate: list[AggregateRow]
+    gains: list[Gain]
+    chosen: dict[str, list[ChosenTrial]]
+
+
+def build(
+    project: Project, settings: Settings, committed: bool = False, partial: bool = False
+) -> Summary:
+    """The summary of the chosen study as its records are now, in memory.
+
+    Args:
+        project: whose records are read.
+        settings: of the study that is chosen.
+        committed: use committed records alone. Otherwise a record made here comes before the
+            committed one.
+        partial: leave out cells without a record instead of refusing.
+
+    Raises:
+        ImclError: a record is missing, damaged, or of other data than the others; or the study has
+            no records at all.
+    """
+    store, study = Store(project), settings.study
+    cells = grid.cells(settings)
+    there = {cell.name: store.find(cell, study, committed) for cell in cells}
+    paths = _places(project, study, cells, committed)
+    paths |= {name: path for name, path in there.items() if path}
+    if not any(there.values()):
+        folder = project.committed_records(study)
+        if committed:
+            raise ImclError(f"study {study!r} has no records in {folder}")
+        raise ImclError(
+            f"study {study!r} has no records in {project.records} or {folder}; run "
+            f"`snakemake --cores all --config study={study}`"
+        )
+    found = store.read_all(cells, paths, partial)
+    return _summary(project, settings, found, paths, committed)
+
+
+def write(
+    project: Project, settings: Settings, committed: bool = False, partial: bool = False
+) -> Summary:
+    """Write the summary, metrics/ (for `dvc metrics`) and curves.csv (for `dvc plots`).
+
+    The summary of another study is deleted, since tables and figures show one study.
+
+    Args:
+        project: whose records are read.
+        settings: of the study that is chosen.
+        committed: use committed records alone, otherwise those made here alone.
+        partial: leave out cells without a record instead of refusing.
+
+    Raises:
+        ImclError: a record is missing, damaged, or of other data than the others.
+    """
+    study, cells = settings.study, grid.cells(settings)
+    paths = _places(project, study, cells, committed)
+    found = Store(project).read_all(cells, paths, partial)
+    made = _summary(project, settings, found, paths, committed)
+    for folder in (project.summaries, project.metrics):
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.iterdir():
+            old.unlink()
+    for row in made["cells"]:
+        write_json(project.metrics / f"{row['cell']}.json", _headline(row))
+    write_text(project.curves, _curves(made["cells"]))
+    write_json(project.summary(f"{made['study']}-{made['digest']}", committed), made)
+    return made
+
+
+def read(project: Project) -> Summary:
+    """The summary that was written last.
+
+    Raises:
+        ImclError: there is none, or it is damaged.
+    """
+    found = sorted(project.summaries.glob("*.json"))
+    if not found:
+        raise ImclError(f"{project.summaries}: no summary is there; run `imcl summary` first")
+    return cast(Summary, read_json(found[-1], Summary.__required_keys__))
+
+
+def _places(
+    project: Project, study: str, cells: Iterable[Cell], committed: bool
+) -> dict[str, Path]:
+    """Where the records made here, or the committed ones, are or would be, by cell name."""
+    folder = project.committed_records(study) if committed else project.records
+    return {cell.name: folder / project.record(cell.key).name for cell in cells}
+
+
+def _summary(
+    project: Project,
+    settings: Settings,
+    found: Mapping[str, Record],
+    paths: Mapping[str, Path],
+    committed: bool,
+) -> Summary:
+    """The summary of the records found, by cell name."""
+    plan, cells = settings.chosen_study, grid.cells(settings)
+    there = [cell for cell in cells if cell.name in found]
+    made = compared_rows(
+        (cell, found[cell.name], _file(project, paths[cell.name])) for cell in there
+    )
+    shown = axes(plan, made)
+    training = settings.training_of(settings.study).model_dump()
+    trials = {
+        cell.method: settings.trials[cell.method].model_dump(exclude_unset=True)
+        for cell in cells
+        if cell.method in settings.trials
+    }
+    ways: dict[str, Named] = {way: {} for way in WAYS}
+    for cell in cells:
+        for way, options in cell.ways.items() if cell.method not in trials else ():
+            ways[way][cell.noise_name] = options.used()
+    in_use = {"training": [training], **{way: by.values() for way, by in ways.items()}}
+    return {
+        "study": settings.study,
+        "digest": grid.study_digest(cells),
+        "committed": committed,
+        "planned": len(cells),
+        "axes": shown,
+        "width": plan.width,
+        "training": training,
+        "ways_by_noise": {way: by_noise for way, by_noise in ways.items() if by_noise},
+        "trials": trials,
+        "baselines": {c.baseline[0]: c.baseline[1].model_dump() for c in cells if c.baseline},
+        "code": _distinct(record["code"] for record in found.values()),
+        "environment": _distinct(record["environment"] for record in found.values()),
+        "datasets": {cell.dataset.name: cell.dataset.config for cell in there},
+        "noises": {cell.noise.name: cell.noise.config for cell in there if cell.noise},
+        "data": {record["dataset"]["name"]: record["dataset"] for record in found.values()},
+        "noise": {
+            f"{cell.dataset.name} {cell.noise.name}": {
+                **cell.noise.config,
+                **found[cell.name]["noise"],
+            }
+            for cell in there
+            if cell.noise
+        },
+        "cells": made,
+        "comparisons": _comparisons(cells, made),
+        "aggregate": _aggregate(made, plan.noise),
+        "gains": gains(made, shown, trials),
+        "chosen": search.chosen(settings, in_use),
+    }
+
+
+def _file(project: Project, path: Path) -> RecordFile:
+    return {"path": project.relative(path), "sha256": sha256(path)}
+
+
+Each = TypeVar("Each", Code, Environment)
+
+
+def _distinct(values: Iterable[Each]) -> list[Each]:
+    """The values in order, each once."""
+    return list({json.dumps(value, sort_keys=True): value for value in values}.values())
+
+
+def _comparisons(
+    cells: list[Cell], rows: list[SummaryRow]
+) -> dict[str, dict[Reference, Comparisons]]:
+    found: dict[str, dict[Reference, Comparisons]] = {}
+    for dataset in dict.fromkeys(cell.dataset.name for cell in cells):
+        for reference, least in LEAST_VIEWS.items():
+            mine = [c for c in cells if c.dataset.name == dataset and c.views >= least]
+            beside = sum(cell.method == reference for cell in mine)
+            made = {
+                row["key"]: row[DIFFERENCES[reference]]
+                for row in rows
+                if row["dataset"] == dataset and DIFFERENCES[reference] in row
+            }
+            significant = {
+                key: entry["mean"] for key, entry in made.items() if entry["significant"]
+            }
+            found.setdefault(dataset, {})[reference] = {
+                "planned": len(mine) - beside if beside else 0,
+                "made": len(made),
+                "tested": sum(entry["p"] is not None for entry in made.values()),
+                "higher": [key for key, entry in made.items() if entry["mean"] > 0],
+                "better": [key for key, mean in significant.items() if mean > 0],
+                "worse": [key for key, mean in significant.items() if mean < 0],
+                "least_permutation_p": statistics.least_permutation_p(len(cells[0].seeds)),
+            }
+    return found
+
+
+def _aggregate(rows: list[SummaryRow], noises: list[str]) -> list[AggregateRow]:
+    """By method, then noise: over the settings with this noise, and over all of them."""
+    made: list[AggregateRow] = []
+    compared = [row for row in rows if "difference_to_base" in row]
+    for method in dict.fromkeys(row["method"] for row in compared):
+        for noise in [*noises, "all"]:
+            chosen = [
+                row
+                for row in compared
+                if row["method"] == method and noise in (row["noise"], "all")
+            ]
+            if chosen:
+                differences = [row["difference_to_base"] for row in chosen]
+                every = {setting(row) for row in compared if noise in (row["noise"], "all")}
+                made.append(
+                    {
+                        "method": method,
+                        "noise": noise,
+                        "settings": sorted("/".join(setting(row)) for row in chosen),
+                        "complete": {setting(row) for row in chosen} == every,
+                        **statistics.interquartile_mean([d["values"] for d in differences]),
+                        "cells": [
+                            *(row["key"] for row in chosen),
+                            *(difference["with"] for difference in differences),
+                        ],
+                    }
+                )
+    return made
+
+
+def _headline(row: SummaryRow) -> dict[str, float]:
+    """What `dvc metrics` shows of a cell: accuracy in percent, the difference in points."""
+    estimates = row["estimates"]
+    shown = {"accuracy": round(100 * estimates["accuracy"]["mean"], 3)}
+    if "difference_to_base" in row:
+        shown["difference"] = round(100 * row["difference_to_base"]["mean"], 3)
+    return shown | {name: round(estimates[name]["mean"], 4) for name in ("nll", "ece")}
+
+
+def _curves(rows: list[SummaryRow]) -> str:
+    """CSV: a line for each evaluated epoch of each cell, means over the seeds."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["dataset", "noise", "backbone", "method", "epoch", "train_accuracy", "accuracy"]
+    )
+    for row in rows:
+        for point in row["history"]:
+            if "accuracy" in point:
+                shares = [point["train_accuracy"], point["accuracy"]["mean"]]
+                writer.writerow([*setting(row), row["method"], point["epoch"], *shares])
+    return text.getvalue()

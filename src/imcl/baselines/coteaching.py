@@ -1,0 +1,52 @@
+"""Co-teaching: Han et al. (NeurIPS 2018, arXiv 1804.06872).
+
+Two networks with different initial weights: each learns from the share R(t) of the batch on which
+the other's loss is smallest. R(t) falls from 1 to 1 - noise rate over `ramp_epochs`. The (nominal)
+noise rate is taken as known. The first network is evaluated.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from imcl.baselines.baseline import BaselineMethod, Context, Outputs, StageHook
+from imcl.models.backbone import Backbone
+from imcl.study.options import Coteaching
+
+
+class CoTeaching(BaselineMethod):
+    """`other` is the second network."""
+
+    def __init__(self, other: Backbone, noise_rate: float, epochs: int, ramp_epochs: int):
+        super().__init__()
+        self.other = other
+        self.noise_rate, self.epochs, self.ramp_epochs = noise_rate, epochs, ramp_epochs
+
+    def kept(self, progress: float, batch: int) -> int:
+        """How many of a batch's images each network learns from; at least one."""
+        epoch = round(progress * self.epochs)
+        forgotten = self.noise_rate * min(1.0, epoch / self.ramp_epochs)
+        return max(1, int((1 - forgotten) * batch))
+
+    def run(
+        self, model: Backbone, images: Tensor, labels: Tensor, indices: Tensor, hook: StageHook
+    ) -> tuple[Tensor, Any]:
+        return model.features(images, hook)[-1], self.other(images)
+
+    def loss(self, outputs: Outputs) -> dict[str, Tensor]:
+        labels = outputs.labels
+        losses = torch.stack(
+            [
+                F.cross_entropy(z, labels, reduction="none")
+                for z in (outputs.network, outputs.extra.float())
+            ]
+        )
+        order = losses.detach().argsort(1)[:, : self.kept(outputs.progress, len(labels))]
+        return {"cross_entropy": losses.gather(1, order.flip(0)).mean(1).sum()}
+
+
+def build(model: Backbone, options: Coteaching, context: Context) -> CoTeaching:
+    other = context.another()
+    return CoTeaching(other, context.noise_rate, context.epochs, options.ramp_epochs)

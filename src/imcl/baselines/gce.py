@@ -1,0 +1,30 @@
+"""Generalised cross-entropy: Zhang and Sabuncu (NeurIPS 2018, arXiv 1805.07836).
+
+L = mean (1 - p_y^q) / q: cross-entropy as q goes to 0, mean absolute error at q = 1. Deviation: no
+truncation; most papers that compare with it leave it out too.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from imcl.baselines.baseline import BaselineMethod, Context, Outputs
+from imcl.models.backbone import Backbone
+from imcl.study.options import Gce
+
+
+class GeneralisedCrossEntropy(BaselineMethod):
+    def __init__(self, options: Gce):
+        super().__init__()
+        self.q = options.q
+
+    def loss(self, outputs: Outputs) -> dict[str, Tensor]:
+        flat = outputs.logits.flatten(0, 1)
+        labels = outputs.repeated(outputs.labels, len(flat))
+        losses = F.cross_entropy(flat, labels, reduction="none")  # -log p_y
+        # expm1 keeps its digits where q log p_y is small.
+        return {"gce": -torch.expm1(-self.q * losses).mean() / self.q}
+
+
+def build(model: Backbone, options: Gce, context: Context) -> GeneralisedCrossEntropy:
+    return GeneralisedCrossEntropy(options)

@@ -1,0 +1,34 @@
+"""Symmetric cross-entropy: Wang et al. (ICCV 2019, arXiv 1908.06112).
+
+L = alpha CE + beta RCE, RCE = -sum_k p_k log onehot_k with log 0 taken as log 1e-4, which is
+(1 - p_y) log 1e4. Their public code also clamps p at 1e-7; that changes no digit shown here.
+"""
+
+import math
+
+from torch import Tensor
+
+from imcl.baselines.baseline import BaselineMethod, Context, Outputs, cross_entropy
+from imcl.models.backbone import Backbone
+from imcl.study.options import Sce
+
+LOG_OF_ZERO = math.log(1e-4)
+
+
+class SymmetricCrossEntropy(BaselineMethod):
+    def __init__(self, options: Sce):
+        super().__init__()
+        self.alpha, self.beta = options.alpha, options.beta
+
+    def loss(self, outputs: Outputs) -> dict[str, Tensor]:
+        probabilities = outputs.logits.flatten(0, 1).softmax(1)
+        labels = outputs.repeated(outputs.labels, len(probabilities))
+        right = probabilities.gather(1, labels[:, None])
+        return {
+            "cross_entropy": self.alpha * cross_entropy(outputs, outputs.logits),
+            "reverse_cross_entropy": self.beta * (1 - right).mean() * -LOG_OF_ZERO,
+        }
+
+
+def build(model: Backbone, options: Sce, context: Context) -> SymmetricCrossEntropy:
+    return SymmetricCrossEntropy(options)

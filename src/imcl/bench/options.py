@@ -1,0 +1,82 @@
+"""The options of the measurements: name, default, bounds and meaning, stated once."""
+
+import os
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from imcl.study.options import Options
+
+CORES = os.cpu_count() or 1
+
+Count = Annotated[int, Field(ge=1)]
+Width = Annotated[int, Field(ge=2)]
+Precision = Literal["float32", "tf32", "bf16"]
+
+
+class Bench(Options):
+    """A measurement. The docstring of each is its help."""
+
+
+class OnDevice(Bench):
+    """A measurement in this process, on a device of its choice."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train")
+    threads: Count = Field(CORES, description="of the CPU")
+
+
+class OnCores(Bench):
+    """A measurement of whole runs of Snakemake."""
+
+    cores: Count = Field(CORES, description="for Snakemake")
+
+
+class Overhead(OnDevice):
+    """What each method costs beside base."""
+
+    width: Width = Field(64, description="of the networks")
+    batch_size: Annotated[int, Field(ge=2)] = Field(128, description="images in a batch")
+    repeats: Count = Field(7, description="steps of each method, of which the median counts")
+
+
+class Loop(OnDevice):
+    """The trainer beside the usual loop, and beside the machine's limit."""
+
+    widths: list[Width] = Field([64, 16], description="of the networks")
+    precisions: list[Precision] = Field(["float32", "bf16"], description="of the training")
+    batch_size: Annotated[int, Field(ge=2)] = Field(128, description="images in a batch")
+    steps: Count = Field(4, description="of an epoch at width 64; narrower networks take more")
+    repeats: Count = Field(5, description="epochs of each loop, of which the median counts")
+    compile: bool = Field(False, description="run our trainer with torch's compiler")
+
+
+class Pipeline(OnCores):
+    """A study's wall time beside the time that its cells spend in training."""
+
+
+class Growth(OnCores):
+    """How times grow with the number of cells, with the data and with the seeds."""
+
+    sizes: list[Annotated[int, Field(ge=10)]] = Field(
+        [100, 1000, 10000], description="numbers of cells, ascending"
+    )
+
+
+class Agreement(OnDevice):
+    """Whether the trainer and the usual loop train equally good networks."""
+
+    dataset: str = Field("cifar10_5k", description="a prepared dataset of params.yaml")
+    width: Width = Field(8, description="of the networks")
+    epochs: Count = Field(12, description="of each training")
+    seeds: Annotated[int, Field(ge=2)] = Field(5, description="of each network")
+
+
+BENCHES: dict[str, type[Bench]] = {
+    "overhead": Overhead,
+    "loop": Loop,
+    "pipeline": Pipeline,
+    "growth": Growth,
+    "agreement": Agreement,
+}
+
+Row = dict[str, Any]  # of a measurement; its keys are those of the bench

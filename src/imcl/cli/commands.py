@@ -1,0 +1,62 @@
+"""What the groups of commands share."""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from imcl.project import Project
+
+if TYPE_CHECKING:
+    from imcl.study.settings import Settings
+
+Run = Callable[[argparse.Namespace], None]
+Parents = list[argparse.ArgumentParser]
+Commands = argparse._SubParsersAction  # argparse has no public name for what add_subparsers gives
+
+
+def command(
+    commands: "Commands[argparse.ArgumentParser]",
+    parents: Parents,
+    name: str,
+    run: Run,
+    summary: str,
+) -> argparse.ArgumentParser:
+    """Add a command; `run` is called with its arguments, of which `project` is a Project."""
+    sub = commands.add_parser(name, help=summary, description=summary, parents=parents)
+    sub.set_defaults(run=run)
+    return sub
+
+
+def with_study(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--study", help="another study than the one that params.yaml chooses")
+
+
+def with_json(sub: argparse.ArgumentParser, what: str = "a JSON list") -> None:
+    sub.add_argument("--json", action="store_true", help=f"print {what}")
+
+
+def with_committed(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--committed",
+        action="store_true",
+        help="read committed records only (default: records made here come first)",
+    )
+
+
+def settings(arguments: argparse.Namespace) -> "Settings":
+    """The checked parameters, with the study that was asked for."""
+    from imcl.study.load import load
+
+    project: Project = arguments.project
+    return load(project.params, getattr(arguments, "study", None))
+
+
+def print_rows(
+    arguments: argparse.Namespace, rows: Sequence[Any], show: Callable[[Any], None]
+) -> None:
+    """Print rows as JSON if that was asked for, else as `show` does."""
+    if arguments.json:
+        print(json.dumps(rows, indent=1))
+    else:
+        show(rows)

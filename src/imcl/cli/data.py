@@ -1,0 +1,112 @@
+"""`imcl fetch | prepare | noise | data`: from archives to arrays and noisy labels."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imcl.cli.commands import Commands, Parents, command, print_rows, settings, with_json
+from imcl.errors import ImclError, UsageError, unknown
+
+if TYPE_CHECKING:
+    from imcl.study.grid import Dataset
+    from imcl.study.settings import Settings
+    from imcl.study.sources import Archive
+
+
+def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) -> None:
+    """Add the commands."""
+    summary = "Download a dataset's archives and check them."
+    fetch = command(commands, parents, "fetch", _fetch, summary)
+    fetch.add_argument("source", help="a dataset, its source, or `human` for CIFAR-10N's labels")
+    summary = "Convert a dataset to arrays, with its statistics and hash."
+    prepare = command(commands, parents, "prepare", _prepare, summary)
+    prepare.add_argument("dataset", help="a dataset of params.yaml")
+    noise = command(commands, parents, "noise", _noise, "Draw a dataset's noisy labels.")
+    noise.add_argument("dataset", help="a dataset of params.yaml")
+    noise.add_argument("noise", help="a noise of params.yaml")
+    summary = "List the datasets and what is missing for each."
+    with_json(command(commands, parents, "data", _data, summary))
+
+
+def _fetch(arguments: argparse.Namespace) -> None:
+    from imcl.data.fetch import expected_checksum, fetch, require_placed
+    from imcl.study.sources import KINDS, SOURCES
+
+    known = {name: source.archives for name, source in SOURCES.items()}
+    known |= {name: kind.archives for name, kind in KINDS.items() if kind.archives}
+    source, folder = arguments.source, arguments.project.archives
+    if source not in known:
+        datasets = settings(arguments).datasets
+        if source not in datasets:
+            fault = unknown("dataset", source, [*datasets, *known])
+            raise UsageError(f"{arguments.project.params}: {fault}")
+        source = datasets[source].source
+    if not known[source]:
+        print(f"{source}: nothing to fetch")
+    require_placed(known[source], folder)
+    for archive in known[source]:
+        path = fetch(archive, folder)
+        checked = "checksum is right" if expected_checksum(archive) else "no checksum is known"
+        print(f"{path}: {checked}")
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
+    from imcl.data.prepare import prepare
+
+    dataset = _dataset(arguments, settings(arguments))
+    _require(dataset.archives, arguments.project.archives, dataset.name)
+    made = prepare(arguments.project, dataset)
+    print(
+        f"{arguments.project.dataset(dataset.key)}: {made['n_train']:,} training and "
+        f"{made['n_test']:,} test images, mean {_decimals(made['mean'])}, "
+        f"std {_decimals(made['std'])}"
+    )
+
+
+def _noise(arguments: argparse.Namespace) -> None:
+    from imcl.noise.inject import inject
+    from imcl.study.grid import Noise
+
+    project, loaded = arguments.project, settings(arguments)
+    dataset = _dataset(arguments, loaded)
+    if arguments.noise not in loaded.noise:
+        fault = unknown("noise", arguments.noise, loaded.noise)
+        raise UsageError(f"{project.params}: {fault}")
+    prepared = project.dataset(dataset.key)
+    if not prepared.exists():
+        raise ImclError(f"{prepared}: missing; run `imcl prepare {dataset.name}` first")
+    noise = Noise(arguments.noise, loaded.noise[arguments.noise], dataset)
+    _require(noise.archives, project.archives, noise.options.kind)
+    made = inject(project, noise)
+    print(
+        f"{project.noise(dataset.key, noise.key)}: nominal {made['nominal_rate']:.2%}, "
+        f"realised {made['realised_rate']:.2%}"
+    )
+
+
+def _data(arguments: argparse.Namespace) -> None:
+    from imcl.data import listing
+
+    print_rows(arguments, listing.rows(arguments.project, settings(arguments)), listing.show)
+
+
+def _dataset(arguments: argparse.Namespace, loaded: "Settings") -> "Dataset":
+    from imcl.study.grid import datasets
+
+    known = datasets(loaded)
+    if arguments.dataset not in known:
+        fault = unknown("dataset", arguments.dataset, known)
+        raise UsageError(f"{arguments.project.params}: {fault}")
+    return known[arguments.dataset]
+
+
+def _require(archives: "Sequence[Archive]", folder: Path, source: str) -> None:
+    for archive in archives:
+        path = archive.path(folder)
+        if not path.exists():
+            raise ImclError(f"{path}: missing; run `imcl fetch {source}` first")
+
+
+def _decimals(values: Sequence[float]) -> str:
+    return " ".join(f"{value:.4f}" for value in values)

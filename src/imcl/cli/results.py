@@ -1,0 +1,138 @@
+"""`imcl summary | claims | search | tables | figures | paper | report | trace`: from records to
+documents."""
+
+import argparse
+import json
+from pathlib import Path
+
+from imcl.cli.commands import (
+    Commands,
+    Parents,
+    command,
+    settings,
+    with_committed,
+    with_json,
+    with_study,
+)
+
+
+def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) -> None:
+    """Add the commands."""
+    summary = "Gather a study's records into one file."
+    gather = command(commands, parents, "summary", _summary, summary)
+    with_study(gather)
+    with_committed(gather)
+    gather.add_argument("--partial", action="store_true", help="leave out cells without a record")
+
+    claims = command(commands, parents, "claims", _claims, "Judge the claims from all records.")
+    with_committed(claims)
+    with_json(claims)
+    claims.add_argument("--save", action="store_true", help="write results/claims.json instead")
+    claims.add_argument(
+        "--write",
+        type=Path,
+        metavar="FILE",
+        help="put the table between `<!-- claims -->` and `<!-- /claims -->` of this file",
+    )
+
+    summary = "Gather what the search for the settings tried into results/search.json."
+    with_committed(command(commands, parents, "search", _search, summary))
+
+    summary = "Write the tables of the summarised study, and print those of accuracy."
+    tables = command(commands, parents, "tables", _tables, summary)
+    tables.add_argument("--all", action="store_true", help="print all of them")
+    command(commands, parents, "figures", _figures, "Draw the figures of the summarised study.")
+    command(commands, parents, "paper", _paper, "Typeset the paper from tables and figures.")
+    summary = "Make the HTML report and the RO-Crate of the summarised study."
+    command(commands, parents, "report", _report, summary)
+
+    trace = command(commands, parents, "trace", _trace, "Show what a number was made from.")
+    trace.add_argument("place", metavar="TABLE:ROW:COLUMN", help="or FIGURE:..., or text:...")
+    with_study(trace)
+    with_committed(trace)
+    with_json(trace, "a JSON object")
+
+
+def _summary(arguments: argparse.Namespace) -> None:
+    from imcl.analysis import summary
+    from imcl.study import grid
+
+    project, loaded = arguments.project, settings(arguments)
+    made = summary.write(project, loaded, arguments.committed, arguments.partial)
+    path = project.summary(grid.study_key(loaded), arguments.committed)
+    count = f"{len(made['cells'])} of {made['planned']} cells"
+    print(f"{path}: {count} of study {made['study']}")
+
+
+def _claims(arguments: argparse.Namespace) -> None:
+    from imcl.analysis import claims
+
+    project, loaded = arguments.project, settings(arguments)
+    if arguments.save:
+        print(claims.write(project, loaded, arguments.committed))
+        return
+    judged = claims.judge(project, loaded, arguments.committed)
+    if arguments.json:
+        print(json.dumps(judged, indent=1))
+        return
+    from imcl.present import claims as shown
+    from imcl.present import render
+
+    if arguments.write:
+        render.insert(arguments.write, "claims", shown.table(judged))
+        print(arguments.write)
+    else:
+        shown.show(judged)
+
+
+def _search(arguments: argparse.Namespace) -> None:
+    from imcl.analysis import search
+
+    print(search.write(arguments.project, settings(arguments), arguments.committed))
+
+
+def _tables(arguments: argparse.Namespace) -> None:
+    from imcl.present import render, tables
+    from imcl.present.documents import Documents
+
+    for table in tables.write(arguments.project, Documents.read(arguments.project)):
+        if arguments.all or table.name.startswith("accuracy"):
+            print(render.markdown(table))
+
+
+def _figures(arguments: argparse.Namespace) -> None:
+    from imcl.present import figures
+    from imcl.present.documents import Documents
+
+    for path in figures.write(arguments.project, Documents.read(arguments.project)):
+        print(path)
+
+
+def _paper(arguments: argparse.Namespace) -> None:
+    from imcl.present import pdf
+
+    print(pdf.write(arguments.project))
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from imcl.present import crate, html
+    from imcl.present.documents import Documents
+
+    project = arguments.project
+    documents = Documents.read(project)
+    page = html.write(project, documents)
+    print(page)
+    print(crate.write(project, documents, [page, project.build / "paper.pdf"]))
+
+
+def _trace(arguments: argparse.Namespace) -> None:
+    from imcl.present import trace
+    from imcl.present.documents import Documents
+
+    project = arguments.project
+    documents = Documents.compute(project, settings(arguments), arguments.committed)
+    traced = trace.trace(project, documents, arguments.place)
+    if arguments.json:
+        print(json.dumps(traced, indent=1))
+    else:
+        trace.show(traced)

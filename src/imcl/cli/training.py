@@ -1,0 +1,82 @@
+"""`imcl train | run`: train one cell, or a whole study without an engine."""
+
+import argparse
+
+from imcl.cli.commands import Commands, Parents, command, settings, with_study
+from imcl.errors import ImclError, UsageError
+
+
+def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) -> None:
+    """Add the commands."""
+    summary = "Train and evaluate one cell with all its seeds."
+    train = command(commands, parents, "train", _train, summary)
+    train.add_argument("cell", help="a cell as `imcl plan` prints it")
+    train.add_argument(
+        "--checkpoint-share",
+        type=float,
+        default=0.02,
+        metavar="SHARE",
+        help="the most of the run time that goes into checkpoints (default: 0.02)",
+    )
+    summary = "Train the cells of a study one after another, without an engine."
+    run = command(commands, parents, "run", _run, summary)
+    run.add_argument("--jobs", type=int, default=1, help="cells at a time (default: 1)")
+    run.add_argument("--minutes", type=float, help="stop by then; the next call continues")
+    run.add_argument(
+        "--grace", type=float, default=1.0, help="minutes before that to stop in (default: 1)"
+    )
+    for sub in (train, run):
+        with_study(sub)
+        sub.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+        sub.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+        sub.add_argument(
+            "--compile",
+            action="store_true",
+            help="use torch's compiler; for a GPU (slower on CPUs)",
+        )
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from imcl.study import grid
+
+    cell = grid.find(settings(arguments), arguments.cell)
+    if arguments.threads < 1:
+        raise UsageError(f"--threads {arguments.threads}: at least 1")
+    share = arguments.checkpoint_share
+    if not 0 <= share <= 1:
+        raise UsageError(f"--checkpoint-share {share}: a share, so from 0 to 1")
+    from imcl.training import worker
+
+    options = worker.RunOptions(arguments.device, arguments.threads, arguments.compile, share)
+    record = worker.train(arguments.project, cell, options)
+    accuracy = ", ".join(f"{run['final']['accuracy']:.2%}" for run in record["runs"])
+    path = arguments.project.record(cell.key)
+    print(f"{path}: {record['dataset']['evaluation']} accuracy by seed {accuracy}")
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from imcl.study import grid
+
+    for option, least in (("jobs", 1), ("threads", 1), ("minutes", 0), ("grace", 0)):
+        value = getattr(arguments, option)
+        if value is not None and value < least:
+            raise UsageError(f"--{option} {value}: at least {least}")
+    loaded = settings(arguments)
+    from imcl.training import runner
+
+    options = [f"--study={loaded.study}", f"--device={arguments.device}"]
+    options += [f"--threads={arguments.threads}", *(["--compile"] if arguments.compile else [])]
+    cells = grid.cells(loaded)
+    failed, left = runner.run(
+        arguments.project,
+        cells,
+        options,
+        jobs=arguments.jobs,
+        seconds=None if arguments.minutes is None else 60 * arguments.minutes,
+        grace=60 * arguments.grace,
+        anchors=loaded.chosen_study.anchors,
+    )
+    done = len(cells) - len(failed) - len(left)
+    print(f"study {loaded.study}: {done} of {len(cells)} cells done, {len(left)} left")
+    if failed:
+        raise ImclError(f"{len(failed)} cells failed: {', '.join(failed)}")

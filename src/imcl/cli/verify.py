@@ -1,0 +1,39 @@
+"""`imcl verify`: recompute what can be recomputed, and name what differs."""
+
+import argparse
+
+from imcl.cli.commands import Commands, Parents, command, settings, with_study
+from imcl.errors import ImclError, UsageError
+
+
+def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) -> None:
+    """Add the command."""
+    summary = "Recompute what can be recomputed, and name what differs."
+    verify = command(commands, parents, "verify", _verify, summary)
+    with_study(verify)
+    verify.add_argument(
+        "--retrain", type=int, default=0, metavar="N", help="also train N random cells again"
+    )
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    if arguments.retrain < 0:
+        raise UsageError(f"--retrain {arguments.retrain}: at least 0")
+    project, loaded = arguments.project, settings(arguments)
+    from imcl import verify
+
+    studies = verify.studies(project, loaded)
+    found = list(verify.check_measurements(project))
+    for study in studies:
+        faults = list(verify.check(project, study))
+        count = len(list(study.records.glob("*.json")))
+        files = f"{count} records, {len(study.made)} files made from them"
+        print(f"{study.records}: {files}, {len(faults) or 'no'} faults", flush=True)
+        found += faults
+    for cell, path in verify.sample(project, studies, arguments.retrain):
+        how, fault = verify.retrain(project, cell, path)
+        print(f"{path}: trained again: {'differs' if fault else 'agrees'}, {how}", flush=True)
+        found += [fault] if fault else []
+    if found:
+        lines = "".join(f"\n  {place}: {fault}" for place, fault in found)
+        raise ImclError(f"{len(found)} faults:{lines}")

@@ -1,0 +1,59 @@
+"""What dataset.json says of a prepared dataset."""
+
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # pydantic checks these on Python 3.11
+
+from imcl.errors import ImclError
+from imcl.project import Project
+from imcl.study.grid import Dataset
+
+
+class Description(TypedDict):
+    """A prepared dataset.
+
+    Attributes:
+        name: as in params.yaml.
+        config: the options that params.yaml states.
+        n_train: images to train on; `n_validation` are held out, `n_test` are the test set.
+        shape: of an image: height, width, channels.
+        superclasses: of each class, if the source has them.
+        mean: of each channel over the training images, with pixels in 0..1.
+        std: the standard deviations, in the same way.
+        archives: the SHA-256 of each file of the source, by name.
+        arrays: the SHA-256 of each array's file, by the array's name.
+        sha256: over those of the arrays, as `sha256sum` would list them.
+    """
+
+    name: str
+    config: dict[str, Any]
+    n_train: int
+    n_validation: int
+    n_test: int
+    shape: list[int]
+    class_names: list[str]
+    superclasses: list[int]
+    mean: list[float]
+    std: list[float]
+    archives: dict[str, str]
+    arrays: dict[str, str]
+    sha256: str
+
+
+_ADAPTER = TypeAdapter(Description)
+
+
+def describe(project: Project, dataset: Dataset) -> Description:
+    """The description of a prepared dataset.
+
+    Raises:
+        ImclError: the dataset is not prepared, or its description is damaged.
+    """
+    path = project.dataset(dataset.key)
+    try:
+        return _ADAPTER.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise ImclError(f"{path}: missing; run `imcl prepare {dataset.name}` first") from None
+    except ValidationError:
+        raise ImclError(f"{path}: damaged or changed by hand; delete it and run again") from None

@@ -1,0 +1,110 @@
+"""The tables of what each cell of a dataset reached and cost."""
+
+from dataclasses import replace
+
+from imcl.analysis.rows import SummaryRow
+from imcl.analysis.summary import Summary
+from imcl.present.by_method import Column, by_method, metric, split
+from imcl.present.differences import holm
+from imcl.present.render import Entry, Table, number, protocol
+
+ACCURACY = metric("", "accuracy", 100)
+
+
+def accuracy(summary: Summary, dataset: str) -> Table:
+    """Accuracy at the last epoch. Bold: the best method, if it differs significantly from base."""
+
+    def show(row: SummaryRow) -> Entry | None:
+        entry = ACCURACY.show(row)
+        difference = row.get("difference_to_base")
+        bold = row["best"] and difference is not None and difference["significant"]
+        return entry and replace(entry, bold=bold)
+
+    caption = f"{split(summary, dataset)} accuracy (%) at the last epoch."
+    if summary["comparisons"][dataset]["base"]["tested"]:
+        caption += (
+            " Bold: the best method, if it differs from base (paired by seed, at least three "
+            f"seeds, p < 0.05 after {holm(summary, dataset, 'base')})."
+        )
+    return _table(summary, dataset, "accuracy", caption, [Column("", show)])
+
+
+def oracle(summary: Summary, dataset: str) -> Table:
+    """Accuracy at the epoch that is best on the evaluated images."""
+    caption = (
+        f"oracle {split(summary, dataset)} accuracy (%): at the epoch that is best on the "
+        "evaluated images themselves. No method can be used this way; the table shows what is "
+        "lost at the last epoch."
+    )
+    return _table(summary, dataset, "oracle", caption, [metric("", "oracle_accuracy", 100)])
+
+
+def calibration(summary: Summary, dataset: str) -> Table:
+    """Likelihood, calibration error and, with two classes, the area under the ROC curve."""
+    columns = [metric("NLL", "nll", 1, 2), metric("ECE", "ece", 100)]
+    measures = "negative log-likelihood (NLL, nats), expected calibration error (ECE, 15 bins, %)"
+    mine = [row for row in summary["cells"] if row["dataset"] == dataset]
+    if all("roc_auc" in row["estimates"] for row in mine):
+        measures += ", area under the ROC curve (AUC, %)"
+        columns.append(metric("AUC", "roc_auc", 100))
+    return _table(summary, dataset, "calibration", f"{measures}.", columns)
+
+
+def redundancy(summary: Summary, dataset: str) -> Table:
+    """How alike channels and kernels are."""
+    caption = (
+        "redundancy: mean squared off-diagonal correlation between channels on the evaluated "
+        "images, and mean squared off-diagonal cosine between kernels; both × 1000."
+    )
+    columns = [
+        metric("channels", "channel_correlation", 1000),
+        metric("kernels", "kernel_cosine", 1000),
+    ]
+    return _table(summary, dataset, "redundancy", caption, columns)
+
+
+def cost(summary: Summary, dataset: str) -> Table:
+    """Parameters, and time and memory relative to base."""
+
+    def time(row: SummaryRow) -> Entry | None:
+        found = row.get("cost_to_base")
+        rule = "training_seconds divided by that of base"
+        return found and number(found["time"], [row["key"], found["with"]], rule, digits=2)
+
+    def memory(row: SummaryRow) -> Entry | None:
+        found = row.get("cost_to_base")
+        rule = "peak_memory_bytes divided by that of base"
+        return found and number(found["memory"], [row["key"], found["with"]], rule, digits=2)
+
+    caption = (
+        "cost of training: trained parameters, and relative to base the time without evaluation "
+        "and the peak memory of the process. Other jobs may have run on the machine at the same "
+        "time. A dash: no record, or base was trained on another kind of machine. Methods with an "
+        "augment variant pass each image through the network several times."
+    )
+    header, groups = by_method(
+        summary, dataset, [Column("time", time), Column("memory", memory)], [PARAMETERS]
+    )
+    seeds = protocol(len(summary["axes"]["seeds"]), intervals=False)
+    return Table(f"cost-{dataset}", f"{dataset}: {caption} {seeds}", header, groups)
+
+
+PARAMETERS = Column(
+    "parameters",
+    lambda row: number(row["training_parameters"], [row["key"]], "training_parameters", digits=0),
+)
+
+
+def error(summary: Summary, dataset: str) -> Table:
+    """Error at the last epoch."""
+    caption = "error (%) at the last epoch."
+    return _table(summary, dataset, "error", caption, [metric("", "error", 100)])
+
+
+def _table(summary: Summary, dataset: str, name: str, caption: str, columns: list[Column]) -> Table:
+    """A table of means over the seeds."""
+    return Table(
+        f"{name}-{dataset}",
+        f"{dataset}: {caption} {protocol(len(summary['axes']['seeds']))}",
+        *by_method(summary, dataset, columns),
+    )

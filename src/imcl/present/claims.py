@@ -1,0 +1,122 @@
+"""The ledger of the abstract's claims: as tables, and on a terminal."""
+
+from collections.abc import Sequence
+
+from imcl.analysis.claims import JudgedClaim, JudgedReading, describe
+from imcl.present.render import MISSING, Entry, Row, Table, number
+
+COUNTS = ("holding", "tested", "planned")
+NUMBERS = (
+    "Holding: comparisons that are significant in the claimed direction (paired by seed, p < 0.05 "
+    "after Holm's correction over the comparisons tested in this reading) and whose interval "
+    "reaches the claimed figure. Tested: comparisons with enough evidence. Planned: all that the "
+    "claim implies. Effect: fall of the error or rise of the accuracy, in points or relative in "
+    "percent: mean over the tested comparisons with a 95 % t-interval over the n seeds that they "
+    "share. It says nothing about comparisons that were not tested. Costs are compared without a "
+    "test: a comparison holds if the ratio to the reference is below 1, or is 1 where the claim is "
+    "that nothing is duplicated. Their effect: mean ratio [smallest, largest] over backbones and "
+    "machines; n: timed steps behind each median, or 1 if nothing is timed."
+)
+
+
+def table(judged: Sequence[JudgedClaim]) -> Table:
+    """A row for each claim, with the numbers of one of its readings."""
+    rows = []
+    for claim in judged:
+        readings = claim["readings"]
+        told = next((r for r in readings if r["verdict"] != "not tested"), readings[0])
+        own = f" ({told['verdict']})" if told["verdict"] != claim["verdict"] else ""
+        verdict = Entry(
+            claim["verdict"], sources=sources(readings), rule="from the verdicts of its readings"
+        )
+        rows.append(
+            [
+                Entry(claim["says"]),
+                verdict,
+                Entry(claim["size"] or MISSING),
+                Entry((describe(told["reading"]) or MISSING) + own),
+                *_numbers(told),
+                Entry("; ".join(claim["missing"]) or MISSING),
+            ]
+        )
+    caption = (
+        "What the abstract claims, judged from the records of all studies. Reproduced: every "
+        "comparison is tested and holds, in each reading that could be tested. Partly: some hold, "
+        "or are significant but fall short of the claimed figure. Not reproduced: none does. Not "
+        "tested: no comparison has the seeds, width and epochs that params.yaml requires of "
+        "evidence. Size: reduced if the networks are narrower than the published ones or trained "
+        "on part of the dataset; the last column says which. The numbers are those of one reading: "
+        "the first that could be tested, with its own verdict if that differs from the claim's. "
+        f"{NUMBERS}"
+    )
+    header = ["claim", "verdict", "size", "reading", *COUNTS, "effect", "n", "missing"]
+    align = "p{38mm}llp{28mm}rrrrrp{58mm}"
+    return Table("claims", caption, header, [rows], labels=1, align=align)
+
+
+def readings_table(judged: Sequence[JudgedClaim]) -> Table:
+    """A row for each reading of each claim."""
+    groups = [
+        [
+            [
+                Entry(claim["claim"]),
+                Entry(describe(reading["reading"]) or MISSING),
+                Entry(
+                    reading["verdict"],
+                    sources=sources([reading]),
+                    rule="from the states of its comparisons",
+                ),
+                Entry(reading["size"] or MISSING),
+                *_numbers(reading),
+            ]
+            for reading in claim["readings"]
+        ]
+        for claim in judged
+    ]
+    caption = f"Each reading of each claim. {NUMBERS}"
+    header = ["claim", "reading", "verdict", "size", *COUNTS, "effect", "n"]
+    return Table("readings", caption, header, groups, align="llllrrrrr")
+
+
+def show(judged: Sequence[JudgedClaim]) -> None:
+    """Print a line for each claim and one for each of its readings."""
+    for claim in judged:
+        size = " at reduced size" if claim["size"] == "reduced" else ""
+        print(f"{claim['claim']}: {claim['verdict']}{size}. {claim['says']}")
+        for reading in claim["readings"]:
+            choice = describe(reading["reading"])
+            line = (
+                f"  {choice + ': ' if choice else ''}{reading['verdict']}, "
+                f"{reading['comparisons_holding']} hold of {reading['comparisons_tested']} tested "
+                f"of {reading['comparisons_planned']}"
+            )
+            effect = reading["effect"]
+            if effect:
+                line += f", effect {number(effect, (), '', digits=2).text} (n = {effect['n']})"
+            print(line)
+        for missing in claim["missing"]:
+            print(f"  missing: {missing}")
+
+
+def sources(readings: Sequence[JudgedReading]) -> tuple[str, ...]:
+    """The files of records and measurements that readings were judged from."""
+    comparisons = (c for reading in readings for c in reading["comparisons"])
+    return tuple(dict.fromkeys(path for c in comparisons for path in c.get("records", [])))
+
+
+def _numbers(reading: JudgedReading) -> Row:
+    """The counts of a reading's comparisons, their effect, and its n."""
+    behind, effect = sources([reading]), reading["effect"]
+    counts = (
+        reading["comparisons_holding"],
+        reading["comparisons_tested"],
+        reading["comparisons_planned"],
+    )
+    return [
+        *(
+            number(count, behind, f"comparisons {name}", digits=0)
+            for name, count in zip(COUNTS, counts, strict=True)
+        ),
+        number(effect, behind, "over the comparisons of the reading; see the caption", digits=2),
+        number(effect and effect["n"], behind, "n", digits=0),
+    ]

@@ -1,0 +1,116 @@
+"""The numbers that figures and the HTML report show, as tables, and what fits into a figure.
+
+These tables are not in the paper, but `imcl trace` finds them.
+"""
+
+from dataclasses import replace
+
+from imcl.analysis.summary import Summary
+from imcl.present.by_method import Column, metric
+from imcl.present.cells import ACCURACY, PARAMETERS, accuracy, error
+from imcl.present.differences import difference, tested
+from imcl.present.render import MISSING, Entry, Table, number
+from imcl.study import methods
+
+MOST_LINES = 14  # that a reader can tell apart in one figure
+LEAST_COMBINATIONS = 8  # for a figure of the combinations
+
+
+def lines(summary: Summary) -> list[str]:
+    """The methods that get a line of their own.
+
+    If there are too many, combinations are left out first, then baselines.
+    """
+    there = summary["axes"]["methods"]
+
+    def rank(name: str) -> int:
+        method = methods.parse(name)
+        if name in ("base", "control", "all"):
+            return 0
+        return 2 if method.baseline else 1 if len(method.ways) == 1 else 3
+
+    kept = sorted(there, key=rank)[:MOST_LINES]
+    return [method for method in there if method in kept]
+
+
+def combinations(summary: Summary) -> list[str]:
+    """The combinations of ways in the order of their figure; none if too few are studied."""
+    there = summary["axes"]["methods"]
+    studied = [name for name in methods.combined()[1:] if name in there]
+    return studied if "base" in there and len(studied) >= LEAST_COMBINATIONS else []
+
+
+def tables(summary: Summary, dataset: str) -> list[Table]:
+    """What the figures of a dataset show."""
+    of_figures = [
+        error(summary, dataset),
+        _curves(summary, dataset),
+        replace(accuracy(summary, dataset), name=f"noise-{dataset}"),
+        _transition(summary, dataset),
+    ]
+    return [replace(table, shown=False) for table in of_figures]
+
+
+def _curves(summary: Summary, dataset: str) -> Table:
+    """The learning curves: a row for each cell, a column for each evaluated epoch."""
+    cells = [row for row in summary["cells"] if row["dataset"] == dataset]
+    epochs = sorted({p["epoch"] for row in cells for p in row["history"] if "accuracy" in p})
+    rule = "mean over seeds of accuracy at this epoch, × 100, ± 95 % t-interval"
+    rows = []
+    for row in cells:
+        points = {p["epoch"]: p["accuracy"] for p in row["history"] if "accuracy" in p}
+        names = [Entry(row["backbone"]), Entry(row["method"]), Entry(row["noise"])]
+        rows.append(names + [number(points.get(e), [row["key"]], rule, scale=100) for e in epochs])
+    header = ["backbone", "method", "noise", *map(str, epochs)]
+    caption = f"{dataset}: accuracy (%) by epoch."
+    return Table(f"curves-{dataset}", caption, header, [rows], labels=3)
+
+
+def _transition(summary: Summary, dataset: str) -> Table:
+    """The transition matrices: a row for each noise and true class."""
+    rows = []
+    for noise in summary["axes"]["noise"]:
+        matrix = summary["noise"].get(f"{dataset} {noise}", {}).get("transition_matrix", [])
+        cells = (r for r in summary["cells"] if (r["dataset"], r["noise"]) == (dataset, noise))
+        sources = [row["key"] for row in cells]
+        rule = "noise.transition_matrix, × 100"
+        for true, shares in enumerate(matrix):
+            names = [Entry(noise), Entry(str(true))]
+            rows.append(names + [number(s, sources, rule, scale=100, digits=0) for s in shares])
+    classes = max((len(row) - 2 for row in rows), default=0)
+    caption = f"{dataset}: share (%) of each true class (row) that has each label (column)."
+    header = ["noise", "class", *map(str, range(classes))]
+    return Table(f"transition-{dataset}", caption, header, [rows])
+
+
+RESULTS = (
+    ACCURACY._replace(title="accuracy (%)"),
+    Column("to base", difference),
+    Column("p", lambda row: tested(row, "paired t-test")),
+    metric("oracle (%)", "oracle_accuracy", 100),
+    metric("NLL", "nll", 1, 2),
+    metric("ECE (%)", "ece", 100),
+    metric("channels × 1000", "channel_correlation", 1000),
+    metric("kernels × 1000", "kernel_cosine", 1000),
+    PARAMETERS,
+    Column(
+        "seconds",
+        lambda row: number(
+            row["training_seconds"], [row["key"]], "training_seconds per seed", digits=0
+        ),
+    ),
+    Column(
+        "n", lambda row: number(row["estimates"]["accuracy"]["n"], [row["key"]], "seeds", digits=0)
+    ),
+)
+
+
+def results(summary: Summary) -> Table:
+    """The main table of the HTML report: a row for each cell."""
+    rows = [
+        [Entry(row["dataset"]), Entry(row["noise"]), Entry(row["backbone"]), Entry(row["method"])]
+        + [column.show(row) or Entry(MISSING) for column in RESULTS]
+        for row in summary["cells"]
+    ]
+    header = ["dataset", "noise", "backbone", "method", *(column.title for column in RESULTS)]
+    return Table("results", "All cells.", header, [rows], labels=4, shown=False)

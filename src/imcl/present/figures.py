@@ -1,0 +1,366 @@
+"""The figures of a study, as PDF for print and PNG for the screen."""
+
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")  # before pyplot is imported: a pipeline has no screen
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from imcl.analysis.summary import Summary
+from imcl.files import atomic
+from imcl.present import drawn, tables
+from imcl.present.by_method import split
+from imcl.present.documents import Documents
+from imcl.present.render import Entry
+from imcl.project import Project
+from imcl.records.record import Measurement
+from imcl.study import methods
+from imcl.study.options import WAYS
+
+Rows = dict[str, dict[str, Entry]]  # of a figure's table, by row and column
+Draw = Callable[[Summary, str, Rows], Figure | None]  # of a dataset; None: nothing to show
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
+COLOURS = ["#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
+MARKERS = "osD^vPX"
+# A style for each method of drawn.lines, distinct even where only points are drawn.
+STYLES: list[dict[str, Any]] = [
+    {"color": colour, "marker": marker, "markerfacecolor": face or colour, "linestyle": line}
+    for face, line in ((None, "-"), ("white", "--"))
+    for colour, marker in zip(COLOURS, MARKERS, strict=True)
+]
+FONT_SIZE = 8
+STYLE: dict[Any, Any] = {
+    "font.family": "serif",
+    "font.serif": ["Latin Modern Roman", "CMU Serif", "STIXGeneral"],
+    "mathtext.fontset": "stix",
+    "font.size": FONT_SIZE,
+    "axes.titlesize": FONT_SIZE,
+    "axes.labelsize": FONT_SIZE,
+    "legend.fontsize": FONT_SIZE,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+    "figure.constrained_layout.use": True,
+}
+TEXT_INCHES = 6.38  # the width of the paper's text, so figures are printed without scaling
+PANEL_INCHES = 2.0  # the height of a panel
+
+
+def write(project: Project, documents: Documents) -> list[Path]:
+    """Write every figure under figures/ and delete those of another study.
+
+    Returns:
+        The PNG files.
+    """
+    folder, written = project.build / "figures", []
+    summary = documents.summary
+    shown = {table.name: table.rows() for table in tables.build(documents)}
+    with plt.rc_context(STYLE):
+        for dataset in summary["axes"]["datasets"]:
+            for name, draw in FIGURES.items():
+                figure = draw(summary, dataset, shown.get(f"{name}-{dataset}", {}))
+                if figure is not None:
+                    written.append(_save(figure, folder, f"{name}-{dataset}"))
+        for path, measurement in sorted(documents.measurements.items()):
+            if measurement["bench"] == "growth":
+                written.append(_save(growth(measurement), folder, PurePosixPath(path).stem))
+    names = {path.stem for path in written}
+    for old in folder.iterdir():
+        if old.stem not in names:
+            old.unlink()
+    return written
+
+
+def _save(figure: Figure, folder: Path, name: str) -> Path:
+    for kind in ("pdf", "png"):
+        path = folder / f"{name}.{kind}"
+        # Without a date inside, the same records give the same file.
+        metadata = {"CreationDate": None} if kind == "pdf" else {"Software": None}
+        with atomic(path) as temporary:
+            figure.savefig(temporary, format=kind, dpi=160, metadata=metadata)
+    plt.close(figure)
+    return path
+
+
+def error_per_method(summary: Summary, dataset: str, rows: Rows) -> Figure:
+    """Error of every method with its interval, a panel for each backbone and noise."""
+    names = summary["axes"]["methods"]
+    by_seed = {row["key"]: row["values"]["error"] for row in summary["cells"]}
+    figure, panels = _panels(summary, height=0.55 + 0.15 * len(names))
+    for axes, noise, backbone in panels:
+        for y, method in enumerate(names):
+            entry = rows[f"{backbone}/{method}"][noise]
+            if entry.mean is None:
+                continue
+            colour = COLOURS[0] if method == "base" else COLOURS[1]
+            axes.errorbar(
+                entry.mean,
+                y,
+                xerr=entry.half_width,
+                fmt="o",
+                color=colour,
+                markersize=4,
+                capsize=2,
+            )
+            seeds = [100 * value for value in by_seed[entry.sources[0]]]
+            axes.plot(seeds, [y] * len(seeds), "|", color=colour, alpha=0.6)
+            if method == "base":
+                axes.axvline(entry.mean, color=colour, linewidth=0.7, linestyle=":")
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.grid(axis="y", visible=False)
+        _mark_empty(axes)
+        axes.label_outer()
+    for axes, *_ in panels:  # once all is drawn, since panels in one column share their limits
+        axes.set_xlim(max(axes.get_xlim()[0], 0), min(axes.get_xlim()[1], 100))
+    figure.supxlabel(f"{split(summary, dataset)} error (%)", fontsize=FONT_SIZE)
+    return figure
+
+
+def _mark_empty(axes: Axes) -> None:
+    """Say that a panel is empty because its records are still missing."""
+    if not axes.has_data():
+        axes.text(
+            0.5,
+            0.5,
+            "no records",
+            color="grey",
+            transform=axes.transAxes,
+            ha="center",
+            va="center",
+        )
+
+
+def growth(measurement: Measurement) -> Figure:
+    """Time against size, both relative to the smallest size, a line for each thing measured."""
+    figure, axes = plt.subplots(figsize=(TEXT_INCHES / 2, PANEL_INCHES + 0.5))
+    by_what: dict[str, list[dict[str, Any]]] = {}
+    for row in measurement["rows"]:
+        by_what.setdefault(row["what"], []).append(row)
+    largest = 1.0
+    for (what, rows), colour, marker in zip(by_what.items(), COLOURS, MARKERS, strict=False):
+        sizes = [row["size"] / rows[0]["size"] for row in rows]
+        times = [row["seconds"] / rows[0]["seconds"] for row in rows]
+        largest = max(largest, *sizes)
+        axes.plot(sizes, times, marker=marker, color=colour, markersize=3, linewidth=1, label=what)
+    axes.plot([1, largest], [1, largest], color="grey", linewidth=0.7, linestyle=":")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("size")
+    axes.set_ylabel("time")
+    axes.legend()
+    return figure
+
+
+def learning_curves(summary: Summary, dataset: str, rows: Rows) -> Figure:
+    """Accuracy by epoch with its interval, a panel for each backbone and noise."""
+    figure, panels = _panels(summary)
+    for axes, noise, backbone in panels:
+        for style, method in zip(STYLES, drawn.lines(summary), strict=False):
+            points = [
+                (int(epoch), entry.mean, entry.half_width)
+                for epoch, entry in rows.get(f"{backbone}/{method}/{noise}", {}).items()
+                if entry.mean is not None
+            ]
+            if not points:
+                continue
+            epochs, means, widths = (np.array(values) for values in zip(*points, strict=True))
+            axes.plot(epochs, means, **(style | {"marker": ""}), label=method, linewidth=1)
+            low, high = np.clip(means - widths, 0, 100), np.clip(means + widths, 0, 100)
+            axes.fill_between(epochs, low, high, color=style["color"], alpha=0.1, linewidth=0)
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        _mark_empty(axes)
+        axes.label_outer()
+    figure.supxlabel("epoch", fontsize=FONT_SIZE)
+    figure.supylabel(f"{split(summary, dataset)} accuracy (%)", fontsize=FONT_SIZE)
+    _legend(figure)
+    return figure
+
+
+def accuracy_against_noise(summary: Summary, dataset: str, rows: Rows) -> Figure | None:
+    """Accuracy against the realised noise rate, a panel for each backbone."""
+    if len(summary["axes"]["noise"]) < 2:
+        return None
+    backbones = summary["axes"]["backbones"]
+    figure, grid = plt.subplots(
+        1,
+        len(backbones),
+        squeeze=False,
+        sharex=True,
+        sharey=True,
+        figsize=(TEXT_INCHES, PANEL_INCHES + 0.7),
+    )
+    rates = {
+        (row["noise"], row["backbone"], row["method"]): 100 * row["realised_rate"]
+        for row in summary["cells"]
+        if row["dataset"] == dataset
+    }
+    span = max(rates.values()) or 1
+    names = drawn.lines(summary)
+    for axes, backbone in zip(grid[0], backbones, strict=True):
+        for index, (style, method) in enumerate(zip(STYLES, names, strict=False)):
+            points = sorted(
+                (rates[noise, backbone, method], entry.mean, entry.half_width)
+                for noise, entry in rows[f"{backbone}/{method}"].items()
+                if entry.mean is not None
+            )
+            # Shifted sideways a little, so that intervals do not hide each other.
+            shift = 0.012 * span * (index - (len(names) - 1) / 2)
+            axes.errorbar(
+                [rate + shift for rate, _, _ in points],
+                [mean for _, mean, _ in points],
+                yerr=[width for _, _, width in points],
+                **style,
+                markersize=3.5,
+                linewidth=1,
+                capsize=2,
+                label=method,
+            )
+        axes.set_title(backbone)
+        axes.set_xlabel("realised noise rate (%)")
+    lowest, highest = grid[0, 0].get_ylim()
+    grid[0, 0].set_ylim(max(lowest, 0), min(highest, 101))
+    grid[0, 0].set_ylabel(f"{split(summary, dataset)} accuracy (%)")
+    _legend(figure)
+    return figure
+
+
+def transition_matrices(summary: Summary, dataset: str, rows: Rows) -> Figure | None:
+    """The labels that each true class got, a panel for each noise."""
+    matrices: dict[str, list[list[float]]] = {}
+    for name, row in rows.items():
+        shares = [entry.mean or 0.0 for entry in row.values()]
+        matrices.setdefault(name.split("/")[0], []).append(shares)
+    if not matrices:
+        return None
+    columns = max(len(matrices), 2)  # a single matrix would fill the page
+    figure, grid = plt.subplots(
+        1,
+        len(matrices),
+        squeeze=False,
+        figsize=(TEXT_INCHES * len(matrices) / columns, TEXT_INCHES / columns),
+    )
+    for axes, (name, values) in zip(grid[0], matrices.items(), strict=True):
+        matrix = np.array(values)
+        picture = axes.imshow(matrix, vmin=0, vmax=100, cmap="Blues")
+        if len(matrix) <= 10 and columns <= 3:
+            for (true, label), share in np.ndenumerate(matrix):
+                shade = "white" if share > 50 else "black"
+                axes.text(label, true, f"{share:.0f}", ha="center", va="center", c=shade, size=5)
+        rate = summary["noise"][f"{dataset} {name}"]["realised_rate"]
+        axes.set_title(f"{name}: {100 * rate:.1f} % wrong")
+        axes.set_xlabel("label")
+        axes.grid(False)
+    grid[0, 0].set_ylabel("true class")
+    figure.colorbar(picture, ax=grid[0, :].tolist(), shrink=0.7, label="share of the class (%)")
+    return figure
+
+
+def combinations(summary: Summary, dataset: str, rows: Rows) -> Figure | None:
+    """The difference to base of every combination of ways, beside a diagram of its ways.
+
+    A panel for each noise, a marker for each backbone; None if too few combinations are studied.
+    """
+    names = drawn.combinations(summary)
+    if not names or not rows:
+        return None
+    noises, backbones = summary["axes"]["noise"], summary["axes"]["backbones"]
+    figure, grid = plt.subplots(
+        1,
+        1 + len(noises),
+        squeeze=False,
+        sharey=True,
+        width_ratios=[0.5] + [1] * len(noises),
+        figsize=(TEXT_INCHES, 1.4 + 0.17 * len(names)),
+    )
+    _members(grid[0, 0], names)
+    for axes, noise in zip(grid[0, 1:], noises, strict=True):
+        axes.axvline(0, color="black", linewidth=0.7, linestyle=":")
+        for index, backbone in enumerate(backbones):
+            for y, name in enumerate(names):
+                entry = rows[f"{backbone}/{name}"][noise]
+                if entry.mean is not None:
+                    axes.errorbar(
+                        entry.mean,
+                        y + 0.22 * (index - (len(backbones) - 1) / 2),
+                        xerr=entry.half_width,
+                        color=COLOURS[index + 1],
+                        marker=MARKERS[index],
+                        markersize=3.5,
+                        linestyle="none",
+                        capsize=1.5,
+                        label=backbone if not y else None,
+                    )
+        axes.set_title(noise)
+        axes.tick_params(left=False)
+    figure.supxlabel("difference to base (points of accuracy)", fontsize=FONT_SIZE)
+    _legend(figure)
+    return figure
+
+
+def _members(axes: Axes, names: list[str]) -> None:
+    """A line for each combination, with a black dot at each of its ways."""
+    for y, name in enumerate(names):
+        used = methods.parse(name).ways
+        for x, way in enumerate(WAYS):
+            axes.plot(x, y, "o", color="black" if way in used else "#dddddd", ms=4)
+        inside = [x for x, way in enumerate(WAYS) if way in used]
+        axes.plot([inside[0], inside[-1]], [y, y], color="black", linewidth=1)
+    axes.set_xticks(range(len(WAYS)), list(WAYS), rotation=90)
+    axes.set_yticks([])
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.grid(False)
+
+
+FIGURES: dict[str, Draw] = {
+    "error": error_per_method,
+    "curves": learning_curves,
+    "noise": accuracy_against_noise,
+    "transition": transition_matrices,
+    "difference-to-base": combinations,
+}
+
+
+def _panels(summary: Summary, height: float = 0) -> tuple[Figure, list[tuple[Axes, str, str]]]:
+    """A grid of panels: a row for each backbone, a column for each noise."""
+    noises, backbones = summary["axes"]["noise"], summary["axes"]["backbones"]
+    figure, grid = plt.subplots(
+        len(backbones),
+        len(noises),
+        squeeze=False,
+        sharex="col",
+        sharey="row",
+        figsize=(TEXT_INCHES, 0.4 + max(PANEL_INCHES, height) * len(backbones)),
+    )
+    panels = []
+    for line, backbone in zip(grid, backbones, strict=True):
+        for axes, noise in zip(line, noises, strict=True):
+            axes.set_title(f"{backbone}, {noise}")
+            panels.append((axes, noise, backbone))
+    return figure, panels
+
+
+def _legend(figure: Figure) -> None:
+    """One legend above the panels, for everything that is drawn in any of them."""
+    handles: dict[str, Artist] = {}
+    for axes in figure.axes:
+        handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    if handles:
+        figure.legend(
+            handles.values(), list(handles), loc="outside upper center", ncols=min(len(handles), 4)
+        )

@@ -1,0 +1,165 @@
+"""The HTML report: one file that needs no network."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import vl_convert
+
+from imcl.analysis.rows import Difference, SummaryRow
+from imcl.analysis.statistics import Estimate
+from imcl.files import write_text
+from imcl.present import charts, tables
+from imcl.present.documents import Documents
+from imcl.present.render import Entry
+from imcl.project import Project
+from imcl.records.record import Environment, Record, Run
+from imcl.records.store import Store
+from imcl.study import methods
+from imcl.study.options import WAYS
+
+PAGE = Path(__file__).parent / "page"
+POINTS = 100  # of a learning curve, at most
+METRICS = ("accuracy", "nll", "ece", "channel_correlation", "kernel_cosine")
+
+
+def write(project: Project, documents: Documents) -> Path:
+    """Write paper/build/report.html.
+
+    Raises:
+        ImclError: a record that the summary names is damaged.
+    """
+    summary = documents.summary
+    built = {table.name: table for table in tables.build(documents)}
+    index = {row["key"]: str(number) for number, row in enumerate(summary["cells"])}
+
+    def behind(entry: Entry) -> str:
+        """The cells behind an entry, as their numbers in the page's data."""
+        return " ".join(index[source] for source in entry.sources if source in index)
+
+    page = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(PAGE),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    text = page.get_template("page.html.j2").render(
+        summary=summary,
+        claims=documents.claims,
+        said={name: row["value"] for name, row in built["text"].rows().items()},
+        built=built,
+        grids=[t for t in built.values() if t.shown and t.name not in ("claims", "readings")],
+        behind=behind,
+        style=(PAGE / "style.css").read_text(encoding="utf-8"),
+        script=(PAGE / "script.js").read_text(encoding="utf-8"),
+        # The stub lacks the default of `snippet`.
+        library=vl_convert.javascript_bundle(),  # type: ignore[call-arg]
+        data=_embedded(_data(project, documents)),
+        charts=_embedded(charts.specifications()),
+    )
+    path = project.build / "report.html"
+    write_text(path, text)
+    return path
+
+
+def _embedded(value: object) -> str:
+    """JSON that is safe inside a <script>."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def _data(project: Project, documents: Documents) -> dict[str, Any]:
+    """What the page's script draws and opens."""
+    summary, store = documents.summary, Store(project)
+    environments = summary["environment"]
+    return {
+        "study": summary["study"],
+        "ways": list(WAYS),
+        "combinations": {
+            name: methods.parse(name).ways
+            for name in methods.combined()[1:]
+            if name in summary["axes"]["methods"]
+        },
+        "environments": environments,
+        "cells": [
+            _cell(row, store.open(project.root / row["record"]["path"]), environments)
+            for row in summary["cells"]
+        ],
+        "noise": {
+            name: [[round(100 * share, 2) for share in row] for row in noise["transition_matrix"]]
+            for name, noise in summary["noise"].items()
+            if "transition_matrix" in noise
+        },
+        "benches": [
+            {"device": measurement["environment"]["device_name"], "rows": measurement["rows"]}
+            for _, measurement in sorted(documents.measurements.items())
+            if measurement["bench"] == "overhead"
+        ],
+    }
+
+
+def _cell(row: SummaryRow, record: Record, environments: list[Environment]) -> dict[str, Any]:
+    """A cell with its runs. Accuracies of curves are whole numbers, in units of 1/10,000."""
+    runs = record["runs"]
+    epochs = [epoch["epoch"] for epoch in runs[0]["history"] if "evaluation" in epoch]
+    kept = epochs[:: -(-len(epochs) // POINTS)]
+    kept += [] if kept[-1] == epochs[-1] else [epochs[-1]]
+    points = [p["accuracy"] for p in row["history"] if p["epoch"] in set(kept) and "accuracy" in p]
+    difference, cost = row.get("difference_to_base"), row.get("cost_to_base")
+    cell = {
+        "cell": row["cell"],
+        "key": row["key"],
+        "dataset": row["dataset"],
+        "noise": row["noise"],
+        "backbone": row["backbone"],
+        "method": row["method"],
+        "rate": row["realised_rate"],
+        "cost": cost and {"time": cost["time"], "memory": cost["memory"]},
+        "estimates": {name: _interval(row["estimates"][name]) for name in METRICS},
+        "difference": difference and _interval(difference),
+        "record": row["record"],
+        "code": record["code"],
+        "data": {"dataset": record["dataset"]["sha256"], "noise": record["noise"]["sha256"]},
+        "environment": environments.index(record["environment"]),
+        "config": record["config"],
+        "runs": [_run(run) for run in runs],
+        "epochs": kept,
+        "curves": [_curve(run, set(kept)) for run in runs],
+        "mean": [round(1e4 * point["mean"]) for point in points],
+        "half": [round(1e4 * (point["half_width"] or 0)) for point in points],
+    }
+    if "calibration" in row:
+        cell["calibration"] = [
+            [round(bin["confidence"], 2), round(bin["correct"], 2), bin["count"]]
+            for bin in row["calibration"]
+        ]
+    if "confusion" in row:
+        cell["confusion"] = row["confusion"]
+    return cell
+
+
+def _run(run: Run) -> dict[str, Any]:
+    return {
+        "seed": run["seed"],
+        "accuracy": run["final"]["accuracy"],
+        "nll": run["final"]["nll"],
+        "ece": run["final"]["ece"],
+        "channel_correlation": run["final"]["channel_correlation"],
+        "kernel_cosine": run["final"]["kernel_cosine"],
+        "oracle": run["oracle"]["accuracy"],
+        "oracle_epoch": run["oracle"]["epoch"],
+        "weights": run["weights_sha256"],
+    }
+
+
+def _curve(run: Run, kept: set[int]) -> list[int]:
+    return [
+        round(1e4 * epoch["evaluation"]["accuracy"])
+        for epoch in run["history"]
+        if epoch["epoch"] in kept and "evaluation" in epoch
+    ]
+
+
+def _interval(estimate: Estimate | Difference) -> list[float | None]:
+    return [estimate["mean"], estimate["half_width"]]

@@ -1,0 +1,84 @@
+"""The tables of what a study was trained on and how: its data and its settings."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from imcl.analysis.summary import Summary
+from imcl.present.render import MISSING, Entry, Row, Table, number
+
+
+def data(summary: Summary) -> Table:
+    """A row for each dataset and for each of its noisy labels."""
+    rows = []
+    for name, dataset in summary["data"].items():
+        cells = [row for row in summary["cells"] if row["dataset"] == name]
+        sources = [row["key"] for row in cells]
+        sizes = [
+            number(dataset["n_train"] or None, sources, "dataset.n_train", digits=0),
+            number(dataset["n_validation"] or None, sources, "dataset.n_validation", digits=0),
+            number(dataset["n_test"] or None, sources, "dataset.n_test", digits=0),
+        ]
+        no_rates = [Entry(MISSING), Entry(MISSING)]
+        rows.append([Entry(name), Entry("clean"), *sizes, *no_rates, Entry(dataset["sha256"][:12])])
+        for key, noise in summary["noise"].items():
+            of, label = key.split(" ")
+            if of == name:
+                noisy = [row["key"] for row in cells if row["noise"] == label]
+                rates = [
+                    number(noise[rate], noisy, f"noise.{rate}", scale=100, digits=2, unit=" %")
+                    for rate in ("nominal_rate", "realised_rate")
+                ]
+                digest = Entry(noise["sha256"][:12])
+                rows.append([Entry(name), Entry(label), *sizes, *rates, digest])
+    header = ["dataset", "noise", "training", "validation", "test"]
+    header += ["nominal rate", "realised rate", "SHA-256"]
+    caption = (
+        "Data and labels: number of images, nominal and realised noise rate, and the hash of the "
+        "data or, in rows with noise, of the noisy labels."
+    )
+    return Table("data", caption, header, [rows])
+
+
+def settings(summary: Summary) -> Table:
+    """A row for each setting, grouped by what it belongs to."""
+    seeds = ", ".join(map(str, summary["axes"]["seeds"]))
+    groups = [[_setting("study", "seeds", seeds), _setting("backbone", "width", summary["width"])]]
+    groups += [_group(name, options) for name, options in summary["datasets"].items()]
+    groups += [_group(name, options) for name, options in summary["noises"].items()]
+    groups.append(_group("training", summary["training"]))
+    for way, by_noise in summary["ways_by_noise"].items():
+        groups.append([_setting(way, *item) for item in _options_by_noise(by_noise)])
+    groups += [_group(name, options) for name, options in summary["baselines"].items()]
+    for trial, parts in summary["trials"].items():
+        own = {f"{part}.{key}": v for part, options in parts.items() for key, v in options.items()}
+        groups.append(_group(trial, own))
+    caption = "Every setting of the study. All of them are choices of this reproduction."
+    return Table("settings", caption, ["part", "setting", "value"], groups)
+
+
+def options_differ(summary: Summary) -> bool:
+    """Whether a way's options depend on the noise, among the noises that are shown."""
+    for by_noise in summary["ways_by_noise"].values():
+        used = [by_noise[noise] for noise in summary["axes"]["noise"] if noise in by_noise]
+        if any(options != used[0] for options in used):
+            return True
+    return False
+
+
+def _options_by_noise(by_noise: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, object]]:
+    """A way's options. Where the value depends on the noise, the noise is named."""
+    for key in dict.fromkeys(key for options in by_noise.values() for key in options):
+        values = {noise: options[key] for noise, options in by_noise.items() if key in options}
+        for value in dict.fromkeys(values.values()):
+            noises = [noise for noise, other in values.items() if other == value]
+            of_all = len(noises) == len(by_noise)
+            yield key if of_all else f"{key} ({', '.join(noises)})", value
+
+
+def _group(part: str, options: Mapping[str, Any]) -> list[Row]:
+    return [_setting(part, key, value) for key, value in options.items()]
+
+
+def _setting(part: str, key: str, value: object) -> Row:
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return [Entry(part), Entry(key), Entry(text)]

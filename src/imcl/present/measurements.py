@@ -1,0 +1,157 @@
+"""The tables of the measurements: one for each benchmark and device."""
+
+from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
+
+from imcl.present.render import Entry, Row, Table, number
+from imcl.records.record import Measurement
+
+
+def tables(measurements: Mapping[str, Measurement]) -> list[Table]:
+    """All of them, named after their files: overhead-cpu, loop-cpu ...
+
+    Args:
+        measurements: by path.
+    """
+    return [
+        build(path, measurement)
+        for bench, build in BUILDERS.items()
+        for path, measurement in sorted(measurements.items())
+        if measurement["bench"] == bench
+    ]
+
+
+def _where(measurement: Measurement) -> str:
+    where = measurement["environment"]
+    return f"{where['device_name']}, torch {where['torch']}"
+
+
+def _name(path: str) -> str:
+    return PurePosixPath(path).stem
+
+
+def _overhead(path: str, measurement: Measurement) -> Table:
+    settings, where = measurement["settings"], measurement["environment"]
+    caption = (
+        f"overhead: one training step on {settings['batch_size']} images of CIFAR's shape, "
+        f"backbones of width {settings['width']}, {settings['precision']}, on "
+        f"{_where(measurement)}, {where['threads']} threads; median of {settings['repeats']} "
+        "interleaved steps. Training and served: parameters (millions) of the network in training "
+        "and of the one that is served. Multiply-adds, time and peak memory: relative to base."
+    )
+    header = ["backbone", "method", "training", "served", "multiply-adds", "time", "memory"]
+    groups: dict[str, list[Row]] = {}
+    for row in measurement["rows"]:
+        names = [Entry(row["backbone"]), Entry(row["method"])]
+        sizes = [
+            number(row[key], [path], key, scale=1e-6)
+            for key in ("training_parameters", "parameters")
+        ]
+        ratios = [
+            number(row[key], [path], f"{key}, to base in the same run", digits=2)
+            for key in ("macs_ratio", "time_ratio", "memory_ratio")
+        ]
+        groups.setdefault(row["backbone"], []).append([*names, *sizes, *ratios])
+    return Table(_name(path), caption, header, list(groups.values()))
+
+
+def _loop(path: str, measurement: Measurement) -> Table:
+    settings, where = measurement["settings"], measurement["environment"]
+    caption = (
+        f"loop: training speed in images per second, in batches of {settings['batch_size']} images "
+        f"of CIFAR's shape, on {_where(measurement)}, {where['threads']} threads; medians of "
+        f"{settings['repeats']} interleaved epochs. Usual: PIL transforms in a DataLoader with two "
+        "workers, float32, NCHW, .item() in each step. Tuned: channels last, fused update, no "
+        ".item(), the same precision as ours. Limit: the measured rate of matrix products divided "
+        "by the operations per image. Packed: single-threaded networks, one per core, all at "
+        "once; their total speed relative to ours. Augmentation: its share of our step's time."
+    )
+    header = ["backbone", "width", "precision", "ours", "usual", "tuned", "limit"]
+    header += ["ours/usual", "ours/tuned", "ours/limit", "packed/ours", "augmentation"]
+    groups: dict[str, list[Row]] = {}
+    for row in measurement["rows"]:
+        names = [Entry(str(row[key])) for key in header[:3]]
+        rates = [
+            number(row[key], [path], f"{key}, median", digits=0)
+            for key in ("images_per_second", "usual", "tuned", "limit")
+        ]
+        ratios = [
+            number(row[key], [path], key, digits=2)
+            for key in ("ratio_to_usual", "ratio_to_tuned", "ratio_to_limit", "packed_ratio")
+        ]
+        rule = "images_per_second divided by those of augmentation alone"
+        share = number(row["augmentation_share"], [path], rule, scale=100, unit=" %")
+        groups.setdefault(row["backbone"], []).append([*names, *rates, *ratios, share])
+    return Table(_name(path), caption, header, list(groups.values()), labels=3)
+
+
+def _pipeline(path: str, measurement: Measurement) -> Table:
+    caption = (
+        f"pipeline: a study from nothing to its paper, on {_where(measurement)}. Wall: wall-clock "
+        "time. Own: training and evaluation of the cells, from their records, divided by the "
+        "cores. Ratio: wall to own. No-op: a second run, which has nothing to do."
+    )
+    header = ["study", "cores", "cells", "networks", "wall (s)", "own (s)", "ratio", "no-op (s)"]
+    rows = []
+    for row in measurement["rows"]:
+        names = [Entry(row["study"]), Entry(str(row["cores"]))]
+        shown = (
+            ("cells", row["cells"], 0),
+            ("networks", row["networks"], 0),
+            ("wall_seconds", row["wall_seconds"], 1),
+            ("own_seconds / cores", row["own_seconds"] / row["cores"], 1),
+            ("overhead_ratio", row["overhead_ratio"], 2),
+            ("nothing_to_do_seconds", row["nothing_to_do_seconds"], 1),
+        )
+        rows.append(names + [number(v, [path], rule, digits=d) for rule, v, d in shown])
+    return Table(_name(path), caption, header, [rows])
+
+
+def _growth(path: str, measurement: Measurement) -> Table:
+    caption = (
+        f"growth: seconds on {_where(measurement)}. Last column: how much the time has grown since "
+        "the smallest size, divided by how much the size has; at most 1 means that the time does "
+        "not grow faster than linearly."
+    )
+    header = ["what", "size", "time (s)", "growth / size's"]
+    groups: dict[str, list[Row]] = {}
+    for row in measurement["rows"]:
+        names = [Entry(row["what"]), Entry(f"{row['size']:,} {row['unit']}")]
+        seconds = number(row["seconds"], [path], "seconds")
+        ratio = number(row["ratio_to_linear"], [path], "ratio_to_linear", digits=2)
+        groups.setdefault(row["what"], []).append([*names, seconds, ratio])
+    return Table(_name(path), caption, header, list(groups.values()))
+
+
+def _agreement(path: str, measurement: Measurement) -> Table:
+    settings = measurement["settings"]
+    caption = (
+        f"agreement: test accuracy (%) of base, width {settings['width']}, after "
+        f"{settings['epochs']} epochs in our loop ({settings['precision']}) and in the usual one "
+        f"(float32); mean of n = {settings['seeds']} seeds ± 95 % t-interval. Overlap: whether the "
+        f"two intervals overlap. Measured on {_where(measurement)}."
+    )
+    header = ["dataset", "backbone", "ours", "usual", "overlap"]
+    rows = []
+    for row in measurement["rows"]:
+        names = [Entry(row["dataset"]), Entry(row["backbone"])]
+        numbers = [
+            number(
+                {"mean": row[f"{loop}_mean"], "half_width": row[f"{loop}_half_width"]},
+                [path],
+                f"mean and t-interval of {loop}",
+                scale=100,
+            )
+            for loop in ("ours", "usual")
+        ]
+        rows.append([*names, *numbers, Entry("yes" if row["agree"] else "no")])
+    return Table(_name(path), caption, header, [rows])
+
+
+BUILDERS: dict[str, Callable[[str, Measurement], Table]] = {
+    "overhead": _overhead,
+    "loop": _loop,
+    "pipeline": _pipeline,
+    "growth": _growth,
+    "agreement": _agreement,
+}

@@ -1,0 +1,46 @@
+"""Typesets paper/build/paper.pdf with latexmk."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from imcl.errors import ImclError
+from imcl.project import Project
+
+HINT = (
+    "latexmk is not installed, so there is no PDF; everything else is built. On Debian: "
+    "apt-get install texlive-latex-recommended lmodern latexmk"
+)
+
+
+def can_build() -> bool:
+    """Whether latexmk is installed."""
+    return shutil.which("latexmk") is not None
+
+
+def write(project: Project) -> Path:
+    """Typeset paper/main.tex.
+
+    Raises:
+        ImclError: latexmk is missing or failed; the message holds the first errors of its log.
+    """
+    if not can_build():
+        raise ImclError(HINT)
+    command = [
+        "latexmk",
+        "-pdf",
+        "-interaction=nonstopmode",
+        "-halt-on-error",
+        f"-outdir={project.build.name}",
+        "-jobname=paper",
+        "main.tex",
+    ]
+    done = subprocess.run(
+        command, cwd=project.paper, capture_output=True, text=True, errors="replace"
+    )
+    if done.returncode:
+        log = project.build / "paper.log"
+        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+        faults = [line for line in lines if line.startswith(("!", "l."))] or [done.stderr.strip()]
+        raise ImclError(f"{log}: " + " ".join(faults[:4]))
+    return project.build / "paper.pdf"

@@ -1,0 +1,164 @@
+"""What a table is made of, and `number`, which turns every number into text.
+
+All numbers of tables, figures and text go through `number` together with the records that they
+come from, so each can be traced back.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from imcl.errors import ImclError
+from imcl.files import write_text
+
+MISSING = "–"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of a table.
+
+    Attributes:
+        text: what is shown.
+        bold: whether it is set in bold.
+        value: the number behind the text, in the unit shown: a plain one, or an estimate as
+            `number` takes it. None for names, settings and gaps.
+        rule: how the value follows from the sources, in words.
+        sources: keys of the cells whose records it comes from, or paths of files.
+    """
+
+    text: str
+    bold: bool = False
+    value: dict[str, Any] | float | None = None
+    rule: str = ""
+    sources: tuple[str, ...] = ()
+
+    @property
+    def mean(self) -> float | None:
+        """The number, or the mean of an estimate; None where there is no number."""
+        return self.value["mean"] if isinstance(self.value, dict) else self.value
+
+    @property
+    def half_width(self) -> float:
+        """Half the width of the interval; 0 where there is no interval."""
+        return (isinstance(self.value, dict) and self.value.get("half_width")) or 0.0
+
+
+Row = list[Entry]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        name: of its files, and in `imcl trace`.
+        caption: below it.
+        header: titles of the columns.
+        groups: blocks of rows; a rule separates them.
+        labels: how many leading columns name a row.
+        shown: False for the numbers of a figure or of the text, which are no table in the paper.
+        align: LaTeX's columns, if labels left and numbers right do not fit.
+    """
+
+    name: str
+    caption: str
+    header: list[str]
+    groups: list[list[Row]] = field(default_factory=list)
+    labels: int = 2
+    shown: bool = True
+    align: str = ""
+
+    def rows(self) -> dict[str, dict[str, Entry]]:
+        """Entries by row and column. A row's name is its labels, joined with `/`."""
+        return {
+            "/".join(entry.text for entry in row[: self.labels]): dict(
+                zip(self.header[self.labels :], row[self.labels :], strict=True)
+            )
+            for group in self.groups
+            for row in group
+        }
+
+
+def number(
+    value: Mapping[str, Any] | float | None,
+    sources: Iterable[str],
+    rule: str,
+    *,
+    scale: float = 1,
+    digits: int = 1,
+    signed: bool = False,
+    unit: str = "",
+    bold: bool = False,
+) -> Entry:
+    """A number as the entry that shows it.
+
+    Args:
+        value: a plain number, an estimate (`mean` and `half_width`) or an aggregate (`mean`, `low`
+            and `high`). Without an interval the mean is shown alone. None gives a dash.
+        sources: keys of cells, or paths of files.
+        rule: how the value follows from the sources, in words.
+        scale: factor that gives the unit shown.
+        digits: after the decimal point.
+        signed: show + before numbers that are not negative.
+        unit: text after the number.
+        bold: whether to set it in bold.
+    """
+    if value is None:
+        return Entry(MISSING)
+
+    def shown(part: float, sign: str = "+" if signed else "") -> str:
+        return f"{part:{sign},.{digits}f}".replace("-", "−")
+
+    if not isinstance(value, Mapping):
+        return Entry(shown(value * scale) + unit, bold, value * scale, rule, tuple(sources))
+    parts = ("mean", "half_width", "std", "low", "high")
+    scaled = {k: v * scale if k in parts and v is not None else v for k, v in value.items()}
+    text = shown(scaled["mean"])
+    if scaled.get("half_width") is not None:
+        text += f" ± {shown(scaled['half_width'], '')}"
+    elif scaled.get("low") is not None:
+        text += f" [{shown(scaled['low'])}, {shown(scaled['high'])}]"
+    return Entry(text + unit, bold, scaled, rule, tuple(sources))
+
+
+def p_value(value: float | None, sources: Iterable[str], rule: str) -> Entry:
+    """A p-value with three digits; smaller ones as `< 0.001`."""
+    if value is not None and value < 0.001:
+        return Entry("< 0.001", False, value, rule, tuple(sources))
+    return number(value, sources, rule, digits=3)
+
+
+def protocol(seeds: int, intervals: bool = True) -> str:
+    """What the numbers of a table are, as the end of its caption."""
+    if seeds < 2:
+        return "One seed."
+    return f"Mean of n = {seeds} seeds{' ± 95 % t-interval' if intervals else ''}."
+
+
+def markdown(table: Table) -> str:
+    """The table as Markdown, its caption below."""
+    rows = [
+        [f"**{entry.text}**" if entry.bold else entry.text for entry in row]
+        for group in table.groups
+        for row in group
+    ]
+    grid = tabulate(rows, table.header, tablefmt="github", disable_numparse=True)
+    return f"{grid}\n\n{table.caption}\n"
+
+
+def insert(path: Path, mark: str, table: Table) -> None:
+    """Replace what is between `<!-- mark -->` and `<!-- /mark -->` in a file by a Markdown table.
+
+    Raises:
+        ImclError: the file has no such marks.
+    """
+    text = path.read_text(encoding="utf-8")
+    before, opened, rest = text.partition(f"<!-- {mark} -->\n")
+    _, closed, after = rest.partition(f"<!-- /{mark} -->")
+    if not opened or not closed:
+        raise ImclError(f"{path}: needs a line <!-- {mark} --> and after it <!-- /{mark} -->")
+    write_text(path, f"{before}{opened}{markdown(table)}{closed}{after}")

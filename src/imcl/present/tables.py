@@ -1,0 +1,100 @@
+"""All tables of a study, and the LaTeX files that show them.
+
+Figures and text take their numbers from these tables too.
+"""
+
+from imcl.analysis.rows import DIFFERENCES
+from imcl.files import write_text
+from imcl.present import (
+    cells,
+    claims,
+    differences,
+    drawn,
+    gains,
+    inputs,
+    latex,
+    measurements,
+    search,
+    text,
+)
+from imcl.present.documents import Documents
+from imcl.present.render import Table, markdown
+from imcl.project import Project
+
+
+def build(documents: Documents) -> list[Table]:
+    """Every table, those of each dataset first."""
+    summary = documents.summary
+    found = [table for dataset in summary["axes"]["datasets"] for table in _of(documents, dataset)]
+    if summary["aggregate"]:
+        found.append(differences.aggregate(summary))
+    if documents.search:
+        found.append(search.table(documents.search))
+    return [
+        *found,
+        *measurements.tables(documents.measurements),
+        inputs.data(summary),
+        inputs.settings(summary),
+        claims.table(documents.claims),
+        claims.readings_table(documents.claims),
+        drawn.results(summary),
+        text.table(documents),
+    ]
+
+
+def _of(documents: Documents, dataset: str) -> list[Table]:
+    """The tables of one dataset."""
+    summary = documents.summary
+    references = [reference for reference in DIFFERENCES if reference in summary["axes"]["methods"]]
+    gain = gains.table(summary, dataset)
+    return [
+        cells.accuracy(summary, dataset),
+        *(differences.table(summary, dataset, reference) for reference in references),
+        *([gain] if gain else []),
+        cells.oracle(summary, dataset),
+        cells.calibration(summary, dataset),
+        cells.redundancy(summary, dataset),
+        cells.cost(summary, dataset),
+        *drawn.tables(summary, dataset),
+    ]
+
+
+def write(project: Project, documents: Documents) -> list[Table]:
+    """Write each shown table as tables/NAME.tex and tables/NAME.md, and the text's .tex files.
+
+    Tables of another study are deleted.
+
+    Returns:
+        The shown tables.
+    """
+    built = build(documents)
+    shown = [table for table in built if table.shown]
+    folder = project.build / "tables"
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {table.name for table in shown}
+    for old in folder.iterdir():
+        if old.stem not in names:
+            old.unlink()
+    environment = latex.environment(project.templates)
+    template = environment.get_template("table.tex.j2")
+    for table in shown:
+        write_text(folder / f"{table.name}.tex", template.render(table=table))
+        write_text(folder / f"{table.name}.md", markdown(table))
+    summary = documents.summary
+    lines = drawn.lines(summary)
+    values = {
+        "summary": summary,
+        "cells": {row["key"]: row for row in summary["cells"]},
+        "claims": documents.claims,
+        "search": documents.search,
+        "tables": {table.name: table for table in built},
+        "measured": measurements.tables(documents.measurements),
+        "said": {row: entry["value"].text for row, entry in text.table(documents).rows().items()},
+        "combinations": drawn.combinations(summary),
+        "not_drawn": [name for name in summary["axes"]["methods"] if name not in lines],
+        "options_differ": inputs.options_differ(summary),
+    }
+    for name in ("numbers", "results", "discussion"):
+        rendered = environment.get_template(f"{name}.tex.j2").render(values)
+        write_text(project.build / f"{name}.tex", rendered)
+    return shown

@@ -1,0 +1,159 @@
+"""Leads a number that is shown back to its records, configurations, seeds and code."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NotRequired, TypedDict
+
+from tabulate import tabulate
+
+from imcl.errors import UsageError, unknown
+from imcl.files import sha256
+from imcl.present import tables
+from imcl.present.documents import Documents
+from imcl.present.render import Entry, Table
+from imcl.project import Project
+from imcl.records.record import Measurement, Record
+from imcl.records.store import Store
+
+
+class Source(TypedDict):
+    """A file that a number comes from, with the parts of it that decide the number.
+
+    `path` is relative to the project's root. A record has cell to noise, and a run for each seed; a
+    measurement has settings.
+    """
+
+    path: str
+    sha256: str
+    cell: NotRequired[str]
+    digest: NotRequired[str]
+    config: NotRequired[dict[str, Any]]
+    settings: NotRequired[dict[str, Any]]
+    dataset: NotRequired[dict[str, Any]]
+    noise: NotRequired[dict[str, Any]]
+    code: dict[str, Any]
+    environment: dict[str, Any]
+    runs: list[dict[str, Any]]
+
+
+class Traced(TypedDict):
+    """An entry of a table, and the files that it comes from."""
+
+    place: str
+    study: str
+    study_digest: str
+    shown: str
+    value: dict[str, Any] | float | None
+    rule: str
+    sources: list[Source]
+
+
+def trace(project: Project, documents: Documents, place: str) -> Traced:
+    """What is behind the entry at TABLE:ROW:COLUMN.
+
+    Args:
+        project: whose records are read.
+        documents: of the study.
+        place: names a table (or a figure, or `text`), a row by its labels joined with `/`, and a
+            column.
+
+    Raises:
+        UsageError: there is no such place.
+    """
+    entry = _find(tables.build(documents), place)
+    summary = documents.summary
+    records = {row["key"]: row["record"]["path"] for row in summary["cells"]}
+    paths = [records.get(source, source) for source in entry.sources]
+    return {
+        "place": place,
+        "study": summary["study"],
+        "study_digest": summary["digest"],
+        "shown": entry.text,
+        "value": entry.value,
+        "rule": entry.rule,
+        "sources": [_source(project, documents.measurements, path) for path in paths],
+    }
+
+
+def _find(built: Sequence[Table], place: str) -> Entry:
+    shown = {table.name: table.rows() for table in built}
+    parts = place.split(":")
+    if len(parts) != 3:
+        raise UsageError(
+            f"{place}: a place is TABLE:ROW:COLUMN, such as {_example(built[0])}; "
+            f"tables: {', '.join(shown)}"
+        )
+    table, row, column = parts
+    if table not in shown:
+        raise UsageError(f"{place}: {unknown('table', table, shown)}")
+    rows = shown[table]
+    if row not in rows:
+        raise UsageError(f"{place}: {unknown(f'row of {table}', row, rows)}")
+    if column not in rows[row]:
+        raise UsageError(f"{place}: {unknown(f'column of {table}', column, rows[row])}")
+    return rows[row][column]
+
+
+def _example(table: Table) -> str:
+    row, entries = next(iter(table.rows().items()))
+    return f"{table.name}:{row}:{next(iter(entries))}"
+
+
+def _source(project: Project, measurements: Mapping[str, Measurement], path: str) -> Source:
+    file = project.root / path
+    if path in measurements:
+        measurement = measurements[path]
+        return {
+            "path": path,
+            "sha256": sha256(file),
+            "settings": measurement["settings"],
+            "code": {**measurement["code"]},
+            "environment": measurement["environment"],
+            "runs": [],
+        }
+    record = Store(project).open(file)
+    return {
+        "path": path,
+        "sha256": sha256(file),
+        "cell": record["cell"],
+        "digest": record["digest"],
+        "config": {**record["config"]},
+        "dataset": {**record["dataset"]},
+        "noise": {k: v for k, v in record["noise"].items() if k != "transition_matrix"},
+        "code": {**record["code"]},
+        "environment": {**record["environment"]},
+        "runs": _runs(record),
+    }
+
+
+def _runs(record: Record) -> list[dict[str, Any]]:
+    return [
+        {"seed": run["seed"], **run["final"], "weights_sha256": run["weights_sha256"]}
+        for run in record["runs"]
+    ]
+
+
+def show(traced: Traced) -> None:
+    """Print what was traced."""
+    print(f"{traced['place']} of study {traced['study']} ({traced['study_digest']})")
+    print(f"shown  {traced['shown']}")
+    if traced["rule"]:
+        print(f"value  {_short(traced['value'])}")
+        print(f"rule   {traced['rule']}")
+    if not traced["sources"]:
+        print("no record is behind it: it is a name, a setting or a gap")
+    for source in traced["sources"]:
+        print(f"\nrecord {source['path']}\n  sha256   {source['sha256']}")
+        for key, value in source.items():
+            if key in ("digest", "settings", "dataset", "noise", "code", "environment"):
+                print(f"  {key:<8} {_short(value)}")
+        for key, value in source.get("config", {}).items():
+            print(f"  config.{key}: {_short(value)}")
+        if source["runs"]:
+            runs = tabulate(source["runs"], headers="keys", tablefmt="plain", floatfmt=".6g")
+            print("  " + runs.replace("\n", "\n  "))
+
+
+def _short(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_short(item)}" for key, item in value.items())
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

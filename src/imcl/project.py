@@ -1,0 +1,175 @@
+"""A project: the folder that holds params.yaml, and every path inside it.
+
+Nothing in this package depends on the current folder: each function that reads or writes files
+takes a `Project`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from imcl.errors import UsageError
+
+PARAMS = "params.yaml"
+
+
+@dataclass(frozen=True)
+class Project:
+    """The paths of a project.
+
+    Args:
+        root: the project's folder. A relative one gives relative paths, which read better in
+            messages.
+        file: the parameters, if they are not `root`/params.yaml.
+        scratch: a folder for everything that the pipeline makes, instead of `root`. What it starts
+            from (params.yaml, archives, committed files) stays in `root`.
+    """
+
+    root: Path
+    file: Path | None = None
+    scratch: Path | None = None
+
+    @classmethod
+    def find(cls, root: Path | None = None, file: Path | None = None) -> "Project":
+        """The project in `root`, or the one that the current folder lies in.
+
+        Without `root` the current folder and its parents are searched for a params.yaml.
+
+        Raises:
+            UsageError: `root` is no folder.
+        """
+        if root is not None:
+            if not root.is_dir():
+                raise UsageError(f"--project {root}: no such folder")
+            return cls(root, file)
+        here = Path.cwd()
+        for folder in (here, *here.parents):
+            if (folder / PARAMS).is_file():
+                return cls(Path() if folder == here else folder, file)
+        return cls(Path(), file)
+
+    @property
+    def params(self) -> Path:
+        return self.file or self.root / PARAMS
+
+    # What the pipeline makes: data -------------------------------------------------------------
+
+    @property
+    def data(self) -> Path:
+        return self._made / "data"
+
+    @property
+    def archives(self) -> Path:
+        """Downloaded files, as their publishers name them."""
+        return self.root / "data" / "archives"
+
+    def dataset(self, key: str) -> Path:
+        """A prepared dataset's description, written last: where it is, the arrays are too."""
+        return self.data / key / "dataset.json"
+
+    def noise(self, dataset: str, key: str) -> Path:
+        """The description of noisy labels, by the keys of dataset and noise."""
+        return self.data / dataset / "noise" / f"{key}.json"
+
+    # What the pipeline makes: results ----------------------------------------------------------
+
+    @property
+    def results(self) -> Path:
+        return self._made / "results"
+
+    @property
+    def records(self) -> Path:
+        return self.results / "records"
+
+    def record(self, cell: str) -> Path:
+        """The record of a cell, by the cell's key."""
+        return self.records / f"{cell}.json"
+
+    def weights(self, cell: str, seed: int) -> Path:
+        return self.results / "weights" / cell / f"seed-{seed}.pt"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.results / "checkpoints"
+
+    @property
+    def summaries(self) -> Path:
+        """Holds one file, of the study that was summarised last."""
+        return self.results / "summary"
+
+    @property
+    def metrics(self) -> Path:
+        return self.results / "metrics"
+
+    @property
+    def curves(self) -> Path:
+        return self.results / "curves.csv"
+
+    def claims(self, committed: bool) -> Path:
+        """The judged claims: from committed records alone, or from those made here too."""
+        return self.results / f"claims{_origin(committed)}.json"
+
+    def search(self, committed: bool) -> Path:
+        """What the search for the settings tried, from the same records as `claims`."""
+        return self.results / f"search{_origin(committed)}.json"
+
+    def summary(self, key: str, committed: bool) -> Path:
+        """The summary of a study, by its name and digest."""
+        return self.summaries / f"{key}{_origin(committed)}.json"
+
+    @property
+    def logs(self) -> Path:
+        return self._made / "logs"
+
+    def log(self, cell: str) -> Path:
+        """What the training of a cell printed."""
+        return self.logs / "train" / f"{cell}.log"
+
+    def events(self, cell: str) -> Path:
+        """What happened in the training of a cell: a JSON object a line."""
+        return self.logs / "train" / f"{cell}.jsonl"
+
+    # What is committed -------------------------------------------------------------------------
+
+    @property
+    def paper(self) -> Path:
+        return self.root / "paper"
+
+    @property
+    def templates(self) -> Path:
+        return self.paper / "templates"
+
+    @property
+    def committed(self) -> Path:
+        """STUDY/records: the records of finished studies, in git."""
+        return self.paper / "results"
+
+    def committed_records(self, study: str) -> Path:
+        return self.committed / study / "records"
+
+    @property
+    def measurements(self) -> Path:
+        """Committed, since a machine's speed cannot be made again."""
+        return self.committed / "bench"
+
+    @property
+    def schema(self) -> Path:
+        return self.root / "workflow" / "schemas" / "params.schema.json"
+
+    @property
+    def build(self) -> Path:
+        """Tables, figures, paper and report."""
+        return self._made / "paper" / "build"
+
+    def relative(self, path: Path) -> str:
+        """A path as it is written into files: from the root (or `scratch`), with slashes."""
+        base = self._made if path.is_relative_to(self._made) else self.root
+        return path.relative_to(base).as_posix()
+
+    @property
+    def _made(self) -> Path:
+        """The folder of what the pipeline makes."""
+        return self.root if self.scratch is None else self.scratch
+
+
+def _origin(committed: bool) -> str:
+    return "-committed" if committed else ""

@@ -1,0 +1,184 @@
+"""What a record holds: the types that writers fill and readers check.
+
+A share is a number in 0..1, a count a whole number from 0. `imcl.training.evaluation` defines
+accuracies, losses and redundancies.
+"""
+
+from typing import Annotated, Any, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict  # pydantic checks these on Python 3.11
+
+from imcl.study.grid import CellConfig
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Metrics(TypedDict):
+    """How good a network is on the evaluated images.
+
+    Attributes:
+        accuracy: share of the images that are classified correctly.
+        nll: mean negative log-likelihood, in nats.
+        ece: expected calibration error, in 0..1.
+        roc_auc: area under the ROC curve; with two classes only.
+    """
+
+    accuracy: Share
+    nll: Amount
+    ece: Share
+    roc_auc: NotRequired[Share]
+
+
+class FinalMetrics(Metrics):
+    """At the last epoch, with the redundancy of the trained network (both in 0..1)."""
+
+    channel_correlation: Amount
+    kernel_cosine: Amount
+
+
+class OracleMetrics(Metrics):
+    """At the epoch (from 1) that the evaluated images themselves would choose."""
+
+    epoch: Count
+
+
+class Epoch(TypedDict):
+    """One epoch of a training.
+
+    Attributes:
+        epoch: from 1.
+        learning_rate: of its last step.
+        loss: mean over its steps.
+        terms: of the loss by name, means over its steps, before their weights.
+        train_accuracy: share of the augmented images whose prediction is the label trained on.
+        evaluation: after it, if the network was evaluated then.
+    """
+
+    epoch: Count
+    learning_rate: Amount
+    loss: float
+    terms: dict[str, float]
+    train_accuracy: Share
+    evaluation: NotRequired[Metrics]
+
+
+class Calibration(TypedDict):
+    """By bin of confidence: images, the sum of their confidence, and how many are right."""
+
+    count: list[Count]
+    confidence: list[Amount]
+    correct: list[Count]
+
+
+class Predictions(TypedDict):
+    """What a calibration curve and a confusion matrix (true class by predicted) are drawn from."""
+
+    calibration: Calibration
+    confusion: NotRequired[list[list[Count]]]
+
+
+class Run(TypedDict):
+    """The result of one seed."""
+
+    seed: Count
+    final: FinalMetrics
+    oracle: OracleMetrics
+    predictions: NotRequired[Predictions]
+    parameters: Count
+    training_parameters: Count
+    weights_sha256: Sha256
+    history: list[Epoch]
+
+
+class Cost(TypedDict):
+    """What one seed took; `resumed` counts how often it resumed from a checkpoint."""
+
+    seed: Count
+    training_seconds: Amount
+    evaluation_seconds: Amount
+    peak_memory_bytes: Count
+    resumed: NotRequired[Count]
+
+
+class DatasetInfo(TypedDict):
+    """The prepared data: counts of images, shape (height, width, channels), and hash."""
+
+    name: str
+    n_train: Count
+    n_validation: Count
+    n_test: Count
+    shape: list[Count]
+    sha256: Sha256
+    evaluation: str
+
+
+class NoiseInfo(TypedDict):
+    """The labels trained on: their rates and hash. Clean ones have no hash and no matrix."""
+
+    nominal_rate: Share
+    realised_rate: Share
+    sha256: Sha256 | None
+    transition_matrix: NotRequired[list[list[Share]]]
+
+
+class Code(TypedDict):
+    """The version of the code. `commit`, and whether files differ from it: None outside git."""
+
+    version: str
+    commit: str | None
+    modified: bool | None
+
+
+# In this form since `scikit-learn` is not a Python identifier.
+Environment = TypedDict(
+    "Environment",
+    {
+        "device": str,
+        "device_name": str,
+        "threads": Count,
+        "python": str,
+        "platform": str,
+        "torch": str,
+        "numpy": str,
+        "scikit-learn": str,
+        "compiled": NotRequired[bool],
+    },
+)
+
+
+class Migration(TypedDict):
+    """A later change of a record's form that left its numbers as they were."""
+
+    digest: str
+    change: str
+
+
+class Record(TypedDict):
+    """The result of a cell: its configuration, data, code, machine, and a run for each seed."""
+
+    cell: str
+    digest: str
+    config: CellConfig
+    dataset: DatasetInfo
+    noise: NoiseInfo
+    code: Code
+    environment: Environment
+    runs: Annotated[list[Run], Field(min_length=1)]
+    cost: Annotated[list[Cost], Field(min_length=1)]
+    migrated: NotRequired[Migration]
+    seal: NotRequired[str]
+
+
+class Measurement(TypedDict):
+    """A benchmark: its name, settings, code, machine, and a row for each thing measured."""
+
+    bench: str
+    settings: dict[str, Any]
+    code: Code
+    environment: dict[str, Any]
+    rows: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    seal: NotRequired[str]

@@ -1,0 +1,374 @@
+"""Reads and writes records and measurements. Nothing else opens them.
+
+Every file is checked when it is read: it must be whole, its seal unbroken, and its content in the
+shape and bounds of `imcl.records.record`. A file with a fault is refused, and the message lists
+every fault of every file.
+"""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, cast
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from imcl.data.description import describe as describe_dataset
+from imcl.errors import ImclError, shown
+from imcl.files import json_text, read_json, room, sha256, write_json
+from imcl.noise.description import describe as describe_noise
+from imcl.project import Project
+from imcl.records.record import Measurement, Record, Run
+from imcl.records.seal import is_sealed, sealed
+from imcl.study import grid
+from imcl.study.faults import BOUNDS, TYPES, Fault
+from imcl.study.grid import Cell
+
+MOST_FAULTS = 5  # of one file, in a message
+MOST_FILES = 20  # in a message
+
+RECORD = TypeAdapter(Record)
+MEASUREMENT = TypeAdapter(Measurement)
+
+Content = TypeVar("Content", Record, Measurement)
+
+
+class Glance(NamedTuple):
+    """What a record says of its cell, unchecked; `seconds` is what its training took."""
+
+    digest: object
+    config: dict[str, Any]
+    seconds: float | None
+
+
+class Store:
+    """The records and measurements of a project."""
+
+    def __init__(self, project: Project):
+        self.project = project
+
+    # Where they are ----------------------------------------------------------------------------
+
+    def path(self, cell: Cell) -> Path:
+        """The record of a cell that is, or will be, made here."""
+        return self.project.record(cell.key)
+
+    def find(self, cell: Cell, study: str, committed: bool = False) -> Path | None:
+        """The record of a cell: the one made here, else the committed one, else None.
+
+        Args:
+            cell: of the study.
+            study: whose committed records are meant.
+            committed: do not look for one made here.
+        """
+        here = self.path(cell)
+        if not committed and here.exists():
+            return here
+        path = self.project.committed_records(study) / here.name
+        return path if path.exists() else None
+
+    def made(self) -> dict[str, list[Path]]:
+        """All records made here, with whatever parameters, by the cell's name."""
+        found = defaultdict(list)
+        for path in self.project.records.glob("*.json"):
+            found[path.stem.rpartition("-")[0]].append(path)
+        return found
+
+    # Records -----------------------------------------------------------------------------------
+
+    def glance(self, path: Path) -> Glance | None:
+        """What a record says of its cell; None if it cannot be read.
+
+        For `imcl plan` and `imcl status`, which also look at older and damaged records.
+        """
+        try:
+            record = read_json(path, ("digest", "config"))
+        except (ImclError, OSError):
+            return None
+        if not isinstance(record["config"], dict):
+            return None
+        try:
+            parts = [
+                seed[part]
+                for seed in record["cost"]
+                for part in ("training_seconds", "evaluation_seconds")
+            ]
+            seconds = float(sum(parts))
+        except (KeyError, TypeError):
+            seconds = None
+        return Glance(record["digest"], record["config"], seconds)
+
+    def read(self, cell: Cell, path: Path) -> Record:
+        """The record of a cell.
+
+        Raises:
+            ImclError: it is damaged, was changed, or is of other parameters; with every fault.
+        """
+        record, faults = _record(cell, path)
+        if record is None or faults:
+            raise _refusal({path: faults})
+        return record
+
+    def open(self, path: Path) -> Record:
+        """The record in a file, also of a cell that is not in params.yaml, for documents.
+
+        Raises:
+            ImclError: it is damaged or was changed; with every fault.
+        """
+        record, faults = _opened(path, RECORD)
+        if record is not None and record["digest"] != grid.digest(record["config"]):
+            faults.append("digest is not that of its config")
+        if record is None or faults:
+            raise _refusal({path: faults})
+        return record
+
+    def read_all(
+        self, cells: Sequence[Cell], paths: Mapping[str, Path], partial: bool = False
+    ) -> dict[str, Record]:
+        """The records of the cells by name.
+
+        Args:
+            cells: whose records are wanted.
+            paths: where the record of each cell is, or would be, by the cell's name.
+            partial: leave out cells without a record instead of refusing.
+
+        Raises:
+            ImclError: records are missing, have faults, or are of different data; with every fault
+                of every file.
+        """
+        missing = [cell.name for cell in cells if not paths[cell.name].exists()]
+        if missing and not partial:
+            raise ImclError(
+                f"{len(missing)} of {len(cells)} cells have no record yet ({missing[0]}, ...); run "
+                "`snakemake --cores all`, or add --partial to continue without them"
+            )
+        there = [cell for cell in cells if paths[cell.name].exists()]
+        records: dict[str, Record] = {}
+        faults: dict[Path, list[str]] = {}
+        for cell in there:
+            path = paths[cell.name]
+            record, found = _record(cell, path)
+            if record is None or found:
+                faults[path] = found
+            else:
+                records[cell.name] = record
+        read = [cell for cell in there if cell.name in records]
+        for path, fault in self._data_faults(read, paths, records):
+            faults.setdefault(path, []).append(fault)
+        if faults:
+            raise _refusal(faults)
+        return records
+
+    def faults(self, cell: Cell, path: Path) -> list[str]:
+        """Everything that is wrong with the record of a cell; empty if there is no record.
+
+        Beside what `read` checks: the record must be spelled as it was written, and contradict
+        neither itself nor the weights and the prepared data that are here.
+        """
+        if not path.exists():
+            return []
+        record, faults = _record(cell, path)
+        if record is not None and not faults and path.read_text("utf-8") != json_text(record):
+            # The seal is of values, and 5e-1 has the value of 0.5.
+            faults.append("was changed since it was written: it is spelled differently")
+        if record is not None:
+            faults += [*_contradictions(cell, record), *self._changes(cell, record)]
+        return faults
+
+    def write(self, cell: Cell, record: Record) -> Path:
+        """Seal a record and write it, whole or not at all; return its file.
+
+        Raises:
+            ImclError: the disk is full.
+        """
+        path = self.path(cell)
+        with room(path):
+            write_json(path, sealed(record))
+        return path
+
+    # Measurements ------------------------------------------------------------------------------
+
+    def measurement(self, path: Path) -> tuple[Measurement | None, list[str]]:
+        """A measurement, unless its shape is wrong, and everything that is wrong with its file."""
+        return _opened(path, MEASUREMENT)
+
+    def measurements(self, bench: str = "*") -> dict[Path, Measurement]:
+        """The committed measurements by file: all of them, or those of one benchmark.
+
+        Raises:
+            ImclError: files are damaged or were changed; with every fault of every file.
+        """
+        found: dict[Path, Measurement] = {}
+        faults: dict[Path, list[str]] = {}
+        for path in sorted(self.project.measurements.glob(f"{bench}-*.json")):
+            measurement, wrong = self.measurement(path)
+            if measurement is None or wrong:
+                faults[path] = wrong
+            else:
+                found[path] = measurement
+        if faults:
+            raise _refusal(faults)
+        return found
+
+    def write_measurement(self, name: str, device_type: str, measurement: Measurement) -> Path:
+        """Seal a measurement and write it, over an older one; return its file."""
+        path = self.project.measurements / f"{name}-{device_type}.json"
+        write_json(path, sealed(measurement))
+        return path
+
+    # Checks against other files ----------------------------------------------------------------
+
+    def _data_faults(
+        self, cells: Sequence[Cell], paths: Mapping[str, Path], records: Mapping[str, Record]
+    ) -> Iterator[tuple[Path, str]]:
+        """Records of other data than the prepared dataset, or than the records before them."""
+        seen: dict[tuple[str, ...], tuple[Path, str | None]] = {}
+        for dataset in {cell.dataset.name: cell.dataset for cell in cells}.values():
+            path = self.project.dataset(dataset.key)
+            if path.exists():  # or the records came without their data
+                seen["dataset", dataset.name] = (
+                    path,
+                    describe_dataset(self.project, dataset)["sha256"],
+                )
+        for cell in cells:
+            path, record = paths[cell.name], records[cell.name]
+            for what, digest in (
+                (("dataset", cell.dataset.name), record["dataset"]["sha256"]),
+                (("noise", cell.dataset.name, cell.noise_name), record["noise"]["sha256"]),
+            ):
+                first, expected = seen.setdefault(what, (path, digest))
+                if digest != expected:
+                    yield (
+                        path,
+                        f"is of other data than {first} ({' '.join(what)}); "
+                        "delete the one that is out of date",
+                    )
+
+    def _changes(self, cell: Cell, record: Record) -> Iterator[str]:
+        """Weights and data that are here and are not the recorded ones."""
+        for run in record["runs"]:
+            weights = self.project.weights(cell.key, run["seed"])
+            if weights.exists() and sha256(weights) != run["weights_sha256"]:
+                yield f"seed {run['seed']}: {weights} has other weights than were recorded"
+        dataset = self.project.dataset(cell.dataset.key)
+        if dataset.exists():
+            prepared = describe_dataset(self.project, cell.dataset)
+            if prepared["sha256"] != record["dataset"]["sha256"]:
+                yield f"dataset is not that of {dataset}"
+        if cell.noise:
+            noise = self.project.noise(cell.dataset.key, cell.noise.key)
+            if noise.exists():
+                drawn = describe_noise(self.project, cell.noise)
+                if drawn["sha256"] != record["noise"]["sha256"]:
+                    yield f"noise is not that of {noise}"
+
+
+def _opened(path: Path, adapter: TypeAdapter[Content]) -> tuple[Content | None, list[str]]:
+    """What a file holds, unless its shape is wrong, and everything that is wrong with it."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        value = json.loads(text, parse_float=_finite, parse_constant=_finite)
+    except UnicodeDecodeError as error:
+        return None, [f"is damaged: not UTF-8 text (byte {error.start})"]
+    except json.JSONDecodeError as error:
+        return None, [f"is damaged: line {error.lineno}, column {error.colno}: {error.msg}"]
+    except (ValueError, RecursionError) as error:
+        return None, [f"is damaged: {error}"]
+    if not isinstance(value, dict):
+        return None, [f"is damaged: {shown(value)} is not a JSON object"]
+    faults = list(_seal_faults(value))
+    try:
+        adapter.validate_python(value, strict=True, extra="forbid")
+    except ValidationError as invalid:
+        faults += map(_fault, invalid.errors(include_url=False))
+        return None, faults
+    return cast(Content, value), faults
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a finite number")
+    return number
+
+
+def _seal_faults(value: dict[str, Any]) -> Iterator[str]:
+    if "seal" not in value:
+        yield "has no seal: it was made before files had one; make it again"
+    elif not is_sealed(value):
+        yield "was changed since it was written: its seal is broken"
+
+
+def _fault(error: ErrorDetails) -> str:
+    """What is wrong with one value, and where in the file it is."""
+    value = error["input"]
+    match error["type"]:
+        case "missing":
+            message = "missing"
+        case "extra_forbidden":
+            message = "unknown key"
+        case kind if kind in BOUNDS:
+            bound, limit = BOUNDS[kind]
+            message = f"{value} is out of range; it must be {bound} {error['ctx'][limit]}"
+        case kind if kind in TYPES:
+            message = f"{shown(value)} is not {TYPES[kind]}"
+        case _:
+            message = f"{shown(value)}: {error['msg']}"
+    return str(Fault(error["loc"], message))
+
+
+def _record(cell: Cell, path: Path) -> tuple[Record | None, list[str]]:
+    """What a file holds as the record of a cell, and everything that is wrong with it."""
+    record, faults = _opened(path, RECORD)
+    if record is not None:
+        same = {
+            "cell": record["cell"] == cell.name,
+            "digest": record["digest"] == cell.digest == grid.digest(record["config"]),
+            "config": record["config"] == cell.config,
+        }
+        faults += [f"{key} is not that of the cell in params.yaml" for key in same if not same[key]]
+    return record, faults
+
+
+def _contradictions(cell: Cell, record: Record) -> Iterator[str]:
+    """Where a record contradicts its configuration or itself."""
+    seeds = cell.seeds
+    if [run["seed"] for run in record["runs"]] != seeds:
+        yield f"runs are not of the seeds {seeds}"
+    if [cost["seed"] for cost in record["cost"]] != seeds:
+        yield f"cost is not of the seeds {seeds}"
+    for run in record["runs"]:
+        for fault in _run_faults(run, cell.training.epochs):
+            yield f"seed {run['seed']}: {fault}"
+
+
+def _run_faults(run: Run, epochs: int) -> Iterator[str]:
+    history = run["history"]
+    if [entry["epoch"] for entry in history] != [*range(1, epochs + 1)]:
+        yield f"history is not of {epochs} epochs"
+    evaluated = [(e["epoch"], e["evaluation"]) for e in history if "evaluation" in e]
+    if not evaluated or "evaluation" not in history[-1]:
+        yield "history has no evaluation of the last epoch"
+        return
+    for name, value in evaluated[-1][1].items():
+        if run["final"].get(name) != value:
+            yield f"final {name} is not that of the last epoch"
+    epoch, best = max(evaluated, key=lambda entry: entry[1]["accuracy"])
+    for name, value in {"epoch": epoch, **best}.items():
+        if run["oracle"].get(name) != value:
+            yield f"oracle {name} is not that of the best epoch"
+
+
+def _refusal(faults: Mapping[Path, Sequence[str]]) -> ImclError:
+    """An error that lists the faults of files."""
+    lines = []
+    for path, found in islice(faults.items(), MOST_FILES):
+        lines += [f"{path}: {fault}" for fault in found[:MOST_FAULTS]]
+        if len(found) > MOST_FAULTS:
+            lines.append(f"{path}: ... and {len(found) - MOST_FAULTS} more faults")
+    if len(faults) > MOST_FILES:
+        lines.append(f"... and {len(faults) - MOST_FILES} more files with faults")
+    return ImclError("\n".join([*lines, "restore these files, or delete them and run again"]))

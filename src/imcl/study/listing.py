@@ -1,0 +1,109 @@
+"""The settings of `imcl settings`: every option with its value, default, bounds and meaning."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from typing_extensions import TypedDict
+
+from imcl.study.options import BASELINES, WAYS, Only
+from imcl.study.settings import Settings, Training
+from imcl.study.spec import Options
+
+
+class SettingRow(TypedDict):
+    """An option of params.yaml.
+
+    Attributes:
+        section: where it can be set, such as `ways.output`.
+        setting: its name.
+        value: what the chosen study uses.
+        default: what is used if no section sets it.
+        bounds: the values that it may have.
+        help: what it means.
+    """
+
+    section: str
+    setting: str
+    value: Any
+    default: Any
+    bounds: str
+    help: str
+
+
+def rows(settings: Settings) -> list[SettingRow]:
+    """The options of the training, of each way and of each baseline, for the chosen study.
+
+    A study's overrides of the ways, which hold for one kind of labels, are rows of their own.
+    """
+    study = settings.study
+    found = [*_rows("training", Training, settings.training_of(study))]
+    for name, way in WAYS.items():
+        found += _rows(f"ways.{name}", way, settings.way(name))
+    for noise, ways in settings.chosen_study.ways.items():
+        for name, options in ways.given().items():
+            section = f"studies.{study}.ways.{noise}.{name}"
+            own = _rows(section, WAYS[name], options)
+            found += (row for row in own if row["setting"] in options.model_fields_set)
+    for name, baseline in BASELINES.items():
+        found += _rows(f"baselines.{name}", baseline, settings.baseline(name))
+    return found
+
+
+def show(rows: list[SettingRow]) -> None:
+    """Print the rows as a table; on a terminal, changed settings are coloured."""
+    from rich.console import Console
+    from rich.table import Table
+    from tabulate import tabulate
+
+    columns = SettingRow.__annotations__
+    changed = [row["value"] != row["default"] for row in rows]
+    texts = [
+        [value if isinstance(value, str) else json.dumps(value) for value in row.values()]
+        for row in rows
+    ]
+    console = Console()
+    if console.is_terminal:
+        table = Table(box=None, header_style="bold")
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for cells, differs in zip(texts, changed, strict=True):
+            table.add_row(*cells, style="yellow" if differs else None)
+        console.print(table)
+    else:  # in a file or a pager, a row stays on one line
+        print(tabulate(texts, headers=[*columns], tablefmt="plain", disable_numparse=True))
+    print(f"{len(rows)} settings, {sum(changed)} of them changed by params.yaml")
+
+
+def _rows(section: str, spec: type[Options], options: Options) -> Iterator[SettingRow]:
+    schemas = spec.model_json_schema()["properties"]
+    for name, field in spec.model_fields.items():
+        only = [m for m in field.metadata if isinstance(m, Only)]
+        note = "".join(f" (variant {' or '.join(m.variants)} only)" for m in only)
+        yield {
+            "section": section,
+            "setting": name,
+            "value": getattr(options, name),
+            "default": field.default,
+            "bounds": _bounds(schemas[name]),
+            "help": f"{field.description or ''}{note}",
+        }
+
+
+SIGNS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+
+
+def _bounds(schema: dict[str, Any]) -> str:
+    """The values that a JSON schema allows, in words: of a text, a number, a list or true/false."""
+    match schema:
+        case {"enum": values}:
+            return ", ".join(values)
+        case {"const": value}:
+            return str(value)
+        case {"type": "boolean"}:
+            return "true, false"
+        case {"type": "array", "items": items, "minItems": count}:
+            return f"{count} times a {_bounds(items)}"
+    kind = "whole number" if schema["type"] == "integer" else "number"
+    limits = ", ".join(f"{sign} {schema[key]}" for key, sign in SIGNS.items() if key in schema)
+    return f"{kind} {limits}"

@@ -1,0 +1,169 @@
+"""Reads params.yaml and says exactly what is wrong with it.
+
+Types and bounds are checked first, then names that refer to other sections. All faults are reported
+at once, each with file, key path and value.
+"""
+
+import unicodedata
+from collections.abc import Iterator
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from imcl.errors import UsageError, shown
+from imcl.study import references
+from imcl.study.faults import Fault, Place, check
+from imcl.study.settings import Settings
+
+# Real parameters are far below these. A file beyond them is refused before it costs time or memory.
+LARGEST_BYTES = 200_000
+MOST_VALUES = 10_000  # with every anchor expanded
+LARGEST_NUMBER = 2**63 - 1
+MOST_FAULTS = 20  # in a message
+
+
+def load(path: Path, study: str | None = None) -> Settings:
+    """Read and check the parameters.
+
+    Args:
+        path: the YAML file.
+        study: a study to choose instead of the file's own `study`.
+
+    Raises:
+        UsageError: with one line for each fault.
+    """
+    raw = _read(path)
+    if study is not None and isinstance(raw, dict):
+        raw = {**raw, "study": study}
+    return checked(raw, path)
+
+
+def checked(raw: object, path: Path) -> Settings:
+    """Typed settings from the values that YAML gives; messages name `path`.
+
+    Raises:
+        UsageError: with one line for each fault.
+    """
+    try:
+        if _size(raw, {}) > MOST_VALUES:
+            raise UsageError(f"{path}: more than {MOST_VALUES:,} values, with anchors expanded")
+        settings = check(Settings, raw)
+        of_types = settings if isinstance(settings, list) else []
+        found = [*islice(chain(_unfit(raw), of_types, references.faults(raw)), MOST_FAULTS + 1)]
+    except RecursionError:
+        raise UsageError(f"{path}: nested too deeply, or an anchor contains itself") from None
+    if found or isinstance(settings, list):
+        lines = [f"{path}: {fault}" for fault in found[:MOST_FAULTS]]
+        if len(found) > MOST_FAULTS:
+            lines.append(f"{path}: ... and more")
+        # A message may name any key of the file, even one that cannot be printed.
+        raise UsageError("\n".join("".join(map(_printable, line)) for line in lines))
+    return settings
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, which also refuses what YAML reads differently from how it looks.
+
+    These are 010 (octal 8), 1:30 (90), a key that appears twice and a key that is not a text. A
+    value that cannot be built is an error with its place.
+    """
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        if isinstance(node, yaml.ScalarNode) and node.tag in (
+            "tag:yaml.org,2002:int",
+            "tag:yaml.org,2002:float",
+        ):
+            digits = node.value.lstrip("+-").replace("_", "")
+            if ":" in digits or (digits[:1] == "0" and digits[1:].isdigit()):
+                raise yaml.MarkedYAMLError(
+                    problem=f"YAML does not read {shown(node.value)} as the number that it looks "
+                    "like; write it without a leading 0 or a colon",
+                    problem_mark=node.start_mark,
+                )
+        try:
+            built = super().construct_object(node, deep)
+            if isinstance(built, int) and abs(built) > LARGEST_NUMBER:
+                raise OverflowError(f"a number larger than {LARGEST_NUMBER}")
+            return built
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+            raise yaml.MarkedYAMLError(
+                problem=f"a value that YAML cannot build: {error}", problem_mark=node.start_mark
+            ) from None
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value if node.id == "mapping" else ():  # not so for `!!map [a]`
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            problem = None
+            if not isinstance(key, str):
+                problem = f"the key {shown(key)} is not a text; put it in quotes"
+            elif key in seen:
+                problem = f"the key {shown(key)} appears twice; leave one out"
+            if problem:
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _read(path: Path) -> object:
+    try:
+        with path.open("rb") as file:
+            text = file.read(LARGEST_BYTES + 1)
+        if len(text) > LARGEST_BYTES:
+            raise UsageError(f"{path}: larger than {LARGEST_BYTES:,} bytes; is it the right file?")
+        return yaml.load(text.decode("utf-8"), Loader=_Loader)
+    except FileNotFoundError:
+        raise UsageError(
+            f"{path}: no such file; run this in the project's folder, or name it with --project"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not UTF-8 text (byte {error.start})") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise UsageError(f"{path}: {line}{problem}") from None
+    except RecursionError:
+        raise UsageError(f"{path}: nested too deeply") from None
+
+
+def _size(node: object, seen: dict[int, int]) -> int:
+    """How many values a node holds. A value that anchors repeat is counted each time.
+
+    Args:
+        node: a value of the parameters.
+        seen: the counts so far, by the ids of the nodes, so that each node is visited once.
+    """
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    if id(node) not in seen:
+        seen[id(node)] = 1 + sum(_size(child, seen) for child in children)
+    return seen[id(node)]
+
+
+def _unfit(node: object, place: Place = ()) -> Iterator[Fault]:
+    """Texts that cannot be part of a message or of a file's name."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if _unprintable(key):
+                yield Fault(place, f"the key {shown(key)} contains a control character")
+            else:
+                yield from _unfit(value, (*place, key))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _unfit(value, (*place, index))
+    elif isinstance(node, str) and _unprintable(node):
+        yield Fault(place, f"{shown(node)} contains a control character")
+
+
+def _unprintable(text: str) -> bool:
+    return any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else repr(character)[1:-1]

@@ -1,0 +1,71 @@
+"""The names of methods: `base`, `control`, combinations of ways, baselines, baselines with ways.
+
+`control` is `base` trained on as many augmentations of each image as `output` compares. It shows
+what the `augment` variants gain from more augmentations alone.
+"""
+
+from collections.abc import Iterable
+from itertools import combinations
+from typing import NamedTuple
+
+from imcl.errors import unknown
+from imcl.study.options import BASELINES, PAPER_WAYS, WAYS
+
+
+class Method(NamedTuple):
+    """What a method consists of: the baseline that trains, if any, and the ways that are added."""
+
+    baseline: str | None
+    ways: tuple[str, ...]
+
+
+def combined() -> list[str]:
+    """`base`, every combination of the paper's ways joined by `+`, and `all`: sixteen."""
+    smaller = range(1, len(PAPER_WAYS))
+    joined = ("+".join(c) for size in smaller for c in combinations(PAPER_WAYS, size))
+    return ["base", *joined, "all"]
+
+
+def with_ways() -> list[str]:
+    """Every combination of ways: first those of the paper's, then those with a further way."""
+    further = [
+        "+".join(c)
+        for size in range(1, len(WAYS) + 1)
+        for c in combinations(WAYS, size)
+        if not set(c) <= set(PAPER_WAYS)
+    ]
+    return [*combined()[1:], *further]
+
+
+def names() -> list[str]:
+    """All methods except baselines with ways, such as `multihead+kernel`."""
+    return ["base", "control", *with_ways(), *BASELINES]
+
+
+def parse(name: str) -> Method:
+    """The method of a name for which `fault` finds nothing."""
+    first, *rest = name.split("+")
+    if first in BASELINES:
+        return Method(first, PAPER_WAYS if rest == ["all"] else tuple(rest))
+    if name in ("base", "control"):
+        return Method(None, ())
+    return Method(None, PAPER_WAYS if name == "all" else (first, *rest))
+
+
+def fault(name: str, trials: Iterable[str] = ()) -> str | None:
+    """What is wrong with a method's name; None if nothing is.
+
+    Args:
+        name: a method as in params.yaml.
+        trials: further names that may have been meant.
+    """
+    if name in names():
+        return None
+    baseline, _, ways = name.partition("+")
+    if baseline not in BASELINES or ways not in with_ways():
+        return unknown("method", name, [*names(), *trials])
+    for way in parse(name).ways:
+        reason = BASELINES[baseline].excludes(way)
+        if reason:
+            return f"{name}: {way} cannot be added to {baseline}, {reason}"
+    return None

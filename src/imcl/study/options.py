@@ -1,0 +1,213 @@
+"""The options of the ways and the baselines: name, default, bounds and meaning, each stated once.
+
+params.yaml overrides these defaults. The JSON schema, the checks of `imcl.Collaboration`, the table
+of `imcl settings` and the settings table in the paper all come from here.
+
+A way is an entry in `WAYS` and a module imcl.ways.NAME. A baseline is an entry in `BASELINES` and a
+module imcl.baselines.NAME. An entry without options of its own is one line, here of `WAYS`::
+
+    "sparsity": PlainWay,
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from imcl.study.spec import BelowOne, Count, Options, Positive, Share, Weight
+
+
+class Only:
+    """Marks an option that only some variants of a way use."""
+
+    def __init__(self, *variants: str):
+        self.variants = variants
+
+
+class Way(Options):
+    """The options that every way has. `variant` names the form of its loss."""
+
+    variant: str
+    weight: Weight = Field(1.0, description="factor of the loss")
+    ramp_up: Share = Field(
+        0.2, description="share of the training in which the factor grows from 0 to full size"
+    )
+
+    @property
+    def views(self) -> int:
+        """How many augmentations of each image the variant compares."""
+        return 1
+
+    def used(self) -> dict[str, Any]:
+        """The options that the variant uses, by name; only these can change a result."""
+        return {
+            name: getattr(self, name)
+            for name, field in type(self).model_fields.items()
+            if all(self.variant in m.variants for m in field.metadata if isinstance(m, Only))
+        }
+
+
+class PlainWay(Way):
+    """A way with one variant and no options of its own."""
+
+    variant: Literal["plain"] = Field("plain", description="the only form of its loss")
+
+
+class Output(Way):
+    variant: Literal["dropout", "spatial", "channel", "augment"] = Field(
+        "augment", description="what makes the parts of the output layer differ"
+    )
+    weight: Weight = Field(45.0, description="factor of the loss")
+    temperature: Positive = Field(2.0, description="softens the predictions that are compared")
+    parts: int = Field(2, ge=2, description="number of parts that teach each other")
+    dropout_rate: Annotated[BelowOne, Only("dropout")] = Field(
+        0.3, description="share of the features that each part drops"
+    )
+
+    @property
+    def views(self) -> int:
+        return self.parts if self.variant == "augment" else 1
+
+
+class Intermediate(Way):
+    variant: Literal["relation", "attention", "augment"] = Field(
+        "augment", description="what the stages have to agree on"
+    )
+    centred: Annotated[bool, Only("relation", "augment")] = Field(
+        True, description="subtract the mean over the batch first"
+    )
+
+    @property
+    def views(self) -> int:
+        return 2 if self.variant == "augment" else 1
+
+
+class Representation(Way):
+    variant: Literal["correlation", "cosine"] = Field(
+        "correlation", description="compare the channels with their mean subtracted, or as they are"
+    )
+
+
+class Kernel(Way):
+    variant: Literal["cosine", "orthogonal"] = Field(
+        "cosine", description="mean over the pairs of filters, or their sum"
+    )
+    weight: Weight = Field(10.0, description="factor of the loss")
+
+
+WAYS: dict[str, type[Way]] = {
+    "output": Output,
+    "intermediate": Intermediate,
+    "representation": Representation,
+    "kernel": Kernel,
+}
+
+# The ways of the paper. The method `all` means these, whatever else is registered.
+PAPER_WAYS = ("output", "intermediate", "representation", "kernel")
+
+
+class Baseline(Options):
+    """The options of a baseline."""
+
+    @classmethod
+    def excludes(cls, way: str) -> str | None:
+        """Why a way cannot be added to the baseline; None if it can."""
+        return None
+
+
+class TwoNetworks(Baseline):
+    """A baseline that trains two networks."""
+
+    @classmethod
+    def excludes(cls, way: str) -> str | None:
+        return "which trains two networks: there is no single network whose parts could agree"
+
+
+class Multihead(Baseline):
+    branches: Annotated[list[Count], Field(min_length=2, max_length=2)] = Field(
+        [2, 2], description="branches at each of the two splits; heads are their product"
+    )
+    beta: Share = Field(0.5, description="weight of the cross-entropy; the rest is imitation")
+    temperature: Positive = Field(2.0, description="softens the predictions that are imitated")
+    t_squared: bool = Field(False, description="multiply the imitation by the temperature squared")
+
+
+class Dml(TwoNetworks):
+    networks: Count = Field(2, description="number of networks that teach each other")
+
+
+class One(Baseline):
+    branches: Count = Field(3, description="number of copies of the last stage")
+    temperature: Positive = Field(3.0, description="softens the predictions that are imitated")
+    ramp_up: Share = Field(
+        0.2667, description="share of the training in which the imitation grows to full size"
+    )
+
+
+class Byot(Baseline):
+    alpha: Share = Field(0.3, description="weight of the distillation; the rest is cross-entropy")
+    temperature: Positive = Field(3.0, description="softens the predictions that are imitated")
+    feature_weight: Weight = Field(0.03, description="factor of the distance between features")
+
+
+class Rdrop(Baseline):
+    alpha: Weight = Field(0.3, description="factor of the divergence between the two passes")
+    dropout_rate: BelowOne = Field(0.1, description="of the dropout before the classifier")
+    reduction: Literal["sum", "mean"] = Field(
+        "sum", description="how the cross-entropies of the two passes are joined"
+    )
+
+    @classmethod
+    def excludes(cls, way: str) -> str | None:
+        if way != "output":
+            return None
+        return "whose two dropout passes are already the parts of the output layer"
+
+
+class Cskd(Baseline):
+    weight: Weight = Field(1.0, description="factor of the distillation")
+    temperature: Positive = Field(4.0, description="softens the predictions that are imitated")
+
+
+class LabelSmoothing(Baseline):
+    smoothing: BelowOne = Field(0.1, description="share of the target spread over all classes")
+
+
+class Gce(Baseline):
+    q: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.7, description="near 0 the loss is cross-entropy, at 1 mean absolute error"
+    )
+
+
+class Sce(Baseline):
+    """For CIFAR-100 its authors use alpha 6 and beta 0.1."""
+
+    alpha: Weight = Field(0.1, description="factor of the cross-entropy")
+    beta: Weight = Field(1.0, description="factor of the reverse cross-entropy")
+
+
+class Elr(Baseline):
+    """For CIFAR-100 its authors use weight 7 and beta 0.9."""
+
+    weight: Weight = Field(3.0, description="factor of the regularisation")
+    beta: BelowOne = Field(0.7, description="share of its old value that a target keeps in a step")
+
+
+class Coteaching(TwoNetworks):
+    ramp_epochs: Count = Field(
+        10, description="epochs until it ignores as large a share as the noise rate"
+    )
+
+
+BASELINES: dict[str, type[Baseline]] = {
+    "multihead": Multihead,
+    "dml": Dml,
+    "one": One,
+    "byot": Byot,
+    "rdrop": Rdrop,
+    "cskd": Cskd,
+    "label_smoothing": LabelSmoothing,
+    "gce": Gce,
+    "sce": Sce,
+    "elr": Elr,
+    "coteaching": Coteaching,
+}

@@ -1,0 +1,238 @@
+"""params.yaml as typed settings, with the options of `imcl.study.options` and `sources`."""
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, create_model
+
+from imcl.study.options import BASELINES, WAYS, Baseline, Way
+from imcl.study.sources import DatasetOptions, NoiseOptions
+from imcl.study.spec import (
+    FILLED,
+    UNIQUE,
+    BelowOne,
+    Count,
+    Name,
+    Open,
+    Options,
+    Positive,
+    Seed,
+    Share,
+    Text,
+    Weight,
+)
+
+# A backbone is an entry here and a module imcl.models.NAME.
+BACKBONES = ("resnet18", "vgg16")
+
+Width = Annotated[int, Field(ge=2)]
+Names = Annotated[list[str], Field(min_length=1), *UNIQUE]
+Backbones = Annotated[
+    list[Annotated[str, Field(json_schema_extra={"enum": [*BACKBONES]})]],
+    Field(min_length=1),
+    *UNIQUE,
+]
+
+
+class ByName(Options):
+    """Options for each name of a registry."""
+
+    def given(self) -> dict[str, Any]:
+        """The options of those names that params.yaml states."""
+        return {name: options for name, options in self if name in self.model_fields_set}
+
+
+if TYPE_CHECKING:
+
+    class Ways(ByName): ...
+
+    class Baselines(ByName): ...
+
+else:
+    Ways = create_model(
+        "Ways",
+        __base__=ByName,
+        **{name: (way, Field(default_factory=way)) for name, way in WAYS.items()},
+    )
+    Baselines = create_model(
+        "Baselines",
+        __base__=ByName,
+        **{name: (of, Field(default_factory=of)) for name, of in BASELINES.items()},
+    )
+
+
+class Training(Options):
+    """How every network is trained."""
+
+    epochs: Count = Field(200, description="passes over the training images")
+    batch_size: int = Field(128, ge=2, description="images in a step")
+    learning_rate: Positive = Field(0.1, description="peak learning rate, after the warm-up")
+    momentum: BelowOne = Field(0.9, description="Nesterov momentum")
+    weight_decay: Weight = Field(5.0e-4, description="on weight matrices and kernels only")
+    schedule: Literal["cosine", "one_cycle"] = Field(
+        "cosine", description="how the learning rate changes over the epochs"
+    )
+    warmup_epochs: int = Field(5, ge=0, description="epochs in which the learning rate rises")
+    precision: Literal["float32", "tf32", "bf16"] = Field(
+        "float32", description="number format of the convolutions"
+    )
+    evaluate_every: Count = Field(1, description="epochs from one evaluation to the next")
+
+
+class TrialTraining(Options):
+    """What a trial may change in the training."""
+
+    learning_rate: Positive = Training().learning_rate
+    weight_decay: Weight = Training().weight_decay
+
+
+class Study(Options):
+    """A grid: datasets x noise x backbones x methods. Each cell is trained with every seed."""
+
+    datasets: Names
+    noise: Names = Field(description="`clean`, or names of the section `noise`")
+    backbones: Backbones
+    methods: Names
+    seeds: Annotated[list[Seed], Field(min_length=1), *UNIQUE]
+    width: Width = Field(description="channels of the first stage")
+    anchors: dict[str, Share] = Field(
+        {}, description="accuracy that `imcl run` wants of a cell before it trains the other cells"
+    )
+    ways: dict[str, Ways] = Field({}, description="by noise, overrides of the options in `ways`")
+    evidence: bool = Field(True, description="whether claims are judged from its records")
+    training: Training = Field(
+        default_factory=Training, description="overrides of the options in `training`"
+    )
+
+
+class Choice(Options):
+    """A trial whose settings are in use, and why."""
+
+    method: str = Field(description="name of the trial")
+    noise: str = Field(description="noise of the labels that it was chosen with")
+    reason: Text
+
+
+if TYPE_CHECKING:
+
+    class Trial(Ways): ...
+
+    class Chosen(ByName): ...
+
+else:
+    Trial = create_model(
+        "Trial",
+        __base__=Ways,
+        __doc__="A method of the search: ways with other options, or a training of its own.",
+        training=(TrialTraining, Field(default_factory=TrialTraining)),
+    )
+    Chosen = create_model(
+        "Chosen",
+        __base__=ByName,
+        **{
+            part: (Open[Annotated[list[Choice], Field(min_length=1)]], None)
+            for part in ("training", *WAYS)
+        },
+    )
+
+
+class Search(Options):
+    """The search for the settings: its rungs, and what was chosen in them."""
+
+    rungs: Annotated[list[str], *UNIQUE] = Field([], description="studies, first to last")
+    chosen: Chosen = Field(
+        default_factory=Chosen,
+        description="for `training` and each way, the trials whose settings are in use",
+    )
+
+
+class Evidence(Options):
+    """What a comparison needs at least, to count as evidence."""
+
+    seeds: int = Field(3, ge=2)
+    width: Width = 16
+    epochs: Count = 30
+
+
+class FullSize(Options):
+    """With less than this, a verdict is one at reduced size."""
+
+    width: Width = 64
+
+
+Measure = Literal["error", "accuracy", "training_parameters", "macs", "time", "memory"]
+Unit = Literal["points", "relative"]
+Epoch = Literal["last", "oracle"]
+
+
+class Readings(Options):
+    """What a claim leaves open; every combination is judged."""
+
+    measure: Open[Annotated[list[Measure], Field(min_length=1), *UNIQUE]] = None
+    methods: Open[Names] = None
+    noise: Open[Names] = None
+    unit: Open[Annotated[list[Unit], Field(min_length=1), *UNIQUE]] = None
+    epoch: Open[Annotated[list[Epoch], Field(min_length=1), *UNIQUE]] = None
+
+
+class Claim(Options):
+    """What the abstract claims: each of `methods` compared with each of `against`."""
+
+    says: Text
+    figure: Open[Positive] = Field(None, description="what the abstract states, in percent")
+    measure: Open[Measure] = None
+    relation: Open[Literal["smaller", "equal"]] = Field(
+        None, description="what a cost is claimed to be, compared with that of `against`"
+    )
+    methods: Open[Names] = None
+    against: Names
+    datasets: Open[Names] = None
+    noise: Open[Names] = None
+    backbones: Backbones
+    readings: Open[Annotated[Readings, *FILLED]] = None
+
+
+class Claims(Options):
+    """What the abstract claims, and what it takes to judge that."""
+
+    evidence: Evidence = Field(default_factory=Evidence)
+    full_size: FullSize = Field(default_factory=FullSize)
+    ledger: Annotated[dict[Name, Claim], Field(min_length=1)] = Field(
+        {}, description="the claims by name"
+    )
+
+
+class Settings(Options):
+    """The whole of params.yaml."""
+
+    study: str = Field(description="the study that commands use unless told another")
+    studies: Annotated[dict[Name, Study], Field(min_length=1)]
+    datasets: Annotated[dict[Name, DatasetOptions], Field(min_length=1)]
+    noise: dict[Name, NoiseOptions] = Field({}, description="label noise; `clean` needs no entry")
+    ways: Ways = Field(default_factory=Ways, description="overrides of the ways' defaults")
+    trials: dict[Name, Annotated[Trial, *FILLED]] = Field({}, description="methods of the search")
+    search: Search = Field(default_factory=Search)
+    baselines: Baselines = Field(
+        default_factory=Baselines, description="overrides of the baselines' defaults"
+    )
+    training: Training = Field(
+        default_factory=Training, description="overrides of the training's defaults"
+    )
+    claims: Claims = Field(default_factory=Claims)
+
+    @property
+    def chosen_study(self) -> Study:
+        return self.studies[self.study]
+
+    def way(self, name: str, study: str | None = None, noise: str | None = None) -> Way:
+        """A way's options: the common ones, or those of a study for labels with this noise."""
+        options: Way = getattr(self.ways, name)
+        own = self.studies[study].ways.get(noise) if study and noise else None
+        return options.overridden(getattr(own, name)) if own else options
+
+    def baseline(self, name: str) -> Baseline:
+        options: Baseline = getattr(self.baselines, name)
+        return options
+
+    def training_of(self, study: str) -> Training:
+        """The common training with the overrides of a study."""
+        return self.training.overridden(self.studies[study].training)

@@ -1,0 +1,253 @@
+"""Where data and labels come from, and the options of a dataset and of label noise.
+
+A source is an entry in `SOURCES` and a module imcl.data.NAME. A kind of label noise is an entry in
+`KINDS` and a module imcl.noise.NAME.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, model_validator
+from pydantic.config import JsonValue
+from pydantic_core import InitErrorDetails
+
+from imcl.study.spec import Count, Open, Options, Seed, Share, Text, fault, validated
+
+# Options of a dataset that need each other.
+TOGETHER = (
+    ("train_size", "subset_seed"),
+    ("subset_seed", "train_size"),
+    ("validation_share", "validation_seed"),
+    ("validation_seed", "validation_share"),
+)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An official file: its name, address, size in bytes and checksum.
+
+    `md5` is for sources that publish no SHA-256. A file `behind_login` is placed by the user, as
+    `name` or as `other_form`; its address is the page that offers it.
+    """
+
+    name: str
+    url: str
+    size: int
+    sha256: str | None = None
+    md5: str | None = None
+    behind_login: bool = False
+    other_form: str | None = None
+
+    def path(self, folder: Path) -> Path:
+        """The file in `folder`: `other_form` if only that is there, `name` if not."""
+        usual = folder / self.name
+        if self.other_form and not usual.exists() and (folder / self.other_form).exists():
+            return folder / self.other_form
+        return usual
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a dataset comes from.
+
+    Attributes:
+        archives: its official files.
+        needs: options that a dataset must have if it is from here, or from another source that
+            needs them; no other dataset may have them.
+        lacks: options that a dataset from here may not have.
+    """
+
+    archives: tuple[Archive, ...] = ()
+    needs: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
+
+
+SOURCES: dict[str, Source] = {
+    "digits": Source(),
+    "cifar10": Source(
+        (
+            Archive(
+                "cifar-10-python.tar.gz",
+                "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+                170_498_071,
+                "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+            ),
+        )
+    ),
+    "cifar100": Source(
+        (
+            Archive(
+                "cifar-100-python.tar.gz",
+                "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+                169_001_437,
+                "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+            ),
+        )
+    ),
+    "stl10": Source(
+        (
+            Archive(
+                "stl10_binary.tar.gz",
+                "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
+                2_640_397_119,
+                md5="91f7769df0f17e558f3565bffb0c7dfb",
+            ),
+        )
+    ),
+    # No checksum is published, so the reader counts the images. The size of the training file is
+    # the one that its users report; that of the other is estimated from its number of images.
+    "imagenet32": Source(
+        (
+            Archive(
+                "Imagenet32_train.zip",
+                "https://image-net.org/download-images.php",
+                3_590_350_354,
+                behind_login=True,
+                other_form="Imagenet32_train_npz.zip",
+            ),
+            Archive(
+                "Imagenet32_val.zip",
+                "https://image-net.org/download-images.php",
+                140_000_000,
+                behind_login=True,
+                other_form="Imagenet32_val_npz.zip",
+            ),
+        )
+    ),
+    "folder": Source(needs=("path", "side"), lacks=("fold",)),
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of label noise; its attributes are those of `Source`."""
+
+    archives: tuple[Archive, ...] = ()
+    needs: tuple[str, ...] = ("rate", "noise_seed")
+    lacks: tuple[str, ...] = ()
+
+
+KINDS: dict[str, Kind] = {
+    "symmetric": Kind(),
+    "symmetric_inclusive": Kind(),
+    "asymmetric": Kind(),
+    "pair": Kind(),
+    "instance": Kind(),
+    "human": Kind(
+        (
+            Archive(
+                "CIFAR-10_human.pt",
+                "https://raw.githubusercontent.com/UCSC-REAL/cifar-10-100n/main/data/CIFAR-10_human.pt",
+                2_401_007,
+                "873e69c39cb9b5e97fb6bae2d60bb59b38a5cbc31d2b868f7903dcb2b9dd2310",
+            ),
+        ),
+        needs=("labels",),
+    ),
+}
+
+
+def misfits(
+    entry: object, key: str, known: Mapping[str, Source | Kind]
+) -> Iterator[InitErrorDetails]:
+    """What an entry of params.yaml misses or has too much, given its source or kind.
+
+    Args:
+        entry: a dataset or noise, as it was read.
+        key: the option that names the source or kind.
+        known: the registry.
+    """
+    chosen = entry.get(key) if isinstance(entry, dict) else None
+    if not isinstance(entry, dict) or not isinstance(chosen, str) or chosen not in known:
+        return
+    for option in known[chosen].needs:
+        if option not in entry:
+            yield fault((option,), "missing", "missing", entry)
+    for option in foreign(chosen, known):
+        if option in entry:
+            message = f"{chosen} has no {option}; leave it out, or choose another {key}"
+            yield fault((option,), message, value=entry[option])
+
+
+def foreign(chosen: str, known: Mapping[str, Source | Kind]) -> tuple[str, ...]:
+    """The options that an entry with this source or kind cannot have."""
+    needed = dict.fromkeys(option for of in known.values() for option in of.needs)
+    own = known[chosen]
+    return (*own.lacks, *(option for option in needed if option not in own.needs))
+
+
+def conditions(key: str, known: Mapping[str, Source | Kind]) -> list[JsonValue]:
+    """What `misfits` checks, as JSON schema."""
+    alike: dict[tuple[tuple[str, ...], ...], list[JsonValue]] = {}
+    for name, of in known.items():
+        alike.setdefault((of.needs, foreign(name, known)), []).append(name)
+    return [
+        {
+            "if": {"required": [key], "properties": {key: {"enum": names}}},
+            "then": {"required": [*needs], "properties": dict.fromkeys(others, False)},
+        }
+        for (needs, others), names in alike.items()
+    ]
+
+
+class DatasetOptions(Options):
+    """A dataset: a source, perhaps only a part of it, and how its images are augmented."""
+
+    source: str = Field(
+        description="where the images come from", json_schema_extra={"enum": [*SOURCES]}
+    )
+    path: Open[Text] = Field(
+        None, description="folder of your pictures, which holds train/CLASS/ and test/CLASS/"
+    )
+    side: Open[Count] = Field(None, description="your pictures are resized to this many pixels")
+    fold: Open[Annotated[int, Field(ge=0)]] = Field(
+        None, description="train on this official fold only"
+    )
+    validation_share: Open[Annotated[float, Field(gt=0, lt=1)]] = Field(
+        None, description="share of the training images to evaluate on instead of the test images"
+    )
+    validation_seed: Open[Seed] = Field(None, description="draws the images of validation_share")
+    train_size: Open[Count] = Field(None, description="number of images in a stratified subset")
+    subset_seed: Open[Seed] = Field(None, description="draws the images of train_size")
+    padding: int = Field(ge=0, description="pixels added on each side before the random crop")
+    flip: bool = Field(description="mirror half of the images, at random")
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "allOf": conditions("source", SOURCES),
+            "dependentRequired": {one: [other] for one, other in TOGETHER},
+        }
+    )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _fits_its_source(cls, entry: object, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        found = [*misfits(entry, "source", SOURCES)]
+        for one, other in TOGETHER:
+            if isinstance(entry, dict) and one in entry and other not in entry:
+                found.append(fault((), f"{one} without {other}; give both or neither"))
+        options: Self = validated(entry, validate, found)
+        return options
+
+
+class NoiseOptions(Options):
+    """Label noise: how the labels of the training images are changed."""
+
+    kind: str = Field(
+        description="how wrong labels are chosen", json_schema_extra={"enum": [*KINDS]}
+    )
+    rate: Open[Share] = Field(None, description="nominal share of wrong labels")
+    noise_seed: Open[Seed] = Field(None, description="draws the labels; independent of training")
+    labels: Open[Literal["aggre", "random1", "random2", "random3", "worse"]] = Field(
+        None, description="which of the label sets of CIFAR-10N"
+    )
+
+    model_config = ConfigDict(json_schema_extra={"allOf": conditions("kind", KINDS)})
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _fits_its_kind(cls, entry: object, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        options: Self = validated(entry, validate, [*misfits(entry, "kind", KINDS)])
+        return options

@@ -1,0 +1,115 @@
+"""What the settings are specified with: a strict base class, types with bounds, and validators.
+
+Where an ordinary validator of pydantic finds a fault, it hides the faults inside the same value.
+`validated` reports both, so that one look at params.yaml shows all that is wrong.
+"""
+
+from typing import Annotated, Any, Self, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    StringConstraints,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+T = TypeVar("T")
+
+
+class Options(BaseModel):
+    """Settings with names, defaults and bounds; unknown names and wrong types are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def overridden(self, by: Self) -> Self:
+        """These options, but with the values that were given explicitly in `by`."""
+        return self.model_copy(update={name: getattr(by, name) for name in by.model_fields_set})
+
+
+def fault(
+    place: tuple[str | int, ...],
+    message: str,
+    kind: str = "unfit",
+    value: object = None,
+    context: dict[str, Any] | None = None,
+) -> InitErrorDetails:
+    """A fault for `validated`.
+
+    Args:
+        place: keys and indices that lead to it, from the value that is validated.
+        message: what is wrong.
+        kind: pydantic's name for it, if it has one.
+        value: what is there.
+        context: the bounds that it breaks, as in pydantic's errors.
+    """
+    custom = PydanticCustomError(kind, message, context)
+    return InitErrorDetails(type=custom, loc=place, input=value)
+
+
+def validated(
+    value: object,
+    validate: ValidatorFunctionWrapHandler | ModelWrapValidatorHandler[Any],
+    faults: list[InitErrorDetails],
+) -> Any:
+    """The validated value.
+
+    Raises:
+        ValidationError: with `faults` and all that `validate` finds, if there is any.
+    """
+    try:
+        result = validate(value)
+    except ValidationError as error:
+        faults += [
+            fault(e["loc"], e["msg"], e["type"], e["input"], e.get("ctx"))
+            for e in error.errors(include_url=False)
+        ]
+    if faults:
+        raise ValidationError.from_exception_data("options", faults)
+    return result
+
+
+def _stated(value: object) -> object:
+    if value is None:
+        raise PydanticCustomError("unfit", "has no value; give one, or leave the key out")
+    return value
+
+
+def _distinct(values: object, validate: ValidatorFunctionWrapHandler) -> Any:
+    faults: list[InitErrorDetails] = []
+    seen = set()
+    for value in values if isinstance(values, list) else ():
+        key = repr(value)  # since 1 equals True, and not every value has a hash
+        if key in seen and not faults:
+            faults = [fault((), "appears twice", "twice", value)]
+        seen.add(key)
+    return validated(values, validate, faults)
+
+
+def _filled(options: T) -> T:
+    if isinstance(options, BaseModel) and not options.model_fields_set:
+        raise PydanticCustomError("too_short", "empty")
+    return options
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+Weight = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Text = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_]*$", max_length=40)]
+
+# A list without an entry that appears twice; options of which at least one is given.
+UNIQUE = (WrapValidator(_distinct), Field(json_schema_extra={"uniqueItems": True}))
+FILLED = (AfterValidator(_filled), Field(json_schema_extra={"minProperties": 1}))
+
+# An option without a default. It is None if it is left out, but None cannot be given.
+Open = Annotated[T | None, BeforeValidator(_stated)]

@@ -1,0 +1,171 @@
+"""The state of a training on disk, from which it can continue to the same bits.
+
+A checkpoint is one file of one seed: a line with the SHA-256 of the rest, then torch's format with
+the state and the setting that it was made in. It is used again only in the same setting: another
+cell, machine, thread count, library or code would continue to other bits. The last two of each
+seed are kept. All of a cell's are deleted when its record is written.
+"""
+
+import hashlib
+import io
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypedDict
+
+import torch
+from torch import Tensor
+
+from imcl.errors import Stopped
+from imcl.files import atomic, room
+from imcl.progress import say
+
+KEPT = 2
+MAGIC = b"imcl checkpoint "
+BYTES_PER_SECOND = 100e6  # until the first checkpoint is written and timed
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Content(TypedDict):
+    """What a checkpoint holds: the setting that it was made in, and the state."""
+
+    setting: dict[str, str]
+    state: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one cell, which this process has locked.
+
+    Args:
+        folder: theirs alone. Those that cannot be used are moved to `aside` beside it.
+        setting: everything that decides the bits, as texts by name.
+        share: the most of the run time that may go into writing, in 0..1.
+    """
+
+    def __init__(self, folder: Path, setting: Mapping[str, str], share: float):
+        self.folder, self.setting, self.share = folder, dict(setting), share
+        self._begun, self._writing = time.perf_counter(), 0.0
+        self._slowest: float | None = None
+        self._saved = True  # all that was done
+        self._signal: int | None = None
+
+    @contextmanager
+    def stopping(self) -> Iterator[None]:
+        """Let SIGTERM and SIGINT stop the run, without losing a finished epoch.
+
+        They raise `Stopped`: at once if everything is saved, otherwise after the current epoch. A
+        second signal stops the run at once. A signal that this process was started to ignore stays
+        ignored, as SIGINT in the background jobs of a shell script.
+        """
+        heeded = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self._stop) for number in heeded}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def load(self, seed: int) -> dict[str, Any] | None:
+        """The newest state of a seed that is whole and of this setting; None if there is none.
+
+        Other checkpoints are moved aside, with a message.
+        """
+        for path in reversed(self._of(seed)):
+            try:
+                content = _read(path)
+            except ValueError as error:
+                self._move_aside(path, str(error))
+                continue
+            theirs = content["setting"]
+            if theirs == self.setting:
+                return content["state"]
+            names = sorted(theirs.keys() | self.setting.keys())
+            differing = [name for name in names if theirs.get(name) != self.setting.get(name)]
+            self._move_aside(path, f"made with another {', '.join(differing)}")
+        return None
+
+    def save(self, seed: int, state: Callable[[], dict[str, Any]]) -> None:
+        """Write what `state` returns, if the share allows it or a signal asked to stop.
+
+        Raises:
+            Stopped: a signal came since the last call.
+            ImclError: the disk is full.
+        """
+        self._saved = False
+        begun = time.perf_counter()
+        content: Content = {"setting": self.setting, "state": state()}
+        expected = self._slowest or 0.01 + _size(content) / BYTES_PER_SECOND
+        allowed = self.share * (begun - self._begun)
+        if self._writing + expected <= allowed or self._signal is not None:
+            self._write(seed, content)
+            seconds = time.perf_counter() - begun
+            self._writing += seconds
+            self._slowest = max(seconds, self._slowest or 0.0)
+            self._saved = True
+        if self._signal is not None:
+            raise Stopped(self._signal)
+
+    def remove(self) -> None:
+        """Delete the cell's checkpoints."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _write(self, seed: int, content: Content) -> None:
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        checksum = hashlib.sha256(buffer.getbuffer()).hexdigest().encode()
+        old = self._of(seed)
+        number = _number(old[-1]) + 1 if old else 1
+        path = self.folder / f"seed-{seed}-{number}.pt"
+        with room(path), atomic(path) as temporary, temporary.open("wb") as file:
+            file.write(MAGIC + checksum + b"\n")
+            file.write(buffer.getbuffer())
+        for path in old[: 1 - KEPT]:
+            path.unlink()
+
+    def _of(self, seed: int) -> list[Path]:
+        """The checkpoints of a seed, oldest first."""
+        return sorted(self.folder.glob(f"seed-{seed}-*.pt"), key=_number)
+
+    def _move_aside(self, path: Path, reason: str) -> None:
+        aside = self.folder.parent / "aside" / f"{path.parent.name}-{path.name}"
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(aside)
+        say(f"{path}: {reason}; moved to {aside} and not used")
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        second, self._signal = self._signal is not None, number
+        if self._saved or second:
+            raise Stopped(number)
+        name = signal.Signals(number).name
+        say(f"{name}: stops after this epoch, with a checkpoint; a second {name} stops at once")
+
+
+def _read(path: Path) -> Content:
+    """The content of a checkpoint; ValueError if it is damaged."""
+    head, _, body = path.read_bytes().partition(b"\n")
+    if head != MAGIC + hashlib.sha256(body).hexdigest().encode():
+        raise ValueError("damaged")
+    try:
+        content: Content = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    except Exception as error:  # its checksum is right, so it was made to be wrong
+        raise ValueError(f"not a checkpoint of imcl ({type(error).__name__})") from None
+    if not isinstance(content, dict) or set(content) != {"setting", "state"}:
+        raise ValueError("not a checkpoint of imcl")
+    return content
+
+
+def _size(value: object) -> int:
+    """Bytes of the tensors in nested dicts and lists."""
+    if isinstance(value, Tensor):
+        return value.nbytes
+    if isinstance(value, dict):
+        return sum(map(_size, value.values()))
+    return sum(map(_size, value)) if isinstance(value, list) else 0
+
+
+def _number(path: Path) -> int:
+    return int(path.stem.rpartition("-")[2])

@@ -1,0 +1,206 @@
+"""The training loop: one network, one seed.
+
+Losses stay on the device for a whole epoch and are read once at its end.
+"""
+
+import math
+from collections.abc import Callable
+from itertools import islice
+from typing import TypedDict
+
+import torch
+from torch import Tensor
+
+from imcl.collaboration import Collaboration
+from imcl.errors import ImclError
+from imcl.models.backbone import Backbone
+from imcl.records.record import Epoch
+from imcl.study.settings import Training
+from imcl.training.batches import Batch, Batches
+from imcl.training.optimizer import SGD, learning_rate
+
+EAGER_STEPS = 3  # before a step is captured, so that libraries have chosen their algorithms
+
+
+class State(TypedDict):
+    """Everything that decides how training continues.
+
+    Attributes:
+        epoch: how many are done.
+        trained: the weights and buffers of the network and its baseline.
+        momentum: the optimizer's buffers, by group of parameters.
+        streams: the states of the random streams.
+    """
+
+    epoch: int
+    trained: dict[str, Tensor]
+    momentum: list[list[Tensor]]
+    streams: list[Tensor]
+
+
+class Trainer:
+    """Trains a network epoch by epoch.
+
+    Args:
+        collaboration: the network, what trains beside it, and the loss.
+        batches: the training data.
+        training: the training settings.
+    """
+
+    def __init__(
+        self, collaboration: Collaboration[Backbone], batches: Batches, training: Training
+    ):
+        self.collaboration, self.batches, self.training = collaboration, batches, training
+        self.optimizer = SGD(collaboration.trained, training.momentum, training.weight_decay)
+        self.device = batches.images.device
+        self.done = 0  # epochs
+        self._eager_steps = EAGER_STEPS if self.device.type == "cuda" else math.inf
+
+    def epoch(self, epoch: int) -> Epoch:
+        """Train one epoch, counted from 0, and return its history.
+
+        Raises:
+            ImclError: the loss is not finite.
+        """
+        self.collaboration.trained.train()
+        progress = epoch / self.training.epochs
+        rows: list[Tensor] = []
+        captured = None
+        steps = len(self.batches)
+        for index, batch in enumerate(self.batches.epoch()):
+            rate = learning_rate(epoch * steps + index, steps, self.training)
+            if self._eager_steps > 0:
+                self._eager_steps -= 1
+                names, row = self.step(batch, progress, rate)
+            else:
+                # Once for each epoch, since a graph holds the epoch's progress as a constant.
+                captured = captured or _Captured(self, batch, progress)
+                names, row = captured(batch, rate)
+            rows.append(row)
+        values, correct = torch.stack(rows).cpu().split([len(names), 1], 1)
+        self._check_finite(values, names, epoch)
+        loss, *terms = values.double().mean(0).tolist()
+        self.done = epoch + 1
+        return {
+            "epoch": epoch + 1,
+            "learning_rate": rate,
+            "loss": loss,
+            "terms": dict(zip(names[1:], terms, strict=True)),
+            "train_accuracy": correct.double().sum().item() / (steps * self.batches.batch_size),
+        }
+
+    def step(self, batch: Batch, progress: float, rate: float | Tensor) -> tuple[list[str], Tensor]:
+        """Forward, backward and update of one batch.
+
+        Args:
+            batch: on the device.
+            progress: the share of training that is done, in 0..1.
+            rate: the learning rate; on a GPU also a scalar tensor there.
+
+        Returns:
+            The names of the loss and its terms, and float32 (terms + 2,) on the device: loss,
+            terms, and how many images were classified right.
+        """
+        views, labels, indices = batch
+        autocast = self.training.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=autocast):
+            step = self.collaboration(views, labels, progress, indices)
+        step.loss.backward()
+        self.optimizer.step(rate)
+        correct = (step.logits.argmax(1) == labels).sum()
+        row = torch.stack([step.loss.detach(), *step.terms.values(), correct.to(step.loss.dtype)])
+        return ["loss", *step.terms], row
+
+    def state(self) -> State:
+        """The state to store. It is not a copy: further training changes it."""
+        return {
+            "epoch": self.done,
+            "trained": self.collaboration.trained.state_dict(),
+            "momentum": self.optimizer.buffers,
+            "streams": [generator.get_state() for generator in self._generators],
+        }
+
+    def restore(self, state: State) -> None:
+        """Continue from a stored state, to the same bits."""
+        if self.device.type == "cuda":
+            # What libraries choose at their first steps must be chosen before a step is captured.
+            self.collaboration.trained.train()
+            for batch in islice(self.batches.epoch(), EAGER_STEPS):
+                self.step(batch, 0.0, 0.0)
+        self.done = state["epoch"]
+        self._eager_steps -= self.done * len(self.batches)
+        self.collaboration.trained.load_state_dict(state["trained"])
+        for group, stored in zip(self.optimizer.buffers, state["momentum"], strict=True):
+            for buffer, values in zip(group, stored, strict=True):
+                buffer.copy_(values)
+        for generator, stream in zip(self._generators, state["streams"], strict=True):
+            generator.set_state(stream)
+
+    @property
+    def _generators(self) -> list[torch.Generator]:
+        return [*self.batches.generators, *self.collaboration.generators]
+
+    def _check_finite(self, values: Tensor, names: list[str], epoch: int) -> None:
+        """Raise ImclError at the first step with a loss or term, in (steps, terms), not finite."""
+        bad = ~values.isfinite().all(1)
+        if bad.any():
+            step = int(bad.nonzero()[0])
+            found = zip(names, values[step].tolist(), strict=True)
+            terms = ", ".join(f"{name} {value:g}" for name, value in found)
+            raise ImclError(
+                f"the loss is not finite at epoch {epoch + 1}, step {step + 1} of {len(values)}: "
+                f"{terms}. Lower training.learning_rate (now {self.training.learning_rate:g}) or "
+                "the weight of the term that grew, or train in float32"
+            )
+
+
+def fit(
+    collaboration: Collaboration[Backbone],
+    batches: Batches,
+    training: Training,
+    after_epoch: Callable[[Epoch, Callable[[], State]], None],
+    state: State | None = None,
+) -> None:
+    """Train a network to the end.
+
+    Args:
+        collaboration: as for `Trainer`; batches and training too.
+        after_epoch: called after each epoch with its history and `Trainer.state`.
+        state: of an earlier trainer, to continue from.
+
+    Raises:
+        ImclError: the loss is not finite.
+    """
+    trainer = Trainer(collaboration, batches, training)
+    if state is not None:
+        trainer.restore(state)
+    for epoch in range(trainer.done, training.epochs):
+        after_epoch(trainer.epoch(epoch), trainer.state)
+
+
+class _Captured:
+    """A step as a CUDA graph: its hundreds of kernels are launched at once.
+
+    Launched one by one from Python they take longer to launch than to run.
+    """
+
+    def __init__(self, trainer: Trainer, batch: Batch, progress: float):
+        views, labels, indices = batch
+        self.batch = Batch([view.clone() for view in views], labels.clone(), indices.clone())
+        self.rate = torch.zeros((), device=trainer.device)
+        self.graph = torch.cuda.CUDAGraph()
+        for generator in trainer.collaboration.generators:
+            self.graph.register_generator_state(generator)
+        with torch.cuda.graph(self.graph):
+            self.names, self.row = trainer.step(self.batch, progress, self.rate)
+
+    def __call__(self, batch: Batch, rate: float) -> tuple[list[str], Tensor]:
+        for own, given in zip(_tensors(self.batch), _tensors(batch), strict=True):
+            own.copy_(given)
+        self.rate.fill_(rate)
+        self.graph.replay()
+        return self.names, self.row.clone()
+
+
+def _tensors(batch: Batch) -> list[Tensor]:
+    return [*batch.views, batch.labels, batch.indices]

@@ -1,0 +1,66 @@
+"""How the training of a cell is going: told to people on standard error, and kept as events."""
+
+import os
+import signal
+import socket
+from types import TracebackType
+from typing import Self
+
+from imcl.errors import Stopped
+from imcl.progress import Events, Progress, say
+from imcl.project import Project
+from imcl.study.grid import Cell
+
+
+class Report:
+    """Follows the training of a cell, as a context manager; it also notes how the training ends."""
+
+    def __init__(self, project: Project, cell: Cell):
+        self.cell, self.epochs = cell, cell.training.epochs
+        self.events = Events(project.events(cell.key))
+        self.progress = Progress(cell.name, self.epochs * len(cell.seeds), "epochs")
+        self.total = self.epochs * len(cell.seeds)
+
+    def __enter__(self) -> Self:
+        host = socket.gethostname()
+        self.events.add("started", pid=os.getpid(), host=host, total=self.total, done=0)
+        self.progress.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.progress.__exit__(kind, error, traceback)
+        if isinstance(error, Stopped):
+            self.events.add("stopped", signal=signal.Signals(error.number).name)
+        elif isinstance(error, KeyboardInterrupt):
+            self.events.add("stopped", signal=signal.SIGINT.name)
+        elif isinstance(error, Exception):
+            self.events.add("failed", message=str(error) or type(error).__name__)
+        elif error is None:
+            self.events.add("done")
+
+    def resumed(self, seed: int, epoch: int) -> None:
+        """A seed continues after an epoch, counted from 1, or was finished before."""
+        if epoch == self.epochs:
+            say(f"{self.cell.name}: seed {seed} was finished before")
+        else:
+            say(f"{self.cell.name}: seed {seed}: resuming after epoch {epoch}")
+        self.progress.skip(epoch)
+        done = self.progress.done
+        self.events.add("resumed", seed=seed, epoch=epoch, done=done, total=self.total)
+
+    def epoch(self, seed: int, epoch: int, note: str) -> None:
+        """An epoch of a seed, counted from 1, is done; `note` says how it went."""
+        self.progress.advance(note=note)
+        self.events.add(
+            "epoch",
+            seed=seed,
+            epoch=epoch,
+            done=self.progress.done,
+            total=self.total,
+            seconds_left=round(self.progress.seconds_left, 1),
+        )

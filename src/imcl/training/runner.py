@@ -1,0 +1,133 @@
+"""Trains a study without an engine: several cells at a time, in the study's order, up to a time.
+
+It is for a machine that has only Python and torch, such as one that is lent for minutes. Each cell
+is a process of `imcl train`, so a cell that is stopped resumes from its checkpoint at the next
+call.
+"""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from imcl.errors import ImclError
+from imcl.project import Project
+from imcl.records.store import Store
+from imcl.study.grid import Cell
+
+POLL_SECONDS = 0.2
+IMCL = (sys.executable, "-m", "imcl")
+
+Children = dict[str, subprocess.Popen[bytes]]  # by the name of their cell
+
+
+def run(
+    project: Project,
+    cells: Sequence[Cell],
+    options: Sequence[str] = (),
+    *,
+    jobs: int = 1,
+    seconds: float | None = None,
+    grace: float = 60.0,
+    anchors: Mapping[str, float] | None = None,
+) -> tuple[list[str], list[str]]:
+    """Prepare the data of the cells that have no record, and train them.
+
+    Args:
+        project: where parameters, data and results are.
+        cells: the planned ones, the most valuable first.
+        options: of `imcl train`.
+        jobs: cells at a time.
+        seconds: after this time nothing runs any more.
+        grace: seconds before that, from which on no cell is started and running ones are told to
+            stop.
+        anchors: the least accuracy, in 0..1, of cells by their names. These cells are trained
+            first, and others only when they reach it.
+
+    Returns:
+        The names of the cells that failed, and of those that are left for another call.
+
+    Raises:
+        ImclError: an anchor is not reached; nothing else is trained.
+    """
+    until = None if seconds is None else time.monotonic() + seconds
+    store, anchors = Store(project), anchors or {}
+    first = [cell for cell in cells if cell.name in anchors]
+    waiting = [cell for cell in cells if not store.path(cell).exists()]
+    waiting.sort(key=lambda cell: cell.name not in anchors)
+    failed: list[str] = []
+    held = True  # until all anchors are reached
+    with _children(until) as running:
+        while (waiting or running) and (until is None or time.monotonic() < until - grace):
+            held = held and not _reached(store, first, anchors)
+            while waiting and len(running) < jobs:
+                if held and waiting[0].name not in anchors:
+                    break
+                cell = waiting.pop(0)
+                if _prepare(project, cell):
+                    command = _command(project, "train", cell.name, *options)
+                    running[cell.name] = subprocess.Popen(command)
+                else:
+                    failed.append(cell.name)
+            time.sleep(POLL_SECONDS)
+            for name in [name for name, child in running.items() if child.poll() is not None]:
+                if running.pop(name).returncode:
+                    failed.append(name)
+            if held and not running and any(name in anchors for name in failed):
+                break
+    _reached(store, first, anchors)
+    left = [c.name for c in cells if c.name not in failed and not store.path(c).exists()]
+    return failed, left
+
+
+def _reached(store: Store, first: Sequence[Cell], anchors: Mapping[str, float]) -> bool:
+    """Whether all anchors are trained; ImclError if one of them is not reached."""
+    for cell in first:
+        path = store.path(cell)
+        if not path.exists():
+            return False
+        runs = store.read(cell, path)["runs"]
+        accuracy = sum(run["final"]["accuracy"] for run in runs) / len(runs)
+        if accuracy < anchors[cell.name]:
+            raise ImclError(
+                f"{cell.name} reaches {accuracy:.2%}, but its anchor is "
+                f"{anchors[cell.name]:.2%}: find out why before the other cells are trained"
+            )
+    return True
+
+
+def _prepare(project: Project, cell: Cell) -> bool:
+    """Prepare a cell's arrays and labels if they are missing; whether they are there now."""
+    dataset, noise = cell.dataset, cell.noise
+    needed = [(project.dataset(dataset.key), ["prepare", dataset.name])]
+    if noise:
+        needed.append((project.noise(dataset.key, noise.key), ["noise", dataset.name, noise.name]))
+    return all(
+        path.exists() or subprocess.run(_command(project, *command)).returncode == 0
+        for path, command in needed
+    )
+
+
+def _command(project: Project, *words: str) -> list[str]:
+    """An `imcl` command for the project."""
+    file = ["--params", str(project.file)] if project.file else []
+    return [*IMCL, *words, "--project", str(project.root), *file]
+
+
+@contextmanager
+def _children(until: float | None) -> Iterator[Children]:
+    """Processes; those still running at the end are told to stop, and killed at `until`."""
+    running: Children = {}
+    try:
+        yield running
+    finally:
+        for child in running.values():
+            child.send_signal(signal.SIGTERM)
+        for child in running.values():
+            try:
+                child.wait(None if until is None else max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()

@@ -1,0 +1,248 @@
+"""The training of one seed of a cell, from its data to its weights and its part of the record."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from imcl.collaboration import Collaboration
+from imcl.errors import ImclError
+from imcl.files import atomic, room, sha256
+from imcl.models.backbone import Backbone
+from imcl.project import Project
+from imcl.records.record import Cost, Epoch, FinalMetrics, OracleMetrics, Predictions, Run
+from imcl.study.grid import Cell
+from imcl.training import evaluation, tensorboard
+from imcl.training.batches import Augmentation, Batches, Normalise
+from imcl.training.checkpoint import Checkpoints
+from imcl.training.data import CellData
+from imcl.training.device import compile_stages, peak_memory
+from imcl.training.loop import State, fit
+from imcl.training.network import Architecture, Method, assemble
+from imcl.training.report import Report
+from imcl.training.streams import stream
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all seeds of a cell share.
+
+    Attributes:
+        project: where weights go.
+        cell: what to train.
+        data: loaded once for all seeds.
+        device: what to train on.
+        compiled: whether torch's compiler fuses the stages' operations.
+        checkpoints: of the cell.
+        report: of the cell's progress.
+    """
+
+    project: Project
+    cell: Cell
+    data: CellData
+    device: torch.device
+    compiled: bool
+    checkpoints: Checkpoints
+    report: Report
+
+
+class Result(NamedTuple):
+    """A seed's part of the record."""
+
+    run: Run
+    cost: Cost
+
+
+class Network(NamedTuple):
+    """What is trained, on what, and what it is evaluated on.
+
+    Attributes:
+        collaboration: the network with its ways and baseline.
+        batches: the training images.
+        normalise: for the evaluated images.
+        images: uint8 (N, H, W, C), evaluated after epochs.
+        labels: int64 (N,), of these images.
+    """
+
+    collaboration: Collaboration[Backbone]
+    batches: Batches
+    normalise: Normalise
+    images: Tensor
+    labels: Tensor
+
+    @property
+    def model(self) -> Backbone:
+        """The network itself, which is evaluated."""
+        return self.collaboration.model
+
+
+class Measured(NamedTuple):
+    """How good the trained network is."""
+
+    final: FinalMetrics
+    oracle: OracleMetrics
+    predictions: Predictions
+
+
+class SeedRun:
+    """The life of one seed: load, build, train, evaluate, write."""
+
+    def __init__(self, task: Task, seed: int):
+        self.task, self.seed = task, seed
+        self.training = task.cell.training
+        self.weights = task.project.weights(task.cell.key, seed)
+        self.history: list[Epoch] = []
+        self.cost: Cost = {
+            "seed": seed,
+            "training_seconds": 0.0,
+            "evaluation_seconds": 0.0,
+            "peak_memory_bytes": 0,
+            "resumed": 0,
+        }
+        self._state: State | None = None
+        self._write_tensorboard = tensorboard.writer(task.cell.key, seed)
+        self._begun = 0.0
+
+    def run(self) -> Result:
+        """Train the seed, or the rest of it; nothing if it was finished before.
+
+        Raises:
+            ImclError: the loss or a measure is not finite, or the disk is full.
+            Stopped: a signal asked for it.
+        """
+        finished = self.load()
+        if finished is not None:
+            return finished
+        network = self.build()
+        self.train(network)
+        return self.write(network, self.evaluate(network))
+
+    def load(self) -> Result | None:
+        """Take up the newest checkpoint; the result if the seed was finished before."""
+        stored = self.task.checkpoints.load(self.seed)
+        if stored is None:
+            return None
+        if "run" in stored:
+            result = Result(stored["run"], stored["cost"])
+            if not self.weights.exists() or sha256(self.weights) != result.run["weights_sha256"]:
+                return None  # a result without its weights is not finished
+            self.task.report.resumed(self.seed, self.training.epochs)
+            return result
+        self.history, self.cost = stored["history"], stored["cost"]
+        self.cost["resumed"] += 1
+        self._state = stored["training"]
+        self.task.report.resumed(self.seed, len(self.history))
+        return None
+
+    def build(self) -> Network:
+        """The untrained network and its data, on the device."""
+        cell, data, device = self.task.cell, self.task.data, self.task.device
+        described = data.description
+        normalise = Normalise.to(described["mean"], described["std"], device)
+        batches = Batches(
+            torch.from_numpy(data.arrays.train_images).to(device),
+            torch.from_numpy(data.arrays.train_labels).to(device),
+            normalise,
+            Augmentation(cell.dataset.options.padding, cell.dataset.options.flip),
+            batch_size=self.training.batch_size,
+            shuffling=stream(self.seed, "shuffling", device),
+            views=[stream(self.seed, "augmentation", device, view) for view in range(cell.views)],
+        )
+        classes = len(described["class_names"])
+        architecture = Architecture(cell.backbone, cell.width, described["shape"], classes)
+        noise_rate, epochs = data.noise["nominal_rate"], self.training.epochs
+        method = Method(cell.ways, cell.baseline, cell.views, noise_rate, epochs)
+        collaboration = assemble(architecture, method, self.seed, batches)
+        if self.task.compiled:
+            compile_stages(collaboration.model)
+        images, labels = (torch.from_numpy(array).to(device) for array in data.evaluated)
+        return Network(collaboration, batches, normalise, images, labels)
+
+    def train(self, network: Network) -> None:
+        """Train to the last epoch; evaluate and save after epochs."""
+
+        def after_epoch(epoch: Epoch, state: Callable[[], State]) -> None:
+            self._after_epoch(network, epoch, state)
+
+        if self.task.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.task.device)
+        self._begun = time.perf_counter()
+        fit(network.collaboration, network.batches, self.training, after_epoch, self._state)
+
+    def _after_epoch(self, network: Network, epoch: Epoch, state: Callable[[], State]) -> None:
+        trained = time.perf_counter()
+        self.cost["training_seconds"] += trained - self._begun
+        number = epoch["epoch"]
+        terms = ", ".join(f"{name} {value:.3g}" for name, value in epoch["terms"].items())
+        note = f"seed {self.seed}, loss {epoch['loss']:.3g} ({terms})"
+        if number % self.training.evaluate_every == 0 or number == self.training.epochs:
+            measured = evaluation.metrics(self._logits(network), network.labels)
+            _check_finite(**measured)
+            epoch["evaluation"] = measured
+            note += f", {self.task.data.arrays.evaluation} accuracy {measured['accuracy']:.2%}"
+        self.history.append(epoch)
+        self.cost["evaluation_seconds"] += time.perf_counter() - trained
+        peak = peak_memory(self.task.device)
+        self.cost["peak_memory_bytes"] = max(self.cost["peak_memory_bytes"], peak)
+        self._write_tensorboard(epoch)
+        self.task.report.epoch(self.seed, number, note)
+        self.task.checkpoints.save(
+            self.seed,
+            lambda: {"history": self.history, "cost": self.cost, "training": state()},
+        )
+        self._begun = time.perf_counter()
+
+    def evaluate(self, network: Network) -> Measured:
+        """Measure the trained network."""
+        redundancy = evaluation.redundancy(network.model, network.images, network.normalise)
+        _check_finite(**redundancy)
+        evaluated = [epoch for epoch in self.history if "evaluation" in epoch]
+        best = max(evaluated, key=lambda epoch: epoch["evaluation"]["accuracy"])
+        return Measured(
+            final={**self.history[-1]["evaluation"], **redundancy},
+            oracle={"epoch": best["epoch"], **best["evaluation"]},
+            predictions=evaluation.predictions(self._logits(network), network.labels),
+        )
+
+    def write(self, network: Network, measured: Measured) -> Result:
+        """Write the weights, and a checkpoint that says that the seed is finished."""
+        weights = {name: tensor.cpu() for name, tensor in network.model.state_dict().items()}
+        with (
+            room(self.weights),
+            atomic(self.weights) as temporary,
+            temporary.open("wb") as file,
+        ):
+            torch.save(weights, file)
+        run: Run = {
+            "seed": self.seed,
+            "final": measured.final,
+            "oracle": measured.oracle,
+            "predictions": measured.predictions,
+            "parameters": _count(network.model),
+            "training_parameters": _count(network.collaboration.trained),
+            "weights_sha256": sha256(self.weights),
+            "history": self.history,
+        }
+        self.task.checkpoints.save(self.seed, lambda: {"run": run, "cost": self.cost})
+        return Result(run, self.cost)
+
+    def _logits(self, network: Network) -> Tensor:
+        images, precision = network.images, self.training.precision
+        return evaluation.predict(network.model, images, network.normalise, precision)
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _check_finite(**measured: float) -> None:
+    for name, value in measured.items():
+        if not math.isfinite(value):
+            raise ImclError(
+                f"the trained network's {name} is {value}: its last updates left no finite "
+                "weights. Lower training.learning_rate"
+            )

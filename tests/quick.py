@@ -1,0 +1,42 @@
+"""Cells of the study `quick`, in a project made by the fixture `micro`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from imcl.project import Project
+from imcl.study import grid
+from imcl.study.load import load
+
+
+def cell(
+    project: Project,
+    name: str,
+    *,
+    training: Mapping[str, Any] | None = None,
+    file: Mapping[str, Any] | None = None,
+    **study: Any,
+) -> grid.Cell:
+    """A cell by its name, after changes to the project's params.yaml.
+
+    Args:
+        project: whose parameters are changed.
+        name: DATASET-NOISE-BACKBONE-METHOD.
+        training: entries of the study's training.
+        file: entries of the file, such as `ways`, merged into its own.
+        study: entries of the study.
+    """
+    raw = yaml.safe_load(project.params.read_text())
+    study = {"methods": [name.split("-")[3]], "training": training or {}, **study}
+    _merge(raw, {"studies": {"quick": study}, **(file or {})})
+    project.params.write_text(yaml.safe_dump(raw, sort_keys=False))
+    return grid.find(load(project.params), name)
+
+
+def _merge(into: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    for key, value in changes.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value

@@ -1,0 +1,486 @@
+"""The store of records: what it finds, what it refuses, and how it says so."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from handmade import ROOT, empty_project, record, write
+
+from imcl.data import prepare
+from imcl.errors import ImclError
+from imcl.files import json_text, sha256, write_json
+from imcl.noise import inject
+from imcl.project import Project
+from imcl.records import store as store_module
+from imcl.records.record import Measurement
+from imcl.records.seal import is_sealed, sealed
+from imcl.records.store import Store
+from imcl.study import grid
+from imcl.study.load import load
+
+
+@pytest.fixture
+def project(tmp_path) -> Project:
+    return empty_project(tmp_path)
+
+
+@pytest.fixture
+def store(project) -> Store:
+    return Store(project)
+
+
+@pytest.fixture(scope="module")
+def cells() -> list[grid.Cell]:
+    """The cells of the study quick: digits, clean and n50, seeds 1 and 2, 14 epochs."""
+    return grid.cells(load(ROOT / "params.yaml", "quick"))
+
+
+@pytest.fixture
+def cell(cells) -> grid.Cell:
+    return next(c for c in cells if c.name == "digits-n50-resnet18-kernel")
+
+
+def good(cell: grid.Cell) -> dict[str, Any]:
+    """A record that does not contradict itself; 0.75 is the best accuracy, at epoch 14."""
+    made: dict[str, Any] = dict(record(cell, [0.75, 0.75]))
+    for run in made["runs"]:
+        (last,) = run["history"]
+        run["history"] = [
+            {**last, "epoch": epoch, "evaluation": {**last["evaluation"], "accuracy": 0.5}}
+            for epoch in range(1, cell.training.epochs)
+        ] + [{**last, "epoch": cell.training.epochs}]
+        run["oracle"] = {**last["evaluation"], "epoch": cell.training.epochs}
+    return made
+
+
+@pytest.fixture
+def path(project, cell) -> Path:
+    """The file of a good record."""
+    return write(project, cell, good(cell))
+
+
+def change(path: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    """Change a file and seal it anew."""
+    content = json.loads(path.read_text())
+    edit(content)
+    write_json(path, sealed(content))
+
+
+# places -----------------------------------------------------------------------------------------
+
+
+def test_a_record_made_here_is_found_before_a_committed_one(project, store, cell):
+    assert store.find(cell, "quick") is None
+    committed = write(project, cell, good(cell), study="quick")
+    assert store.find(cell, "quick") == store.find(cell, "quick", committed=True) == committed
+    here = write(project, cell, good(cell))
+    assert here == store.path(cell)
+    assert store.find(cell, "quick") == here
+    assert store.find(cell, "quick", committed=True) == committed
+    assert store.find(cell, "cpu", committed=True) is None
+
+
+def test_records_made_here_are_listed_by_cell(project, store, cells):
+    assert store.made() == {}
+    for cell in cells[:2]:
+        write(project, cell, good(cell))
+    older = project.record(f"{cells[0].name}-000000000000")
+    older.write_text("{}")
+    assert {name: {*paths} for name, paths in store.made().items()} == {
+        cells[0].name: {store.path(cells[0]), older},
+        cells[1].name: {store.path(cells[1])},
+    }
+
+
+# reading and writing ----------------------------------------------------------------------------
+
+
+def test_what_is_written_is_read(store, cell):
+    made = good(cell)
+    del made["seal"]
+    path = store.write(cell, made)
+    assert path == store.path(cell)
+    found = store.read(cell, path)
+    assert found == sealed(made)
+    assert is_sealed(found)
+    assert json_text(found) == path.read_text()
+    assert store.faults(cell, path) == []
+
+
+def test_a_missing_record_has_no_faults(store, cell):
+    assert store.faults(cell, store.path(cell)) == []
+    with pytest.raises(FileNotFoundError):
+        store.read(cell, store.path(cell))
+
+
+def test_a_glance_takes_what_it_gets(project, store, cell, path):
+    found = store.glance(path)
+    assert (found.digest, found.config, found.seconds) == (cell.digest, cell.config, 6.0)
+    write_json(path, {"digest": 3, "config": {"peer": {}}})
+    assert store.glance(path) == (3, {"peer": {}}, None)
+    for text in ("", "[]", '{"digest": "a", "config": 3}'):
+        path.write_text(text)
+        assert store.glance(path) is None
+    assert store.glance(project.record("none")) is None
+
+
+# what is refused --------------------------------------------------------------------------------
+
+DAMAGE = {
+    "empty": ("", "is damaged: line 1, column 1: Expecting value"),
+    "half": ('{\n "cell": "a",\n "dig', "is damaged: line 3, column 2: "),
+    "list": ("[1, 2]", "is damaged: [1, 2] is not a JSON object"),
+    "nan": ('{"runs": NaN}', "is damaged: NaN is not a finite number"),
+    "infinite": ('{"runs": 1e999}', "is damaged: 1e999 is not a finite number"),
+    "deep": ("[" * 100_000, "is damaged: "),
+    "long": ('{"runs": ' + "1" * 5000 + "}", "is damaged: "),
+}
+
+
+@pytest.mark.parametrize(("text", "fault"), DAMAGE.values(), ids=DAMAGE)
+def test_damaged_json_is_refused_with_the_place(store, cell, path, text, fault):
+    path.write_text(text)
+    with pytest.raises(ImclError) as refused:
+        store.read(cell, path)
+    assert str(refused.value).startswith(f"{path}: {fault}")
+    (found,) = store.faults(cell, path)
+    assert found.startswith(fault)
+
+
+def test_a_record_that_is_not_utf_8_is_refused(store, cell, path):
+    path.write_bytes(b'{"cell": "caf\xe9"}')
+    assert store.faults(cell, path) == ["is damaged: not UTF-8 text (byte 13)"]
+
+
+def respelled(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+SPELLINGS = {
+    "exponent": ('"accuracy": 0.75', '"accuracy": 7.5e-1'),
+    "zeros": ('"accuracy": 0.75', '"accuracy": 0.750'),
+    "space": ('"accuracy": 0.75', '"accuracy":  0.75'),
+    "escape": ('"cell": "digits', '"cell": "\\u0064igits'),
+    "twice": ('"accuracy": 0.75', '"accuracy": 0.5,\n    "accuracy": 0.75'),
+}
+
+
+@pytest.mark.parametrize(("old", "new"), SPELLINGS.values(), ids=SPELLINGS)
+def test_two_spellings_have_one_seal_so_the_text_counts_too(store, cell, path, old, new):
+    respelled(path, old, new)
+    assert is_sealed(json.loads(path.read_text()))
+    assert store.faults(cell, path) == [
+        "was changed since it was written: it is spelled differently"
+    ]
+
+
+def test_a_changed_value_breaks_the_seal(store, cell, path):
+    respelled(path, '"accuracy": 0.75', '"accuracy": 0.76')
+    assert "was changed since it was written: its seal is broken" in store.faults(cell, path)
+    with pytest.raises(ImclError, match="its seal is broken"):
+        store.read(cell, path)
+
+
+def test_a_missing_seal_is_a_fault(store, cell, path):
+    content = json.loads(path.read_text())
+    del content["seal"]
+    write_json(path, content)
+    (fault,) = store.faults(cell, path)
+    assert fault.startswith("has no seal")
+    with pytest.raises(ImclError, match="has no seal"):
+        store.read(cell, path)
+
+
+def run(content: dict[str, Any]) -> dict[str, Any]:
+    return content["runs"][1]
+
+
+SHAPES = {
+    "missing": (lambda c: c.pop("runs"), "runs: missing"),
+    "missing inside": (lambda c: run(c)["final"].pop("ece"), "runs[1].final.ece: missing"),
+    "unknown key": (lambda c: c.update(peer=1), "peer: unknown key"),
+    "unknown key inside": (lambda c: run(c).update(look=1), "runs[1].look: unknown key"),
+    "no list": (lambda c: c.update(runs=3), "runs: 3 is not a list"),
+    "no mapping": (lambda c: c.update(dataset=[]), "dataset: [] is not a mapping"),
+    "no number": (
+        lambda c: run(c)["final"].update(ece="a"),
+        "runs[1].final.ece: 'a' is not a number",
+    ),
+    "a text": (lambda c: run(c)["final"].update(ece="0.1"), "runs[1].final.ece: '0.1' is not a n"),
+    "no count": (lambda c: run(c).update(parameters=1.5), "runs[1].parameters: 1.5 is not a whole"),
+    "a truth": (
+        lambda c: run(c).update(parameters=True),
+        "runs[1].parameters: True is not a whole",
+    ),
+    "above 1": (
+        lambda c: run(c)["history"][3]["evaluation"].update(accuracy=1.5),
+        "runs[1].history[3].evaluation.accuracy: 1.5 is out of range; it must be at most 1",
+    ),
+    "below 0": (
+        lambda c: c["cost"][0].update(training_seconds=-1.0),
+        "cost[0].training_seconds: -1.0 is out of range; it must be at least 0",
+    ),
+    "no hash": (lambda c: run(c).update(weights_sha256="ab"), "runs[1].weights_sha256: 'ab': "),
+    "no runs": (lambda c: c.update(runs=[]), "runs: []: "),
+}
+
+
+@pytest.mark.parametrize(("edit", "fault"), SHAPES.values(), ids=SHAPES)
+def test_a_record_of_another_shape_is_refused_with_the_place(store, cell, path, edit, fault):
+    change(path, edit)
+    (found,) = store.faults(cell, path)
+    assert found.startswith(fault)
+    with pytest.raises(ImclError) as refused:
+        store.read(cell, path)
+    assert str(refused.value).startswith(f"{path}: {fault}")
+
+
+IDENTITIES = {
+    "cell": (lambda c: c.update(cell="x"), ["cell"]),
+    "digest": (lambda c: c.update(digest="0" * 12), ["digest"]),
+    "config": (lambda c: c["config"]["training"].update(epochs=99), ["digest", "config"]),
+}
+
+
+@pytest.mark.parametrize(("edit", "keys"), IDENTITIES.values(), ids=IDENTITIES)
+def test_a_record_of_another_configuration_is_refused(store, cell, path, edit, keys):
+    change(path, edit)
+    expected = [f"{key} is not that of the cell in params.yaml" for key in keys]
+    assert store.faults(cell, path) == expected
+    with pytest.raises(ImclError, match=f"{keys[0]} is not that of the cell"):
+        store.read(cell, path)
+
+
+def test_a_record_of_another_cell_is_refused(store, cells, cell, path):
+    other = cells[0]
+    path.rename(store.path(other))
+    with pytest.raises(ImclError, match="digest is not that of the cell"):
+        store.read(other, store.path(other))
+    assert store.open(store.path(other))["cell"] == cell.name
+
+
+def test_a_record_is_opened_without_its_cell_but_not_without_checks(store, cell, path):
+    assert store.open(path) == store.read(cell, path)
+    change(path, lambda content: content.pop("code"))
+    with pytest.raises(ImclError, match=f"^{path}: code: missing"):
+        store.open(path)
+    change(path, lambda content: content.update(code=good(cell)["code"], digest="0" * 12))
+    with pytest.raises(ImclError, match=f"^{path}: digest is not that of its config"):
+        store.open(path)
+
+
+# what a record must not contradict --------------------------------------------------------------
+
+CONTRADICTIONS = {
+    "final": (
+        lambda c: run(c)["final"].update(nll=0.1),
+        "seed 2: final nll is not that of the last",
+    ),
+    "oracle": (lambda c: run(c)["oracle"].update(epoch=0), "seed 2: oracle epoch is not that of"),
+    "oracle value": (
+        lambda c: run(c)["oracle"].update(ece=0.9),
+        "seed 2: oracle ece is not that of",
+    ),
+    "runs": (lambda c: c["runs"].pop(), "runs are not of the seeds [1, 2]"),
+    "order": (lambda c: c["runs"].reverse(), "runs are not of the seeds [1, 2]"),
+    "cost": (lambda c: c["cost"].pop(), "cost is not of the seeds [1, 2]"),
+    "epoch": (lambda c: run(c)["history"].pop(3), "seed 2: history is not of 14 epochs"),
+    "last": (
+        lambda c: run(c)["history"][-1].pop("evaluation"),
+        "seed 2: history has no evaluation of the last epoch",
+    ),
+    "roc": (
+        lambda c: run(c)["history"][-1]["evaluation"].update(roc_auc=0.5),
+        "seed 2: final roc_auc is not that of the last",
+    ),
+}
+
+
+@pytest.mark.parametrize(("edit", "fault"), CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+def test_a_record_that_contradicts_itself_is_found(store, cell, path, edit, fault):
+    change(path, edit)
+    assert [found for found in store.faults(cell, path) if found.startswith(fault)]
+    store.read(cell, path)  # its seal is right, and its shape
+
+
+def test_a_record_without_epochs_is_found(store, cell, path):
+    change(path, lambda content: run(content).update(history=[]))
+    assert store.faults(cell, path) == [
+        "seed 2: history is not of 14 epochs",
+        "seed 2: history has no evaluation of the last epoch",
+    ]
+
+
+def test_other_weights_are_found(project, store, cell, path):
+    weights = project.weights(cell.key, 2)
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"trained")
+    assert store.faults(cell, path) == [f"seed 2: {weights} has other weights than were recorded"]
+    change(path, lambda content: run(content).update(weights_sha256=sha256(weights)))
+    assert store.faults(cell, path) == []
+
+
+def test_other_data_is_found(project, store, cell, path):
+    dataset = prepare.prepare(project, cell.dataset)
+    noise = inject.inject(project, cell.noise)
+    assert store.faults(cell, path) == [
+        f"dataset is not that of {project.dataset(cell.dataset.key)}",
+        f"noise is not that of {project.noise(cell.dataset.key, cell.noise.key)}",
+    ]
+    change(path, lambda content: content["dataset"].update(sha256=dataset["sha256"]))
+    change(path, lambda content: content["noise"].update(sha256=noise["sha256"]))
+    assert store.faults(cell, path) == []
+
+
+def test_all_faults_of_a_record_are_listed(store, cell, path):
+    respelled(path, '"accuracy": 0.75', '"accuracy": 0.76')
+    respelled(path, f'"digest": "{cell.digest}"', '"digest": "000000000000"')
+    assert store.faults(cell, path) == [
+        "was changed since it was written: its seal is broken",
+        "digest is not that of the cell in params.yaml",
+        "seed 1: final accuracy is not that of the last epoch",
+    ]
+
+
+# all records of a study -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def paths(project, cells) -> dict[str, Path]:
+    """The files of four good records, by the cell's name."""
+    return {cell.name: write(project, cell, good(cell)) for cell in cells[:4]}
+
+
+def test_all_records_are_read_in_order(store, cells, paths):
+    records = store.read_all(cells[:4], paths)
+    assert [*records] == [cell.name for cell in cells[:4]]
+    assert records[cells[3].name] == store.read(cells[3], paths[cells[3].name])
+
+
+def test_missing_records_are_counted_or_left_out(store, cells, paths):
+    everything = {cell.name: store.path(cell) for cell in cells}
+    with pytest.raises(ImclError, match=r"20 of 24 cells have no record yet.*--partial"):
+        store.read_all(cells, everything)
+    assert [*store.read_all(cells, everything, partial=True)] == [*paths]
+
+
+def test_every_fault_of_every_file_is_listed(store, cells, paths):
+    first, second, third, _ = paths.values()
+    first.write_text("{")
+    change(second, lambda content: (content.pop("code"), run(content).update(seed=-1)))
+    respelled(third, '"accuracy": 0.75', '"accuracy": 0.76')
+    with pytest.raises(ImclError) as refused:
+        store.read_all(cells[:4], paths)
+    *lines, remedy = str(refused.value).splitlines()
+    assert lines == [
+        f"{first}: is damaged: line 1, column 2: Expecting property name enclosed in double quotes",
+        f"{second}: code: missing",
+        f"{second}: runs[1].seed: -1 is out of range; it must be at least 0",
+        f"{third}: was changed since it was written: its seal is broken",
+    ]
+    assert remedy == "restore these files, or delete them and run again"
+
+
+def test_long_lists_of_faults_are_cut(store, cells, paths, monkeypatch):
+    monkeypatch.setattr(store_module, "MOST_FILES", 2)
+    for path in paths.values():
+        change(path, lambda content: [entry.pop("loss") for entry in run(content)["history"]])
+    with pytest.raises(ImclError) as refused:
+        store.read_all(cells[:4], paths)
+    *lines, _ = str(refused.value).splitlines()
+    assert lines[0].endswith("runs[1].history[0].loss: missing")
+    assert lines[5].endswith("... and 9 more faults")
+    assert lines[6].endswith("runs[1].history[0].loss: missing")
+    assert lines[12] == "... and 2 more files with faults"
+    assert len(lines) == 13
+
+
+def test_records_of_different_data_are_refused(store, cells, paths):
+    first, second, third, _ = paths.values()
+    for path in (second, third):
+        change(path, lambda content: content["dataset"].update(sha256="0" * 64))
+    with pytest.raises(ImclError) as refused:
+        store.read_all(cells[:4], paths)
+    for path in (second, third):
+        assert f"{path}: is of other data than {first} (dataset digits)" in str(refused.value)
+
+
+def test_records_of_different_labels_are_refused(project, store, cells):
+    noisy = [cell for cell in cells if cell.noise][:2]
+    paths = {cell.name: write(project, cell, good(cell)) for cell in noisy}
+    first, second = paths.values()
+    change(second, lambda content: content["noise"].update(sha256="0" * 64))
+    with pytest.raises(
+        ImclError, match=rf"{second}: is of other data than {first} \(noise digits n50\)"
+    ):
+        store.read_all(noisy, paths)
+
+
+def test_records_of_other_data_than_is_prepared_are_refused(project, store, cells, paths):
+    prepare.prepare(project, cells[0].dataset)
+    with pytest.raises(ImclError) as refused:
+        store.read_all(cells[:4], paths)
+    dataset = project.dataset(cells[0].dataset.key)
+    for path in paths.values():
+        assert f"{path}: is of other data than {dataset}" in str(refused.value)
+
+
+# what is committed ------------------------------------------------------------------------------
+
+
+def test_the_committed_records_are_as_written(store, cells):
+    """With all checks; the weights and data that they came from are not here."""
+    committed = Project(ROOT).committed_records("quick")
+    for cell in cells:
+        path = committed / f"{cell.key}.json"
+        assert store.faults(cell, path) == []
+        assert store.read(cell, path)["runs"]
+
+
+# measurements -----------------------------------------------------------------------------------
+
+
+def measurement(bench: str) -> Measurement:
+    return {
+        "bench": bench,
+        "settings": {"width": 8},
+        "code": {"version": "1", "commit": None, "modified": None},
+        "environment": {"device": "cpu"},
+        "rows": [{"seconds": 1.5}],
+    }
+
+
+def test_measurements_are_read_as_written(project, store):
+    overhead = store.write_measurement("overhead", "cpu", measurement("overhead"))
+    loop = store.write_measurement("loop", "cuda", measurement("loop"))
+    assert overhead == project.measurements / "overhead-cpu.json"
+    assert store.measurements() == {
+        loop: sealed(measurement("loop")),
+        overhead: sealed(measurement("overhead")),
+    }
+    assert [*store.measurements("overhead")] == [overhead]
+    assert store.measurements("growth") == {}
+
+
+def test_every_fault_of_every_measurement_is_listed(store):
+    overhead = store.write_measurement("overhead", "cpu", measurement("overhead"))
+    loop = store.write_measurement("loop", "cpu", measurement("loop"))
+    growth = store.write_measurement("growth", "cpu", measurement("growth"))
+    respelled(overhead, "1.5", "1.6")
+    change(loop, lambda content: content.update(rows=[]))
+    growth.write_text("")
+    with pytest.raises(ImclError) as refused:
+        store.measurements()
+    *lines, _ = str(refused.value).splitlines()
+    assert [line.split(": ")[0] for line in lines] == [str(growth), str(loop), str(overhead)]
+    found, faults = store.measurement(overhead)
+    assert found["rows"] == [{"seconds": 1.6}]  # so that `imcl verify` can also check its ratios
+    assert faults == ["was changed since it was written: its seal is broken"]
+
+
+def test_the_committed_measurements_are_as_written():
+    assert Store(Project(ROOT)).measurements()

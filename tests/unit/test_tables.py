@@ -1,0 +1,337 @@
+"""From records by hand to tables."""
+
+from dataclasses import replace
+
+import pytest
+from handmade import record, write
+from studies import ACCURACY, Study, by_name, rows_of
+
+from imcl.present import render, tables
+from imcl.study import grid
+
+
+@pytest.fixture
+def study(tmp_path) -> Study:
+    return Study.make(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory) -> Study:
+    """The study with its records, unchanged."""
+    study = Study.make(tmp_path_factory.mktemp("study"))
+    study.write(ACCURACY)
+    return study
+
+
+@pytest.fixture(scope="module")
+def built(usual) -> dict[str, render.Table]:
+    """Its tables."""
+    return usual.tables()
+
+
+def test_accuracy_and_bold_by_hand(built):
+    # Standard deviations 2, 3 and 2.08 points; t(2) = 4.303; half-widths 4.97, 7.45, 5.17.
+    assert rows_of(built["accuracy-digits"]) == {
+        "base": ["82.0 ± 5.0"],
+        "kernel": ["84.0 ± 7.5"],
+        "output": ["**92.3 ± 5.2**"],
+    }
+
+
+def test_differences_are_paired_and_holm_corrected(built):
+    found = rows_of(built["difference-to-base-digits"])
+    assert found["base"] == ["–", "–", "–"]
+    # Three pairs, each higher: of 2^3 swaps two are as far from 0; times two comparisons.
+    assert found["kernel"] == ["+2.0 ± 2.5", "0.074", "0.500"]
+    # Smaller p of two, so doubled: t = 10.33 / (0.577 / sqrt 3) = 31, p = 0.00104.
+    assert found["output"] == ["**+10.3 ± 1.4**", "0.002", "0.500"]
+
+
+def test_the_text_counts_what_the_table_shows(built):
+    said = {name: row["value"].text for name, row in built["text"].rows().items()}
+    counts = [said[f"{what} digits"] for what in ("compared", "higher", "better", "worse")]
+    assert counts == ["2", "2", "1", "0"]
+
+
+def test_captions_say_what_holms_correction_covers(study):
+    study.plan |= {
+        "datasets": ["digits", "cifar10_5k"],
+        "methods": ["base", "output", "kernel", "control", "all"],
+    }
+    values = {**ACCURACY, "control": [0.81, 0.83, 0.86], "all": [0.84, 0.86, 0.89]}
+    there = {"digits": list(values), "cifar10_5k": ["base", "kernel"]}
+    study.write(lambda c: values[c.method] if c.method in there[c.dataset.name] else None)
+    captions = {name: table.caption for name, table in study.tables().items()}
+    over = "Holm's correction over the"
+    assert f"{over} 4 comparisons with base)." in captions["accuracy-digits"]
+    assert f"{over} 4 comparisons with base. Bold" in captions["difference-to-base-digits"]
+    # All is 3 points above control in each seed, which gives no p: output alone is tested.
+    assert f"{over} 1 comparison with control. Bold" in captions["difference-to-control-digits"]
+    so_far = f"{over} 1 comparison with base made so far, of 4 planned"
+    assert f"{so_far})." in captions["accuracy-cifar10_5k"]
+    assert f"{so_far}. Bold" in captions["difference-to-base-cifar10_5k"]
+    assert "Holm" not in captions["difference-to-control-cifar10_5k"]
+    tables.write(study.project, study.documents())
+    text = (study.project.build / "results.tex").read_text()
+    digits, cifar = text.split("subsection{cifar10")
+    missing = "planned comparisons are still missing"
+    assert missing not in digits
+    assert missing in cifar
+
+
+def test_captions_do_not_mention_tests_that_were_not_made(study):
+    study.plan["seeds"] = [1]
+    study.write({method: values[:1] for method, values in ACCURACY.items()})
+    found = study.tables()
+    for name in ("accuracy-digits", "difference-to-base-digits", "aggregate"):
+        caption = found[name].caption
+        assert not any(word in caption for word in ("Holm", "Bold", "interval", "bootstrap")), name
+
+
+def test_an_aggregate_over_other_settings_than_all_is_left_out(study):
+    study.plan["backbones"] = ["resnet18", "vgg16"]
+    missing = [("resnet18", "kernel"), ("vgg16", "output")]
+    study.write(lambda c: None if (c.backbone, c.method) in missing else ACCURACY[c.method])
+    found = study.tables()["aggregate"]
+    assert {e.text for row in found.rows().values() for e in row.values()} == {"–"}
+
+
+def test_a_method_that_lacks_a_setting_is_in_no_aggregate_over_it(study):
+    study.plan["backbones"] = ["resnet18", "vgg16"]
+    missing = ("vgg16", "kernel")
+    study.write(lambda c: None if (c.backbone, c.method) == missing else ACCURACY[c.method])
+    rows = study.tables()["aggregate"].rows()
+    assert rows["kernel"]["all"].text == "–"
+    assert rows["output"]["all"].text.startswith("+10.")
+
+
+def test_costs_are_compared_on_one_kind_of_machine_alone(study):
+    def change(cell, made):
+        if cell.method == "output":
+            made["environment"]["device_name"] = "another machine"
+        if cell.method == "kernel":
+            for cost in made["cost"]:
+                cost |= {"training_seconds": 4.0, "peak_memory_bytes": 300}
+
+    study.write(ACCURACY, change)
+    assert rows_of(study.tables()["cost-digits"]) == {
+        "base": ["2,345", "1.00", "1.00"],
+        "output": ["2,345", "–", "–"],
+        "kernel": ["2,345", "2.00", "3.00"],
+    }
+
+
+def test_every_setting_of_a_study_is_in_its_table(study):
+    study.plan["noise"] = ["n50"]
+    study.write(ACCURACY)
+    rows = study.tables()["settings"].groups
+    shown = {tuple(entry.text for entry in row) for group in rows for row in group}
+    assert {
+        ("study", "seeds", "1, 2, 3"),
+        ("digits", "padding", "1"),
+        ("digits", "flip", "False"),
+        ("n50", "kind", "symmetric"),
+        ("n50", "rate", "0.5"),
+    } <= shown
+    assert not any(part == "n20" for part, *_ in shown)
+
+
+def test_the_text_counts_the_verdicts(usual):
+    documents = usual.documents()
+    verdicts = ["reproduced", "partly", "not reproduced", "not tested", "not tested", "reproduced"]
+    sizes = ["reduced", "full", "reduced", None, None, "full"]
+    judged = [
+        {**claim, "verdict": verdict, "size": size}
+        for claim, verdict, size in zip(documents.claims[:6], verdicts, sizes, strict=True)
+    ]
+    text = by_name(replace(documents, claims=judged))["text"]
+    counts = {name: row["value"].text for name, row in text.rows().items() if "Claims" in name}
+    assert counts == {
+        "StudyClaims": "6",
+        "StudyClaimsReproduced": "2",
+        "StudyClaimsPartly": "1",
+        "StudyClaimsNotReproduced": "1",
+        "StudyClaimsNotTested": "2",
+        "StudyClaimsReduced": "2",
+    }
+
+
+def test_the_aggregate_over_backbones_by_hand(study):
+    """Of the differences of kernel, 1, 2, 3 and 2, 4, 6, the middle half are 2, 2, 3, 4."""
+    study.plan |= {"backbones": ["resnet18", "vgg16"], "methods": ["base", "kernel"]}
+    study.write(
+        lambda cell: [
+            0.5 + 0.01 * (2 if cell.backbone == "vgg16" else 1) * k * (cell.method == "kernel")
+            for k in (1, 2, 3)
+        ]
+    )
+    row = study.tables()["aggregate"].rows()["kernel"]
+    assert row["all"].value["mean"] == pytest.approx((2 + 2 + 3 + 4) / 4)
+    assert row["all"].text.startswith("+2.8 [+")
+    assert row["all"].value["n"] == 6
+    assert len(row["all"].sources) == 4
+
+
+def test_two_seeds_are_never_bold(study):
+    study.plan["seeds"] = [1, 2]
+    study.write({"base": [0.8, 0.82], "kernel": [0.8, 0.82], "output": [0.9, 0.920001]})
+    found = study.tables()
+    assert "**" not in str(rows_of(found["accuracy-digits"]))
+    assert rows_of(found["difference-to-base-digits"])["kernel"] == ["+0.0", "1.000", "1.000"]
+
+
+def test_a_control_is_compared_with_what_sees_as_many_augmentations(study):
+    study.plan["methods"].append("control")
+    study.write({**ACCURACY, "control": [0.89, 0.92, 0.93]})
+    found = rows_of(study.tables()["difference-to-control-digits"])
+    assert found["output"][0] == "+1.0"  # in each pair: no interval
+    assert found["kernel"] == found["base"] == found["control"] == ["–"] * 3
+
+
+def test_a_method_that_is_there_in_part_has_dashes(study):
+    study.plan["backbones"] = ["resnet18", "vgg16"]
+    missing = ("vgg16", "kernel")
+    study.write(lambda c: None if (c.backbone, c.method) == missing else ACCURACY[c.method])
+    table = study.tables()["accuracy-digits"].rows()
+    assert [table[f"{b}/kernel"]["clean"].text for b in ("resnet18", "vgg16")] == [
+        "84.0 ± 7.5",
+        "–",
+    ]
+
+
+def test_where_a_gain_comes_from_by_hand(study):
+    study.plan["methods"] = ["base", "control", "all"]
+    values = {
+        "base": [0.80, 0.82, 0.84],
+        "control": [0.81, 0.84, 0.87],  # +1, +2, +3
+        "all": [0.84, 0.86, 0.88],  # +4 each; to control +3, +2, +1
+    }
+
+    def change(cell, made):
+        if cell.method == "all":
+            for run in made["runs"]:
+                run["final"] |= {"channel_correlation": 0.005, "kernel_cosine": 0.001, "ece": 0.4}
+
+    study.write(values, change)
+    found = study.tables()["gain-digits"].rows()["resnet18/clean"]
+    assert {name: entry.text for name, entry in found.items()} == {
+        "base (%)": "82.0 ± 5.0",
+        "fitted (%)": "50.0",  # this and the next as handmade says, in each seed
+        "lost": "1.0",
+        "views": "+2.0 ± 2.5",
+        "ways": "+2.0 ± 2.5",
+        "all − base": "+4.0",
+        "ECE": "10.0 to 40.0",
+        "channels": "20.0 to 5.0",
+        "kernels": "10.0 to 1.0",
+    }
+    assert len(found["ways"].sources) == 2
+
+
+def test_a_study_without_base_or_all_says_nothing_of_where_a_gain_comes_from(built):
+    assert "gain-digits" not in built
+
+
+def search_with(study, trials, **plan):
+    """A search for the settings with one rung, on held-out images, clean and noisy."""
+    digits = study.raw["datasets"]["digits"]
+    study.raw["datasets"]["tuning"] = {**digits, "validation_share": 0.5, "validation_seed": 0}
+    rung = {**study.plan, "datasets": ["tuning"], "noise": ["clean", "n50"], "ways": {}}
+    study.raw["studies"]["rung"] = {**rung, "methods": list(trials), **plan}
+    study.raw["search"] = {"rungs": ["rung"], "chosen": {}}
+
+
+def test_the_search_shows_what_lost_and_marks_what_was_chosen(study):
+    study.raw["ways"]["kernel"] = {"variant": "cosine", "weight": 30.0, "ramp_up": 0.5}
+    study.raw["trials"] |= {
+        "slow": {"training": {"learning_rate": 0.01}},
+        "strong": {
+            "intermediate": {"variant": "augment", "weight": 1.0, "centred": False},
+            "kernel": {"variant": "cosine", "weight": 30.0, "ramp_up": 0.5},
+        },
+    }
+    search_with(study, ["slow", "strong"], seeds=[1])
+    study.raw["search"]["chosen"] = {
+        "kernel": [{"method": "strong", "noise": "clean", "reason": "it was best & first"}],
+        "training": [{"method": "slow", "noise": "n50", "reason": "with other labels"}],
+    }
+    study.write(ACCURACY)
+    clean = [cell for cell in grid.cells(study.settings, "rung") if not cell.noise]
+    for cell, accuracy in zip(clean, (0.25, 0.5), strict=True):
+        made = record(cell, [accuracy])
+        made["dataset"]["evaluation"] = "validation"
+        write(study.project, cell, made, "rung")
+
+    found = study.tables()["search"].rows()
+
+    lost, won = (found[f"rung/tuning/clean/resnet18/{name}"] for name in ("slow", "strong"))
+    assert [lost[c].text for c in ("epochs", "rate", "decay")] == ["14", "0.01", "0.0005"]
+    assert lost["settings"].text == "–"
+    assert won["rate"].text == "0.05"
+    assert won["settings"].text == (
+        "intermediate augment × 1, not centred; kernel cosine × 30, ramp up 0.5"
+    )
+    assert [(e["last"].text, e["best"].text) for e in (lost, won)] == [
+        ("25.0", "26.0"),
+        ("50.0", "51.0"),
+    ]
+    assert [e["last"].bold for e in (lost, won)] == [False, True]  # n50: not with these labels
+    text = study.written("results.tex")
+    assert r"\item[kernel, clean labels] strong: it was best \& first." in text
+    assert "networks: rung on tuning with clean labels and resnet18." in text
+
+
+def test_settings_and_choices_of_a_study_are_told_by_noise(study):
+    study.plan |= {
+        "noise": ["clean", "n20", "n50"],
+        "ways": {
+            "clean": {"kernel": {"weight": 30.0}},
+            "n50": {"output": {"variant": "dropout"}},
+        },
+    }
+    study.raw["trials"] |= {
+        "strong": {"kernel": {"weight": 30.0}},
+        "usual": {"kernel": {"weight": 10.0}},
+        "weak": {"kernel": {"weight": 3.0}},
+    }
+    names = ("strong", "usual", "weak")
+    search_with(study, names)
+    chosen = [{"method": name, "noise": "n50", "reason": name} for name in names]
+    study.raw["search"]["chosen"] = {"kernel": chosen}
+    study.write(lambda c: ACCURACY["base"] if c.method == "base" and not c.noise else None)
+    documents = study.documents()
+    lines = [row for group in by_name(documents)["settings"].groups for row in group]
+    rows = [" ".join(e.text for e in row) for row in lines if row[0].text in ("output", "kernel")]
+    assert rows == [
+        "output variant (clean, n20) augment",
+        "output variant (n50) dropout",
+        "output weight 45",
+        "output ramp_up 0.2",
+        "output temperature 2",
+        "output parts 2",
+        "output dropout_rate (n50) 0.3",  # the other variant uses none
+        "kernel variant cosine",
+        "kernel weight (clean) 30",
+        "kernel weight (n20, n50) 10",
+        "kernel ramp_up 0.2",
+    ]
+    assert documents.summary["chosen"]["kernel"] == chosen[:2]
+
+
+def test_tables_of_another_study_are_deleted(usual):
+    folder = usual.project.build / "tables"
+    folder.mkdir(parents=True)
+    (folder / "accuracy-mnist.tex").write_text("old")
+    written = {table.name for table in tables.write(usual.project, usual.documents())}
+    assert {path.stem for path in folder.iterdir()} == written
+    assert all((folder / f"{name}.md").exists() for name in written)
+
+
+def test_markdown_of_a_table():
+    table = render.Table(
+        "t", "A caption.", ["a", "b"], [[[render.Entry("1"), render.Entry("2", True)]]]
+    )
+    lines = render.markdown(table).splitlines()
+    assert lines[0] == "| a   | b     |"
+    assert lines[2] == "| 1   | **2** |"
+    assert lines[-1] == "A caption."
