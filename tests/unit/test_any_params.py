@@ -171,8 +171,9 @@ def test_any_value_in_any_place(path, data):
             assert wrong in yaml.safe_dump(value, allow_unicode=True)
             continue
         near = fault.startswith(place) or place.startswith(fault)
+        study = dotted(where[:2])
         named_in = {
-            "studies": ("study", "search.", f"{dotted(where[:2])}.anchors"),
+            "studies": ("study", "search.", f"{study}.anchors", f"{study}.ways"),
             "noise": ("studies.", "claims."),
             "datasets": ("studies.", "search.", "claims."),
             "trials": ("studies.", "search."),

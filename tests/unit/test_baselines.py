@@ -144,8 +144,8 @@ def test_a_way_is_added_to_a_baseline(name):
     made, _ = step(name, model, ways=["kernel", "representation"])
     added = 10.0 * made.terms["kernel"] + made.terms["representation"]
     torch.manual_seed(7)
-    alone, _ = step(name, network())
-    assert made.loss.item() == pytest.approx((alone.loss + added).item(), rel=1e-4)
+    without, _ = step(name, network())
+    assert made.loss.item() == pytest.approx((without.loss + added).item(), rel=1e-4)
 
 
 # by hand ----------------------------------------------------------------------------------------
@@ -154,23 +154,23 @@ HALF = [[[0.0, 0.0]]]  # two classes, p = 1/2 each
 LN3 = math.log(3)  # logits (ln 3, 0): p = 3/4, 1/4
 
 
-def alone(name: str, **changes) -> BaselineMethod:
+def method(name: str, **changes) -> BaselineMethod:
     return build(name, network(), **changes)
 
 
 def test_label_smoothing_by_hand():
-    (term,) = alone("label_smoothing", smoothing=0.2).loss(outputs([[[LN3, 0.0]]])).values()
+    (term,) = method("label_smoothing", smoothing=0.2).loss(outputs([[[LN3, 0.0]]])).values()
     assert term.item() == pytest.approx(-0.9 * math.log(0.75) - 0.1 * math.log(0.25))
 
 
 @pytest.mark.parametrize("q", [0.7, 1.0])
 def test_gce_by_hand(q):
-    (term,) = alone("gce", q=q).loss(outputs([[[LN3, 0.0], [0.0, 0.0]]])).values()
+    (term,) = method("gce", q=q).loss(outputs([[[LN3, 0.0], [0.0, 0.0]]])).values()
     assert term.item() == pytest.approx(((1 - 0.75**q) / q + (1 - 0.5**q) / q) / 2, rel=1e-5)
 
 
 def test_sce_by_hand():
-    terms = alone("sce", alpha=0.1, beta=2.0).loss(outputs([[[LN3, 0.0]]]))
+    terms = method("sce", alpha=0.1, beta=2.0).loss(outputs([[[LN3, 0.0]]]))
     assert terms["cross_entropy"].item() == pytest.approx(-0.1 * math.log(0.75), rel=1e-5)
     # -sum_k p_k log onehot_k = -(3/4 log 1 + 1/4 log 1e-4)
     assert terms["reverse_cross_entropy"].item() == pytest.approx(
@@ -179,7 +179,7 @@ def test_sce_by_hand():
 
 
 def test_elr_by_hand_twice():
-    baseline = alone("elr", weight=3.0, beta=0.7)
+    baseline = method("elr", weight=3.0, beta=0.7)
     baseline.targets = torch.zeros(5, 2)
     one = outputs([[[LN3, 0.0]]], indices=torch.tensor([4]))
     for share in (0.3, 0.51):  # 1 - 0.7, then 0.7 * 0.3 + 0.3
@@ -192,7 +192,7 @@ def test_elr_by_hand_twice():
 
 
 def test_elr_moves_no_gradient_into_its_targets():
-    baseline = alone("elr", weight=3.0, beta=0.0)
+    baseline = method("elr", weight=3.0, beta=0.0)
     baseline.targets = torch.zeros(1, 2)
     logits = torch.tensor([[[0.4, 0.0]]], requires_grad=True)
     terms = baseline.loss(outputs(logits))
@@ -205,23 +205,23 @@ def test_elr_moves_no_gradient_into_its_targets():
 
 def test_rdrop_by_hand():
     """KL((3/4, 1/4) || (1/2, 1/2)) and back."""
-    terms = alone("rdrop", alpha=0.3, reduction="sum").loss(outputs([[[LN3, 0.0]], [[0.0, 0.0]]]))
+    terms = method("rdrop", alpha=0.3, reduction="sum").loss(outputs([[[LN3, 0.0]], [[0.0, 0.0]]]))
     forth = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
     back = 0.5 * math.log(2 / 3) + 0.5 * math.log(2)
     assert terms["rdrop"].item() == pytest.approx(0.3 * (forth + back) / 2, rel=1e-5)
     assert terms["cross_entropy"].item() == pytest.approx(-math.log(0.75) - math.log(0.5))
 
 
-def test_rdrops_passes_differ_by_their_masks_alone():
+def test_rdrops_passes_differ_by_their_masks_method():
     last = torch.ones(4, 200, 2, 2)
-    first, second = alone("rdrop", dropout_rate=0.25).part_logits(last, lambda pooled: pooled)
+    first, second = method("rdrop", dropout_rate=0.25).part_logits(last, lambda pooled: pooled)
     assert first.unique().tolist() == [0.0, pytest.approx(4 / 3)]
     assert (first != second).any()
     assert (first > 0).float().mean().item() == pytest.approx(0.75, abs=0.06)
 
 
 def test_cskd_by_hand():
-    terms = alone("cskd", weight=2.0, temperature=4.0).loss(
+    terms = method("cskd", weight=2.0, temperature=4.0).loss(
         outputs([[[4 * LN3, 0.0]]], extra=torch.tensor([[0.0, 0.0]]))
     )
     kl = 0.5 * math.log(2 / 3) + 0.5 * math.log(2)  # of (1/2, 1/2) from (3/4, 1/4)
@@ -230,7 +230,7 @@ def test_cskd_by_hand():
 
 def test_cskds_partner_is_another_image_of_the_label_drawn_evenly():
     labels = torch.tensor([0, 1, 0, 2, 0, 1, 0, 1])
-    baseline = alone("cskd", batches=batches(labels))
+    baseline = method("cskd", batches=batches(labels))
     places = torch.arange(8)
     drawn = torch.stack([baseline.partners(labels, places) for _ in range(3000)])
     assert (labels[drawn] == labels).all()
@@ -261,7 +261,7 @@ def test_cskds_second_pass_leaves_the_statistics_of_batchnorm():
 
 
 def test_dml_by_hand():
-    terms = alone("dml").loss(outputs([[[LN3, 0.0]]], extra=[torch.tensor([[0.0, 0.0]])]))
+    terms = method("dml").loss(outputs([[[LN3, 0.0]]], extra=[torch.tensor([[0.0, 0.0]])]))
     forth = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
     back = 0.5 * math.log(2 / 3) + 0.5 * math.log(2)
     assert terms["dml"].item() == pytest.approx(forth + back, rel=1e-5)
@@ -270,7 +270,7 @@ def test_dml_by_hand():
 
 def test_dml_sends_no_gradient_into_the_teacher():
     mine = torch.tensor([[[LN3, 0.0]]], requires_grad=True)
-    terms = alone("dml").loss(outputs(mine, extra=[torch.tensor([[0.0, 0.0]])]))
+    terms = method("dml").loss(outputs(mine, extra=[torch.tensor([[0.0, 0.0]])]))
     (found,) = torch.autograd.grad(terms["dml"], mine)
     z = mine.detach().clone().requires_grad_()
     half = torch.tensor([0.5, 0.5])
@@ -280,7 +280,7 @@ def test_dml_sends_no_gradient_into_the_teacher():
 
 def test_coteaching_by_hand():
     """Network 1 finds image 1 the easier, network 2 image 0: each learns the other's choice."""
-    baseline = alone("coteaching", ramp_epochs=10, noise_rate=0.5)
+    baseline = method("coteaching", ramp_epochs=10, noise_rate=0.5)
     mine, other = torch.tensor([[0.0, 0.0], [LN3, 0.0]]), torch.tensor([[LN3, 0.0], [0.0, 0.0]])
     (term,) = baseline.loss(outputs(mine[None], extra=other)).values()
     # mine on image 0: -log 1/2; other on image 1: -log 1/2
@@ -288,7 +288,7 @@ def test_coteaching_by_hand():
 
 
 def test_coteaching_forgets_more_and_more_up_to_the_noise_rate():
-    baseline = alone("coteaching", ramp_epochs=10, noise_rate=0.4)  # of 20 epochs
+    baseline = method("coteaching", ramp_epochs=10, noise_rate=0.4)  # of 20 epochs
     kept = [baseline.kept(epoch / 20, 100) for epoch in (0, 5, 10, 19)]
     assert kept == [100, 80, 60, 60]
     assert baseline.kept(1.0, 1) == 1
@@ -303,7 +303,7 @@ def test_coteachings_networks_begin_differently():
 
 def test_multihead_by_hand():
     """Two heads, p = (3/4, 1/4) and (1/2, 1/2); T = 1: each follows the other."""
-    baseline = alone("multihead", branches=[1, 2], beta=0.25, temperature=1.0)
+    baseline = method("multihead", branches=[1, 2], beta=0.25, temperature=1.0)
     terms = baseline.loss(outputs([[[LN3, 0.0]]], extra=[torch.tensor([[0.0, 0.0]])]))
     assert terms["cross_entropy"].item() == pytest.approx(
         0.25 * (-math.log(0.75) - math.log(0.5)), rel=1e-5
@@ -315,7 +315,7 @@ def test_multihead_by_hand():
 
 def test_multiheads_targets_are_the_mean_logits_of_the_others():
     """Three heads: the first one's target is softmax of the mean of (2, 0) and (0, 0), over T."""
-    baseline = alone("multihead", branches=[1, 3], beta=0.0, temperature=2.0)
+    baseline = method("multihead", branches=[1, 3], beta=0.0, temperature=2.0)
     logits = [torch.tensor([z]) for z in ([1.0, 3.0], [2.0, 0.0], [0.0, 0.0])]
     total = 0.0
     for h, z in enumerate(logits):
@@ -323,7 +323,7 @@ def test_multiheads_targets_are_the_mean_logits_of_the_others():
         total += -(torch.softmax(others / 2, 1) * torch.log_softmax(z / 2, 1)).sum().item()
     terms = baseline.loss(outputs(logits[0][None], extra=logits[1:]))
     assert terms["multihead"].item() == pytest.approx(total, rel=1e-5)
-    squared = alone("multihead", branches=[1, 3], beta=0.0, temperature=2.0, t_squared=True)
+    squared = method("multihead", branches=[1, 3], beta=0.0, temperature=2.0, t_squared=True)
     terms = squared.loss(outputs(logits[0][None], extra=logits[1:]))
     assert terms["multihead"].item() == pytest.approx(4 * total, rel=1e-5)
 
@@ -367,7 +367,7 @@ def test_multiheads_gradients_are_divided_at_both_splits(module):
 
 def test_one_by_hand():
     """Gate (1/4, 3/4) of logits (ln 3, 0) and (0, 0): the teacher's are (ln 3 / 4, 0)."""
-    baseline = alone("one", branches=2, temperature=1.0, ramp_up=0.0)
+    baseline = method("one", branches=2, temperature=1.0, ramp_up=0.0)
     extra = torch.tensor([[0.25, 0.75]]), [torch.tensor([[0.0, 0.0]])]
     terms = baseline.loss(outputs([[[LN3, 0.0]]], extra=extra))
     p = 3**0.25 / (1 + 3**0.25)
@@ -380,7 +380,7 @@ def test_one_by_hand():
 
 
 def test_byot_by_hand():
-    baseline = alone("byot", alpha=0.3, temperature=1.0, feature_weight=0.5)
+    baseline = method("byot", alpha=0.3, temperature=1.0, feature_weight=0.5)
     deepest = torch.tensor([1.0, 2.0])[None, :, None, None]
     extra = [torch.tensor([[2.0, 4.0]])], [torch.tensor([[0.0, 0.0]])]
     terms = baseline.loss(outputs([[[LN3, 0.0]]], extra=extra, features=deepest))
@@ -403,7 +403,7 @@ def test_multihead_has_its_published_size_in_training(module, millions):
     baseline = import_module("imcl.baselines.multihead").build(model, options, context)
     trained = list(torch.nn.ModuleList([model, baseline]).parameters())
     kernels = sum(p.numel() for p in trained if p.ndim == 4)
-    assert round(kernels / 1e6, 1) == millions  # of convolutions alone; norms and classifiers:
+    assert round(kernels / 1e6, 1) == millions  # of the convolutions; norms and classifiers:
     assert 0.04e6 < sum(p.numel() for p in trained) - kernels < 0.05e6
 
 

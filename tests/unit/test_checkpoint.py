@@ -516,7 +516,7 @@ def test_when_the_first_of_two_processes_is_killed_the_second_resumes(long, two)
     long.check()
 
 
-# what stays behind ------------------------------------------------------------------------------
+# what is left over -------------------------------------------------------------------------------
 
 
 def test_what_killed_processes_left_is_swept(project):

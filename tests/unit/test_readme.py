@@ -130,7 +130,11 @@ def test_the_conda_environment_names_the_packages_of_the_rules():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {re.match(r"[\w-]+", entry)[0] for entry in project["dependencies"]}
     conda = yaml.safe_load((ROOT / "workflow/envs/imcl.yaml").read_text())["dependencies"]
-    theirs = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
+    theirs = {
+        "torch": "pytorch",
+        "matplotlib": "matplotlib-base",
+        "typing-extensions": "typing_extensions",
+    }
     # The engines run outside the rules, grimp only inside Snakemake, and torchvision in benchmarks.
     inside = names - {"snakemake", "dvc", "torchvision", "grimp"}
     assert {theirs.get(name, name) for name in inside} == {entry.split()[0] for entry in conda} - {

@@ -484,3 +484,18 @@ def test_every_fault_of_every_measurement_is_listed(store):
 
 def test_the_committed_measurements_are_as_written():
     assert Store(Project(ROOT)).measurements()
+
+
+def test_every_fault_of_every_existing_record_is_listed(project, store, cells):
+    for one in cells[:3]:
+        write(project, one, record(one, [0.5, 0.75]))
+    planned = [("quick", one) for one in cells]
+    found = [one.name for _, one, _, _ in store.existing(planned)]
+    assert found == [one.name for one in cells[:3]]
+    first, second = store.path(cells[0]), store.path(cells[1])
+    respelled(first, '"accuracy": 0.75', '"accuracy": 0.76')
+    second.write_text("{")
+    with pytest.raises(ImclError) as refused:
+        list(store.existing(planned))
+    assert f"{first}: was changed" in str(refused.value)
+    assert f"{second}: is damaged" in str(refused.value)

@@ -9,7 +9,7 @@ from conftest import MICRO, check_out
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-HOSTILE = """a b'c"d $(touch pwned) `touch pwned`; touch pwned & touch pwned | touch pwned"""
+HOSTILE = """ä b'c"d $(touch pwned) `touch pwned`; touch pwned & touch pwned | touch pwned"""
 
 pytestmark = pytest.mark.workflow
 

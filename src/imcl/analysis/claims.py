@@ -372,23 +372,23 @@ def _settings(settings: list[tuple[str, ...]]) -> str:
 
 def _results(project: Project, settings: Settings, committed: bool) -> Results:
     """The accuracies of all studies that count as evidence, in the studies' order."""
-    store = Store(project)
+    planned = [
+        (study, cell)
+        for study, plan in settings.studies.items()
+        if plan.evidence
+        for cell in grid.cells(settings, study)
+    ]
     found: Results = {}
-    for study, plan in settings.studies.items():
-        for cell in grid.cells(settings, study) if plan.evidence else ():
-            path = store.find(cell, study, committed)
-            if path is None:
-                continue
-            runs = store.read(cell, path)["runs"]
-            place = (study, cell.dataset.name, cell.noise_name, cell.backbone, cell.method)
-            found[place] = Result(
-                cell,
-                project.relative(path),
-                {
-                    "last": [run["final"]["accuracy"] for run in runs],
-                    "oracle": [run["oracle"]["accuracy"] for run in runs],
-                },
-            )
+    for study, cell, path, record in Store(project).existing(planned, committed):
+        place = (study, cell.dataset.name, cell.noise_name, cell.backbone, cell.method)
+        found[place] = Result(
+            cell,
+            project.relative(path),
+            {
+                "last": [run["final"]["accuracy"] for run in record["runs"]],
+                "oracle": [run["oracle"]["accuracy"] for run in record["runs"]],
+            },
+        )
     return found
 
 

@@ -71,38 +71,35 @@ def gather(project: Project, settings: Settings, committed: bool = False) -> lis
         committed: use committed records alone. Otherwise a record made here comes before the
             committed one.
     """
-    store, search = Store(project), settings.search
+    search = settings.search
     winners = {
         (choice.method, choice.noise)
         for choices in search.chosen.given().values()
         for choice in choices
     }
+    tried = [(rung, cell) for rung in search.rungs for cell in cells(settings, rung)]
     rows: list[SearchRow] = []
-    for rung in search.rungs:
-        for cell in cells(settings, rung):
-            path = store.find(cell, rung, committed)
-            if path is None:
-                continue
-            runs = store.read(cell, path)["runs"]
-            rows.append(
-                {
-                    "rung": rung,
-                    "record": project.relative(path),
-                    "dataset": cell.dataset.name,
-                    "noise": cell.noise_name,
-                    "backbone": cell.backbone,
-                    "method": cell.method,
-                    "epochs": cell.training.epochs,
-                    "learning_rate": cell.training.learning_rate,
-                    "weight_decay": cell.training.weight_decay,
-                    "settings": _in_words(cell, settings),
-                    "chosen": (cell.method, cell.noise_name) in winners,
-                    "n": len(runs),
-                    "last": sum(run["final"]["accuracy"] for run in runs) / len(runs),
-                    "best": sum(run["oracle"]["accuracy"] for run in runs) / len(runs),
-                    "nll": sum(run["final"]["nll"] for run in runs) / len(runs),
-                }
-            )
+    for rung, cell, path, record in Store(project).existing(tried, committed):
+        runs = record["runs"]
+        rows.append(
+            {
+                "rung": rung,
+                "record": project.relative(path),
+                "dataset": cell.dataset.name,
+                "noise": cell.noise_name,
+                "backbone": cell.backbone,
+                "method": cell.method,
+                "epochs": cell.training.epochs,
+                "learning_rate": cell.training.learning_rate,
+                "weight_decay": cell.training.weight_decay,
+                "settings": _in_words(cell, settings),
+                "chosen": (cell.method, cell.noise_name) in winners,
+                "n": len(runs),
+                "last": sum(run["final"]["accuracy"] for run in runs) / len(runs),
+                "best": sum(run["oracle"]["accuracy"] for run in runs) / len(runs),
+                "nll": sum(run["final"]["nll"] for run in runs) / len(runs),
+            }
+        )
     return rows
 
 

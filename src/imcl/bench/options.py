@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from imcl.study.options import Options
+from imcl.study.spec import Options
 
 CORES = os.cpu_count() or 1
 

@@ -112,6 +112,31 @@ class Store:
             raise _refusal({path: faults})
         return record
 
+    def existing(
+        self, cells: Sequence[tuple[str, Cell]], committed: bool = False
+    ) -> Iterator[tuple[str, Cell, Path, Record]]:
+        """The records that exist, each with its study, cell and file.
+
+        Args:
+            cells: with the study that each is of.
+            committed: leave out those made here.
+
+        Raises:
+            ImclError: records have faults; with every fault of every file.
+        """
+        faults: dict[Path, list[str]] = {}
+        for study, cell in cells:
+            path = self.find(cell, study, committed)
+            if path is None:
+                continue
+            record, found = _record(cell, path)
+            if record is None or found:
+                faults[path] = found
+            elif not faults:
+                yield study, cell, path, record
+        if faults:
+            raise _refusal(faults)
+
     def open(self, path: Path) -> Record:
         """The record in a file, also of a cell that is not in params.yaml, for documents.
 

@@ -1,7 +1,7 @@
 """A training set on the device as uint8, and its augmented batches.
 
 All random numbers of an epoch are drawn at once and applied to whole batches. So no image is
-handled alone, and nothing waits for the device.
+handled on its own, and nothing waits for the device.
 """
 
 from collections.abc import Iterator, Sequence

@@ -41,7 +41,7 @@ class Checkpoints:
     """The checkpoints of one cell, which this process has locked.
 
     Args:
-        folder: theirs alone. Those that cannot be used are moved to `aside` beside it.
+        folder: holds nothing else. Checkpoints that cannot be used are moved to `aside` beside it.
         setting: everything that decides the bits, as texts by name.
         share: the most of the run time that may go into writing, in 0..1.
     """

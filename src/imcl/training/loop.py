@@ -42,7 +42,7 @@ class Trainer:
     """Trains a network epoch by epoch.
 
     Args:
-        collaboration: the network, what trains beside it, and the loss.
+        collaboration: the network with its ways and baseline.
         batches: the training data.
         training: the training settings.
     """

@@ -3,10 +3,11 @@
 import os
 import signal
 import socket
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from imcl.errors import Stopped
+from imcl.errors import ImclError, Stopped
 from imcl.progress import Events, Progress, say
 from imcl.project import Project
 from imcl.study.grid import Cell
@@ -17,9 +18,9 @@ class Report:
 
     def __init__(self, project: Project, cell: Cell):
         self.cell, self.epochs = cell, cell.training.epochs
-        self.events = Events(project.events(cell.key))
-        self.progress = Progress(cell.name, self.epochs * len(cell.seeds), "epochs")
         self.total = self.epochs * len(cell.seeds)
+        self.progress = Progress(cell.name, self.total, "epochs")
+        self.events = Events(project.events(cell.key))
 
     def __enter__(self) -> Self:
         host = socket.gethostname()
@@ -34,14 +35,16 @@ class Report:
         traceback: TracebackType | None,
     ) -> None:
         self.progress.__exit__(kind, error, traceback)
-        if isinstance(error, Stopped):
-            self.events.add("stopped", signal=signal.Signals(error.number).name)
-        elif isinstance(error, KeyboardInterrupt):
-            self.events.add("stopped", signal=signal.SIGINT.name)
-        elif isinstance(error, Exception):
-            self.events.add("failed", message=str(error) or type(error).__name__)
-        elif error is None:
+        if error is None:
             self.events.add("done")
+            return
+        with suppress(ImclError, OSError):  # such as of a full disk: `error` says it already
+            if isinstance(error, Stopped):
+                self.events.add("stopped", signal=signal.Signals(error.number).name)
+            elif isinstance(error, KeyboardInterrupt):
+                self.events.add("stopped", signal=signal.SIGINT.name)
+            elif isinstance(error, Exception):
+                self.events.add("failed", message=str(error) or type(error).__name__)
 
     def resumed(self, seed: int, epoch: int) -> None:
         """A seed continues after an epoch, counted from 1, or was finished before."""

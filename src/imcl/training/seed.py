@@ -104,7 +104,6 @@ class SeedRun:
             "resumed": 0,
         }
         self._state: State | None = None
-        self._write_tensorboard = tensorboard.writer(task.cell.key, seed)
         self._begun = 0.0
 
     def run(self) -> Result:
@@ -164,16 +163,25 @@ class SeedRun:
 
     def train(self, network: Network) -> None:
         """Train to the last epoch; evaluate and save after epochs."""
+        write_tensorboard = tensorboard.writer(self.task.cell.key, self.seed)
 
         def after_epoch(epoch: Epoch, state: Callable[[], State]) -> None:
-            self._after_epoch(network, epoch, state)
+            note = self._finish_epoch(network, epoch)
+            write_tensorboard(epoch)
+            self.task.report.epoch(self.seed, epoch["epoch"], note)
+            self.task.checkpoints.save(
+                self.seed,
+                lambda: {"history": self.history, "cost": self.cost, "training": state()},
+            )
+            self._begun = time.perf_counter()
 
         if self.task.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.task.device)
         self._begun = time.perf_counter()
         fit(network.collaboration, network.batches, self.training, after_epoch, self._state)
 
-    def _after_epoch(self, network: Network, epoch: Epoch, state: Callable[[], State]) -> None:
+    def _finish_epoch(self, network: Network, epoch: Epoch) -> str:
+        """Evaluate the network if it is time to, and add up the cost; a note for people."""
         trained = time.perf_counter()
         self.cost["training_seconds"] += trained - self._begun
         number = epoch["epoch"]
@@ -188,13 +196,7 @@ class SeedRun:
         self.cost["evaluation_seconds"] += time.perf_counter() - trained
         peak = peak_memory(self.task.device)
         self.cost["peak_memory_bytes"] = max(self.cost["peak_memory_bytes"], peak)
-        self._write_tensorboard(epoch)
-        self.task.report.epoch(self.seed, number, note)
-        self.task.checkpoints.save(
-            self.seed,
-            lambda: {"history": self.history, "cost": self.cost, "training": state()},
-        )
-        self._begun = time.perf_counter()
+        return note
 
     def evaluate(self, network: Network) -> Measured:
         """Measure the trained network."""

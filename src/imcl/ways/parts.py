@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from typing_extensions import TypedDict
 
 
 class Statistics(TypedDict, total=False):
