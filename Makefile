@@ -1,7 +1,7 @@
 # make reproduce     params.yaml to the paper; STUDY=cpu chooses another study
 # make paper         the paper from committed records alone (STUDY=cpu): no GPU, data or training
 # make test          all tests, and how much of src they cover
-# make lint          style, types, the order of the rooms, and the workflow's form
+# make lint          style, types, the order of the packages, and the workflow's form
 # make environment   the locked environment; the other targets make it first
 # make clean         delete what the pipeline made, except downloaded archives
 # They need git, make and Python. A missing uv is fetched, and uv makes the environment.

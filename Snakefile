@@ -18,7 +18,7 @@ include: "workflow/rules/documents.smk"
 rule all:
     default_target: True
     input:
-        # Every file by name: Snakemake does not miss a file that lies between two that exist.
+        # Every file by name: Snakemake does not notice if a file between two others is missing.
         list(RECORDS.values()),
         ANALYSIS,
         TABLES,

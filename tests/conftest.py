@@ -25,8 +25,8 @@ from imcl.study.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# A shell that starts the tests in the background lets them ignore SIGINT, and everything that they
-# start would inherit that. Tests send it, and expect what happens in a terminal.
+# If a shell starts the tests in the background, they ignore SIGINT, and so does every process that
+# they start. Tests send SIGINT and expect it to work as in a terminal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Small enough that a cell is mostly start-up. The study `other` holds cells of `micro` only.
@@ -71,7 +71,8 @@ atexit.register(write_loaded)
 """
 
 
-# The files whose tests take longest, which begin first so that no worker ends long after the other.
+# The files with the longest tests. They start first, so that all workers end at about the same
+# time.
 LONGEST = (
     "test_archives.py",
     "test_engines.py",
@@ -92,7 +93,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Checkout:
-    """A copy of the project in a folder of its own, with a git history and real commands."""
+    """A copy of the project in its own folder, with a git history and real commands."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -101,7 +102,7 @@ class Checkout:
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(folder / "src"),
-            "PYTHONDONTWRITEBYTECODE": "",  # or every process compiles all that it imports
+            "PYTHONDONTWRITEBYTECODE": "",  # otherwise every process compiles all its imports
             "REACHED_FOR": str(self.reached_for),
             "LOADED": str(folder / ".git/loaded"),
             "GIT_AUTHOR_NAME": "test",
@@ -131,7 +132,7 @@ class Checkout:
         return self.run("dvc", "repro")
 
     def tables(self, *arguments: str) -> str:
-        """Snakemake, as far as the tables: what takes longest is left out."""
+        """Run Snakemake up to the tables; the slowest steps are left out."""
         return self.snakemake("records", "summary", "claims", "search", "tables", *arguments)
 
     def commit(self, message: str = "change") -> None:
@@ -195,7 +196,7 @@ def planned(dry_run: str) -> Counter[str]:
 
 
 def check_out(folder: Path, own_studies: bool = False) -> Checkout:
-    """What git tracks, and what it would, in `folder` as a repository with one commit.
+    """The files that git tracks or would track, in `folder` as a repository with one commit.
 
     Its study is `micro`, unless it is to keep the project's own studies.
     """
@@ -263,7 +264,7 @@ def finished(finished_once: Checkout, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a project with a study of seconds and its prepared data, to be copied."""
+    """The folder of a project like `micro`, to be copied."""
     project = Project(tmp_path_factory.mktemp("digits"))
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
     quick = raw["studies"]["quick"]
@@ -279,7 +280,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def micro(digits: Path, tmp_path: Path) -> tuple[Project, Settings]:
-    """A project with a study of seconds and its prepared data."""
+    """A project with a study that trains in seconds, and its prepared data."""
     shutil.copytree(digits, tmp_path, dirs_exist_ok=True)
     project = Project(tmp_path)
     return project, load(project.params)

@@ -23,7 +23,7 @@ def empty_project(folder: Path) -> Project:
 
 
 def parameters() -> dict[str, Any]:
-    """The checkout's params.yaml as YAML gives it, for a test to change and check."""
+    """The checkout's params.yaml as parsed YAML, which a test can change and check."""
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     return yaml.safe_load(text)
 

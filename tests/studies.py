@@ -1,4 +1,4 @@
-"""A small study with records by hand, for tests of what is shown of it."""
+"""A small study with records by hand, for tests of its tables, figures and texts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -92,7 +92,7 @@ class Study:
         return by_name(self.documents())
 
     def written(self, name: str) -> str:
-        """Write all tables; one of the text's files, on one line."""
+        """Write all tables; return one of the files written to paper/build, on one line."""
         tables.write(self.project, self.documents())
         return " ".join((self.project.build / name).read_text(encoding="utf-8").split())
 
@@ -102,7 +102,7 @@ def by_name(documents: Documents) -> dict[str, Table]:
 
 
 def rows_of(table: Table) -> dict[str, list[str]]:
-    """The texts after backbone and method, by method; bold ones in stars."""
+    """For each method, the texts after backbone and method; bold ones in stars."""
     return {
         row[1].text: [f"**{e.text}**" if e.bold else e.text for e in row[2:]]
         for group in table.groups

@@ -28,7 +28,7 @@ class Step(NamedTuple):
         logits: (B, classes) of the first view, mean over the parts of the output layer; detached.
         loss: the scalar to minimise.
         terms: the loss's terms, detached scalars: first `cross_entropy` or the baseline's, then
-            each way's before its weight.
+            each way's, without its weight.
     """
 
     logits: Tensor
@@ -38,10 +38,10 @@ class Step(NamedTuple):
 
 @runtime_checkable
 class HasFeatures(Protocol):
-    """A network that gives its stages, such as the backbones of this package."""
+    """A network that returns its stages' features, such as the backbones of this package."""
 
     def features(self, images: Tensor, hook: StageHook) -> list[Tensor]:
-        """The stage features [F_1 .. F_S]; `hook` gives for each what the next stage takes."""
+        """The stage features [F_1 .. F_S]; the next stage takes what `hook` returns for each."""
 
 
 class Collaboration(Generic[Model]):
@@ -52,10 +52,10 @@ class Collaboration(Generic[Model]):
     Args:
         model: a network with `features(images, hook) -> [F_1 .. F_S]` and `classifier`, as the
             backbones here have, or any other together with `stages` and `classifier`.
-        ways: options by way; one that is left out has its default (see `imcl.study.options`).
-            Empty: plain cross-entropy.
-        views: the least number of augmentations of each image; more than the ways need make a
-            control for them.
+        ways: options by way; an option that is left out has its default (see
+            `imcl.study.options`). Without ways: plain cross-entropy.
+        views: the least number of augmentations of each image. Without ways, more than one gives a
+            control for the ways, which see several augmentations too.
         stages: names of the model's submodules whose outputs (B, C, H, W) are the stages, in
             order. For torchvision's ResNets: ["layer1", "layer2", "layer3", "layer4"].
         classifier: name of the submodule that maps the last stage's average (B, D) to logits.
@@ -197,7 +197,7 @@ class Collaboration(Generic[Model]):
 
 
 class NamedStages:
-    """A model without `features`, whose stages are submodules that are known by name.
+    """A model without `features`, whose stages are submodules with known names.
 
     Args:
         model: the network.
@@ -223,7 +223,7 @@ class NamedStages:
         def at_classifier(module: nn.Module, inputs: tuple[Any, ...]) -> None:
             found[self.classifier] = inputs[0]
 
-        # Forward hooks for this call only: others would keep what every later model(x) computes.
+        # Hooks for this call only: permanent ones would also run in every later model(x).
         module = self.model.get_submodule
         handles = [module(name).register_forward_hook(at_stage(name)) for name in self.stages]
         handles.append(module(self.classifier).register_forward_pre_hook(at_classifier))
@@ -234,7 +234,7 @@ class NamedStages:
                 handle.remove()
         for name in [*self.stages, self.classifier]:
             if name not in found:
-                raise UsageError(f"{name!r} did not run in the model's pass")
+                raise UsageError(f"{name!r} did not run when the model was called")
         if not self._checked:
             self._check(found[self.classifier], found[self.stages[-1]])
             self._checked = True
@@ -259,7 +259,7 @@ def _pass_through(
     stages: Sequence[str] | None,
     classifier: str,
 ) -> Callable[..., tuple[Tensor, Any]]:
-    """What passes (images, labels, indices, hook) through the network; see `BaselineMethod.run`."""
+    """A function that passes a batch through the network; see `BaselineMethod.run`."""
     if baseline is not None:
         if not isinstance(model, Backbone):
             raise UsageError(f"a baseline needs a backbone of imcl.models, not {_type(model)}")

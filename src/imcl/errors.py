@@ -20,7 +20,7 @@ class Stopped(BaseException):
         self.number = number
 
 
-MOST_KNOWN = 32  # names that a message lists
+MOST_KNOWN = 32  # names in one message
 
 
 def unknown(what: str, value: object, known: Iterable[str]) -> str:

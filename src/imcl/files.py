@@ -1,4 +1,4 @@
-"""Writes files whole or not at all: first beside their place, then moved into it."""
+"""Writes files atomically: to a temporary file in the same folder, which is then renamed."""
 
 import errno
 import hashlib
@@ -43,11 +43,11 @@ def _sync_folder(folder: Path) -> None:
 def locked(path: Path, waiting: Callable[[], object] = lambda: None) -> Iterator[bool]:
     """Hold the lock file `path`; a second process waits for the first.
 
-    The lock is the kernel's (flock), so it ends with its process, even a killed one. On a network
-    file system the server keeps it, so it also holds between nodes: on NFS from version 3, and on
-    Lustre mounted with `flock`. On a file system without flock this fails, since a lock that only
-    some processes see is useless. The lock file is never deleted, since another process might have
-    just taken it.
+    The kernel holds the lock (flock), so it ends with its process, even if that is killed. On a
+    network file system the server keeps it, so it also holds between nodes: on NFS from version 3,
+    and on Lustre mounted with `flock`. On a file system without flock this fails, since a lock that
+    only some processes see is useless. The lock file is never deleted, since another process might
+    just have locked it.
 
     Args:
         path: the lock file; its folder is made.
@@ -72,7 +72,7 @@ def locked(path: Path, waiting: Callable[[], object] = lambda: None) -> Iterator
 
 
 def sweep(path: Path) -> None:
-    """Delete what killed processes left of `path`. No process may be writing it now."""
+    """Delete the temporary files of `path` that killed processes left. Nobody may write it now."""
     for temporary in path.parent.glob(f".{path.name}.*.tmp"):
         temporary.unlink(missing_ok=True)
 
@@ -85,7 +85,9 @@ def room(place: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise ImclError(f"{place}: no space is left on this disk; free some, run again") from None
+        raise ImclError(
+            f"{place}: no space is left on this disk; free some and run again"
+        ) from None
 
 
 def write_text(path: Path, text: str) -> None:

@@ -29,7 +29,7 @@ from typing_extensions import TypedDict, Unpack  # pydantic checks these on Pyth
 
 from imcl.files import room
 
-LINES = 10  # at most, where there is no terminal
+LINES = 10  # printed at most, if there is no terminal
 
 
 def say(message: str) -> None:
@@ -40,7 +40,7 @@ def say(message: str) -> None:
 class Progress:
     """Counts `unit`s up to a total (None: unknown), as a context manager.
 
-    On a terminal it is a bar, elsewhere a line now and then.
+    On a terminal it is a bar. Elsewhere it prints a few lines.
     """
 
     def __init__(self, title: str, total: int | None, unit: str, done: int = 0):
@@ -75,7 +75,7 @@ class Progress:
             say(line + (f", {note}" if note else ""))
 
     def skip(self, amount: int) -> None:
-        """Count `amount` more that were done before, so that they took no time now."""
+        """Count `amount` more that an earlier run did; the pace leaves them out."""
         self._skipped += amount
         self.advance(amount)
 
@@ -118,15 +118,15 @@ class Details(TypedDict, total=False):
     """What an event says besides its kind and time.
 
     Attributes:
-        pid: of the process, in `started`.
+        pid: the process's number, in `started`.
         host: the name of its machine, in `started`.
         total: epochs of all seeds, in `started`, `resumed` and `epoch`.
-        done: those that are done, in the same.
+        done: finished epochs of all seeds, in `started`, `resumed` and `epoch`.
         seed: in `resumed` and `epoch`.
-        epoch: from 1, the last one that is done, in the same.
+        epoch: the seed's last finished epoch, from 1, in `resumed` and `epoch`.
         seconds_left: until the end of the cell, in `epoch`.
         signal: the name of the signal that stopped it, in `stopped`.
-        message: of the error, in `failed`.
+        message: the error's, in `failed`.
     """
 
     pid: int

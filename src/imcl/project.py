@@ -20,8 +20,8 @@ class Project:
         root: the project's folder. A relative one gives relative paths, which read better in
             messages.
         file: the parameters, if they are not `root`/params.yaml.
-        scratch: a folder for everything that the pipeline makes, instead of `root`. What it starts
-            from (params.yaml, archives, committed files) stays in `root`.
+        scratch: a folder for everything that the pipeline makes, instead of `root`. Its inputs
+            (params.yaml, archives, committed files) stay in `root`.
     """
 
     root: Path
@@ -63,11 +63,11 @@ class Project:
         return self.root / "data" / "archives"
 
     def dataset(self, key: str) -> Path:
-        """A prepared dataset's description, written last: where it is, the arrays are too."""
+        """A prepared dataset's description. It is written last: if it exists, so do the arrays."""
         return self.data / key / "dataset.json"
 
     def noise(self, dataset: str, key: str) -> Path:
-        """The description of noisy labels, by the keys of dataset and noise."""
+        """The description of noisy labels; the arguments are the keys of dataset and noise."""
         return self.data / dataset / "noise" / f"{key}.json"
 
     # What the pipeline makes: results ----------------------------------------------------------
@@ -93,7 +93,7 @@ class Project:
 
     @property
     def summaries(self) -> Path:
-        """Holds one file, of the study that was summarised last."""
+        """Holds one file: the summary of the study that was summarised last."""
         return self.results / "summary"
 
     @property
@@ -109,7 +109,7 @@ class Project:
         return self.results / f"claims{_origin(committed)}.json"
 
     def search(self, committed: bool) -> Path:
-        """What the search for the settings tried, from the same records as `claims`."""
+        """What the search for the settings tried; `committed` as for `claims`."""
         return self.results / f"search{_origin(committed)}.json"
 
     def summary(self, key: str, committed: bool) -> Path:
@@ -125,7 +125,7 @@ class Project:
         return self.logs / "train" / f"{cell}.log"
 
     def events(self, cell: str) -> Path:
-        """What happened in the training of a cell: a JSON object a line."""
+        """What happened in the training of a cell: one JSON object in each line."""
         return self.logs / "train" / f"{cell}.jsonl"
 
     # What is committed -------------------------------------------------------------------------
@@ -140,7 +140,7 @@ class Project:
 
     @property
     def committed(self) -> Path:
-        """STUDY/records: the records of finished studies, in git."""
+        """The results in git; STUDY/records holds the records of a study."""
         return self.paper / "results"
 
     def committed_records(self, study: str) -> Path:
@@ -148,7 +148,7 @@ class Project:
 
     @property
     def measurements(self) -> Path:
-        """Committed, since a machine's speed cannot be made again."""
+        """Measured speeds. They are committed, since another machine would give others."""
         return self.committed / "bench"
 
     @property

@@ -1,7 +1,7 @@
 """Checks records, measurements, tables and weights against what can be computed again.
 
-Only the measured values of a record are trusted, and only under an unbroken seal. `retrain` tests
-even these by training a cell again.
+It trusts only the measured values of a record, and only if the record's seal is intact. `retrain`
+tests even these: it trains a cell again.
 """
 
 import random
@@ -27,8 +27,9 @@ from imcl.study.grid import Cell
 from imcl.study.load import load
 from imcl.study.settings import Settings
 
-# Another machine rounds sums in another order, and training amplifies that: little at first, in the
-# end as much as another seed would. So a seed's loss in the first epoch may differ by this share.
+# Another machine adds in another order, so it rounds differently. Training amplifies that: at first
+# the difference is small, in the end as large as with another seed. So a seed's loss in the first
+# epoch may differ by this share.
 LOSS_TOLERANCE = 0.1
 # The mean accuracy over the seeds may differ by the first of these shares. If the spread of the
 # record's seeds allows more, it may differ as much as two means of other seeds would, but at most
@@ -50,7 +51,7 @@ class Study(NamedTuple):
         settings: choose the study.
         committed: whether the records are the committed ones, or those made here.
         records: the folder of the records.
-        made: the files, by the place where the pipeline makes them, relative to the root.
+        made: the files, by the path at which the pipeline makes them, relative to the root.
     """
 
     settings: Settings
@@ -98,7 +99,7 @@ def check(project: Project, study: Study) -> Iterator[Finding]:
     faults = [
         Finding(path, fault) for path, cell in paths.items() for fault in store.faults(cell, path)
     ]
-    if study.committed:  # made here, records of other studies and missing ones are no fault
+    if study.committed:  # in results/ records may be missing or of other studies
         faults += _not_as_planned(study, paths)
     yield from faults
     if study.made and not faults:
@@ -106,7 +107,7 @@ def check(project: Project, study: Study) -> Iterator[Finding]:
 
 
 def _not_as_planned(study: Study, paths: dict[Path, Cell]) -> Iterator[Finding]:
-    """Committed records that are missing, or of no cell of the study.
+    """Committed records that are missing, or belong to no cell of the study.
 
     If the accuracy table of a dataset is committed too, records may be missing there: the table
     names the cells that have one, so it is wrong as soon as another record is removed.
@@ -119,7 +120,7 @@ def _not_as_planned(study: Study, paths: dict[Path, Cell]) -> Iterator[Finding]:
         if path not in there and f"accuracy-{cell.dataset.name}.md" not in tables_of:
             yield Finding(path, "is missing")
     for path in sorted(there - set(paths)):
-        yield Finding(path, f"is of no cell of study {study.settings.study}")
+        yield Finding(path, f"belongs to no cell of study {study.settings.study}")
 
 
 def _out_of_date(project: Project, study: Study) -> Iterator[Finding]:
@@ -215,9 +216,9 @@ def retrain(project: Project, cell: Cell, path: Path) -> tuple[str, Finding | No
 def _compare(record: Record, again: Record, path: Path) -> tuple[str, Finding | None]:
     """Bit for bit if the machine is of the same kind, otherwise within the tolerances."""
     if again["dataset"] != record["dataset"]:
-        return "data", Finding(path, "the dataset prepared again is a different one")
+        return "data", Finding(path, "the dataset, prepared again, is different")
     if again["noise"] != record["noise"]:
-        return "data", Finding(path, "the noise drawn again is different")
+        return "data", Finding(path, "the noise, drawn again, is different")
     if _machine(record) == _machine(again):
         same = again["runs"] == record["runs"]
         return "bit for bit", None if same else Finding(path, "trained again, it differs")

@@ -156,13 +156,14 @@ def test_a_dataset_from_a_package_needs_no_download(imcl):
             "study 'quick': unknown cell 'digits-clean-vgg16-bse'; "
             "did you mean 'digits-clean-vgg16-base'?",
         ),
-        (f"train {CELL} --threads 0", "--threads 0: at least 1"),
-        (f"train {CELL} --checkpoint-share 2", "--checkpoint-share 2.0: a share, so from 0 to 1"),
-        (f"train {CELL} --checkpoint-share nan", "--checkpoint-share nan: a share, so from 0 to 1"),
-        ("verify --retrain -1", "--retrain -1: at least 0"),
+        (f"train {CELL} --threads 0", "--threads 0: must be at least 1"),
+        (f"train {CELL} --checkpoint-share 2", "--checkpoint-share 2.0: must be from 0 to 1"),
+        (f"train {CELL} --checkpoint-share nan", "--checkpoint-share nan: must be from 0 to 1"),
+        ("verify --retrain -1", "--retrain -1: must be at least 0"),
         (
             "plan --params nope.yaml",
-            "nope.yaml: no such file; run this in the project's folder, or name it with --project",
+            "nope.yaml: no such file; run this in the project's folder, or name that folder with "
+            "--project",
         ),
     ],
 )

@@ -110,7 +110,7 @@ def test_its_paper_study_has_every_method():
 
 def test_the_committed_schema_is_the_generated_one():
     path = ROOT / "workflow/schemas/params.schema.json"
-    remedy = "python -m imcl.study.schema > workflow/schemas/params.schema.json"
+    remedy = "imcl schema --write"
     assert path.read_text(encoding="utf-8") == schema.text(), remedy
     assert remedy in SCHEMA["description"]
 
@@ -248,7 +248,8 @@ def test_the_listing_has_every_option_with_its_value_and_default():
     assert found["training", "epochs"]["bounds"] == "whole number >= 1"
     assert found["training", "schedule"]["bounds"] == "cosine, one_cycle"
     assert found["ways.intermediate", "centred"]["bounds"] == "true, false"
-    assert found["baselines.multihead", "branches"]["bounds"] == "2 times a whole number >= 1"
+    branches = found["baselines.multihead", "branches"]["bounds"]
+    assert branches == "list of 2, each a whole number >= 1"
     assert "variant dropout only" in found["ways.output", "dropout_rate"]["help"]
 
 
@@ -545,7 +546,7 @@ def test_a_search_is_of_studies_and_of_what_was_tried():
         (
             "rungs",
             ["search_training", "search_ways", "search_all", "search_clean", "cpu"],
-            ("rungs[4]: 'cpu'", "test images of cifar10_5k", "validation_share"),
+            ("rungs[4]: study 'cpu'", "test images of cifar10_5k", "validation_share"),
         ),
         (
             "chosen.output",
@@ -711,7 +712,7 @@ def test_a_name_that_no_file_could_bear(section, entry):
         ("baselines.multihead.branches", [2], "[2] has 1 entries; give 2"),
         ("baselines.multihead.branches", [2, 2, 2], "[2, 2, 2] has 3 entries; give 2"),
         ("claims.ledger.overhead.readings.measure", [], "[] is empty; give at least one"),
-        ("claims.ledger.overhead.says", "", "is empty; write a text"),
+        ("claims.ledger.overhead.says", "", "is empty; write some text"),
         ("datasets.digits.flip", "no", "'no' is not true or false"),
         ("datasets.digits.flip", 1, "1 is not true or false"),
         ("noise.n20.rate", True, "True is not a number"),
@@ -856,13 +857,13 @@ def test_a_validation_share_has_a_size_below_1_and_a_seed(key, value):
     [
         ("datasets.mine", {**FOLDER, "sid": 3}, ["datasets.mine.sid: unknown key 'sid'"]),
         ("datasets.mine", {"source": "folder"}, ["missing: path, side, padding, flip"]),
-        ("datasets.mine", {**FOLDER, "fold": 3}, ["datasets.mine.fold: folder has no fold"]),
-        ("datasets.digits.side", 32, ["datasets.digits.side: digits has no side"]),
-        ("noise.mine", {**HUMAN, "rate": 0.4}, ["noise.mine.rate: human has no rate"]),
+        ("datasets.mine", {**FOLDER, "fold": 3}, ["mine.fold: source folder has no option fold"]),
+        ("datasets.digits.side", 32, ["datasets.digits.side: source digits has no option side"]),
+        ("noise.mine", {**HUMAN, "rate": 0.4}, ["noise.mine.rate: kind human has no option rate"]),
         ("noise.mine", {"kind": "human"}, ["noise.mine: missing: labels"]),
         ("noise.mine", {**HUMAN, "labels": "wors"}, ["did you mean 'worse'?"]),
         ("noise.mine", {"kind": "pair", "rate": 0.4}, ["noise.mine: missing: noise_seed"]),
-        ("noise.n20.labels", "worse", ["noise.n20.labels: symmetric has no labels"]),
+        ("noise.n20.labels", "worse", ["noise.n20.labels: kind symmetric has no option labels"]),
     ],
 )
 def test_an_entry_has_the_keys_of_its_kind(where, value, expected):
@@ -970,7 +971,7 @@ def test_yaml_reads_1e_3_as_a_text(tmp_path):
     (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
     assert faults_in(tmp_path / "params.yaml") == [
         "params.yaml: training.learning_rate: '1e-3' is not a number; "
-        "write 0.001 without quotes (YAML wants the point in 1.0e-3)"
+        "write 0.001 without quotes (YAML takes 1e-3 as text; write 1.0e-3)"
     ]
 
 

@@ -139,7 +139,7 @@ def test_a_record_that_was_renamed(project):
     write_record(project, grid.find(tiny(weight=12.0), CELL)).rename(project.record(cell.key))
     assert state(project, tiny()) == (
         "missing",
-        "its record is of another configuration; delete it",
+        "its record has another configuration; delete it",
     )
 
 

@@ -182,8 +182,8 @@ def test_the_command_counts_and_names_what_failed(project, cells, capsys):
 @pytest.mark.parametrize(
     ("lefts", "told"),
     [
-        ([100.0, 50.0], "about 3 min 30 s left with 2 at once"),  # and 270 s of waiting
-        ([400.0, 10.0], "about 6 min 40 s left with 2 at once"),  # the longest alone
+        ([100.0, 50.0], "about 3 min 30 s left with 2 at a time"),  # and 270 s of waiting
+        ([400.0, 10.0], "about 6 min 40 s left with 2 at a time"),  # the longest alone
         ([100.0, None], None),
     ],
 )

@@ -174,7 +174,7 @@ def test_two_spellings_have_one_seal_so_the_text_counts_too(store, cell, path, o
     respelled(path, old, new)
     assert is_sealed(json.loads(path.read_text()))
     assert store.faults(cell, path) == [
-        "was changed since it was written: it is spelled differently"
+        "was changed since it was written: the values are the same, but not the text"
     ]
 
 
@@ -319,7 +319,7 @@ def test_other_weights_are_found(project, store, cell, path):
     weights = project.weights(cell.key, 2)
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"trained")
-    assert store.faults(cell, path) == [f"seed 2: {weights} has other weights than were recorded"]
+    assert store.faults(cell, path) == [f"seed 2: {weights} differs from the recorded weights"]
     change(path, lambda content: run(content).update(weights_sha256=sha256(weights)))
     assert store.faults(cell, path) == []
 
@@ -406,7 +406,8 @@ def test_records_of_different_data_are_refused(store, cells, paths):
     with pytest.raises(ImclError) as refused:
         store.read_all(cells[:4], paths)
     for path in (second, third):
-        assert f"{path}: is of other data than {first} (dataset digits)" in str(refused.value)
+        fault = f"{path}: was made from other data than {first} (dataset digits)"
+        assert fault in str(refused.value)
 
 
 def test_records_of_different_labels_are_refused(project, store, cells):
@@ -415,7 +416,7 @@ def test_records_of_different_labels_are_refused(project, store, cells):
     first, second = paths.values()
     change(second, lambda content: content["noise"].update(sha256="0" * 64))
     with pytest.raises(
-        ImclError, match=rf"{second}: is of other data than {first} \(noise digits n50\)"
+        ImclError, match=rf"{second}: was made from other data than {first} \(noise digits n50\)"
     ):
         store.read_all(noisy, paths)
 
@@ -426,7 +427,7 @@ def test_records_of_other_data_than_is_prepared_are_refused(project, store, cell
         store.read_all(cells[:4], paths)
     dataset = project.dataset(cells[0].dataset.key)
     for path in paths.values():
-        assert f"{path}: is of other data than {dataset}" in str(refused.value)
+        assert f"{path}: was made from other data than {dataset}" in str(refused.value)
 
 
 # what is committed ------------------------------------------------------------------------------

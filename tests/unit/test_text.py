@@ -15,7 +15,7 @@ def study(tmp_path) -> Study:
 def test_the_results_count_what_the_table_shows(study):
     study.write(ACCURACY)
     text = study.written("results.tex")
-    assert "Of 2 comparisons with base, 2 have a higher mean test accuracy." in text
+    assert "In 2 of 2 comparisons with base, the mean test accuracy is higher." in text
     assert "1 are significantly better than base and 0 significantly worse" in text
     assert "Better: output on resnet18 with clean labels." in text
     assert "Worse" not in text
@@ -54,8 +54,8 @@ def test_the_discussion_says_what_the_table_shows(study):
     assert r"82.0 $\pm$ 5.0\,\% of the images correctly, 1.0 points less than at its" in text
     assert r"fits 50.0\,\% of its training labels" in text
     assert r"by +10.3 $\pm$ 1.4 points (significant)." in text
-    assert r"of each image changes it by +2.0 $\pm$ 2.5 points; adding the ways" in text
-    assert r"to that changes it by +8.3 $\pm$ 2.9 (significant)." in text
+    assert r"without any way (control) change it by +2.0 $\pm$ 2.5 points; adding the" in text
+    assert r"to control changes it by +8.3 $\pm$ 2.9 (significant)." in text
     by = "change it by these points:"
     alone = r"output +10.3 $\pm$ 1.4 (significant), kernel +2.0 $\pm$ 2.5."
     assert f"Single ways {by} {alone}" in text
@@ -64,7 +64,7 @@ def test_the_discussion_says_what_the_table_shows(study):
     assert f"Combinations of ways {by} {together}" in text
     assert rf"Baselines {by} elr $-$9.7 $\pm$ 1.4 (significant)." in text
     assert rf"Baselines with ways {by} elr+kernel +1.0 $\pm$ 2.5." in text
-    assert r"\item No module is duplicated. \emph{not tested} (0 of 1 readings" in text
+    assert r"\item No module is duplicated. Verdict: \emph{not tested} (0 of 1 readings" in text
 
 
 def test_the_discussion_is_silent_on_what_was_not_tested(study):

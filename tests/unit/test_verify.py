@@ -137,7 +137,7 @@ def test_a_foreign_record_is_found(project, capsys):
     path.rename(other)
     code, _, err = verified(capsys, project)
     assert code == 1
-    assert f"{other}: is of no cell of study quick" in err
+    assert f"{other}: belongs to no cell of study quick" in err
 
 
 def test_a_record_that_was_taken_away_is_missing_from_the_committed_table(project, capsys):
@@ -357,7 +357,7 @@ def test_other_data_is_no_matter_of_tolerance(run):
     change(run.record, lambda record: record["dataset"].update(sha256="0" * 64))
     how, finding = verify.retrain(run.project, run.cell, run.record)
     assert how == "data"
-    assert finding == (run.record, "the dataset prepared again is a different one")
+    assert finding == (run.record, "the dataset, prepared again, is different")
 
 
 def test_the_sample_is_of_cells_whose_archives_are_here(run):

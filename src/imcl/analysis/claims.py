@@ -5,12 +5,12 @@ each of its references, in each setting. Where the abstract leaves something ope
 several readings, and each is judged.
 
 A comparison counts if it has the seeds, width and epochs that `claims.evidence` asks for. One with
-less is shown as an indication, but no verdict rests on it. A comparison is of full size if it has
-the width of `claims.full_size` and the whole dataset, otherwise of reduced size; where both are
-there, the full one counts. A verdict is of reduced size if any of its comparisons is.
+less is shown, but no verdict rests on it. A comparison is of full size if it has the width of
+`claims.full_size` and the whole dataset, otherwise of reduced size; if both exist, the full one
+counts. A verdict is of reduced size if any of its comparisons is.
 
-Two kinds of records are no evidence: those on held-out training images, which served to choose the
-settings, and those of studies that say so (params.yaml: studies.NAME.evidence).
+Two kinds of records do not count: those on held-out training images, since the settings were chosen
+with them, and those of studies with `evidence: false` (params.yaml: studies.NAME.evidence).
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -43,10 +43,10 @@ OPEN = ("methods", "measure", "noise", "unit", "epoch")
 
 
 class Effect(TypedDict):
-    """How much better a method is than its reference; of a cost, the ratio to the reference's.
+    """How much better a method is than its reference; for a cost, its ratio to the reference.
 
     Errors and accuracies have `half_width` and `std`, as an Estimate; the ratios of a reading have
-    `low` and `high`, the least and the largest. `n` counts seeds; of a cost, timed steps.
+    `low` and `high`, the least and the largest. `n` counts seeds; for a cost, timed steps.
     """
 
     mean: float
@@ -67,7 +67,7 @@ class ClaimComparison(TypedDict):
             significant in the other direction; `undecided`: not significant. A cost holds or is
             contradicted, without a test.
         size: None if the comparison does not count.
-        lacks: what it lacks of full size, in words; empty if nothing.
+        lacks: what it lacks to be of full size, in words; empty if nothing.
         n: seeds; of a cost, timed steps.
         study: the study that the records belong to. This and all below only if there are records.
         values: by seed, in points or relative in percent; above 0 is better than the reference.
@@ -101,9 +101,9 @@ class JudgedReading(TypedDict):
         reading: what was chosen of what the claim leaves open.
         verdict: reproduced: every comparison is tested and holds; partly: some do; not reproduced:
             none does; not tested: no comparison counts.
-        size: the smaller one of its comparisons; None if none counts.
+        size: the smallest of its comparisons that count; None if none counts.
         effect: of all its comparisons that count; None if there is none.
-        missing: what it lacks of full size, in words.
+        missing: what it lacks to be of full size, in words.
     """
 
     reading: dict[str, str]
@@ -326,7 +326,7 @@ def _mean_by_seed(tested: list[ClaimComparison]) -> Effect | None:
     """The mean of the comparisons for each seed that all of them have, with its interval.
 
     Comparisons share seeds, and often the networks of the reference, so their values are not
-    independent. The interval therefore covers the variation between seeds alone.
+    independent. So the interval covers only the variation between seeds.
     """
     if not tested:
         return None
@@ -360,7 +360,7 @@ def _missing(comparisons: list[ClaimComparison]) -> list[str]:
 
 
 def _settings(settings: list[tuple[str, ...]]) -> str:
-    """Settings in words: by their parts if every combination of these is there, else one by one."""
+    """Settings in words: by their parts if they are all combinations of these, else one by one."""
     parts = [list(dict.fromkeys(part)) for part in zip(*settings, strict=True)]
     if len(settings) == prod(map(len, parts)):
         return "; ".join(", ".join(part) for part in parts)
@@ -473,14 +473,14 @@ def _better_by(statement: Statement, mine: Result, theirs: Result) -> list[float
 
 
 def _size(claims: ClaimSettings, cell: grid.Cell, dataset: str) -> tuple[Size | None, str]:
-    """The size of a comparison, None if it does not count; and what it lacks of full size."""
+    """The size of a comparison, None if it does not count; and what it lacks to be of full size."""
     has = {"seeds": len(cell.seeds), "width": cell.width, "epochs": cell.training.epochs}
     evidence = claims.evidence.model_dump()
     counts = all(has[key] >= least for key, least in evidence.items())
     wanted = {**evidence, **claims.full_size.model_dump()}
     short = [f"{key} {has[key]} of {least}" for key, least in wanted.items() if has[key] < least]
     if cell.dataset.name != dataset:
-        short.append(f"{cell.dataset.name} alone")
+        short.append(f"only {cell.dataset.name}")
     size: Size = "reduced" if short else "full"
     return size if counts else None, ", ".join(short)
 
@@ -526,6 +526,6 @@ def _costs(
             "setting": ["any machine"],
             "state": "not tested",
             "size": None,
-            "lacks": "no `imcl bench overhead`",
+            "lacks": "no measurement by `imcl bench overhead`",
         }
     ]

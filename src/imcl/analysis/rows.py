@@ -22,7 +22,7 @@ LEAST_VIEWS: dict[Reference, int] = {"base": 1, "control": 2}
 
 LEAST_SEEDS = 3  # to call a difference significant
 
-# Functional, since `with` is a keyword.
+# In the functional syntax, since `with` is a keyword.
 With = TypedDict("With", {"with": str})
 
 
@@ -78,17 +78,17 @@ class Bin(TypedDict):
 
 
 class SummaryRow(TypedDict):
-    """What the record of a cell says.
+    """A cell's row: what its record says, and comparisons with other cells.
 
     Attributes:
         cell: its name.
         key: its name and digest.
         realised_rate: share of the training labels that are wrong.
-        training_parameters: parameters while training; `parameters` are those that remain.
+        training_parameters: number of parameters in training; `parameters`: those that remain.
         views: augmentations of each image in a step.
         machine: the name of the device that trained it.
         training_seconds: mean over the seeds, without evaluation.
-        peak_memory_bytes: of the first seed, before others raise the process's peak.
+        peak_memory_bytes: of the first seed, since later seeds raise the process's peak.
         values: by metric, a value for each seed. Besides the record's final metrics: `error`,
             `oracle_accuracy`, `lost_since_best` (oracle accuracy minus accuracy), and
             `train_accuracy` at the last epoch.
@@ -169,7 +169,7 @@ def axes(study: Study, rows: Iterable[SummaryRow]) -> Axes:
 
 
 def setting(row: SummaryRow) -> tuple[str, str, str]:
-    """What only rows of different methods share: dataset, noise and backbone."""
+    """Dataset, noise and backbone: rows that agree in these differ only in the method."""
     return row["dataset"], row["noise"], row["backbone"]
 
 

@@ -1,6 +1,6 @@
 """The search for the settings: what each rung tried, from the rungs' records.
 
-A rung is a study on held-out training images (params.yaml: search). Trials that lost are shown too.
+A rung is a study on held-out training images (params.yaml: search). Rejected trials are shown too.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,17 +16,17 @@ from imcl.study.settings import Settings
 
 
 class SearchRow(TypedDict):
-    """What one cell of a rung tried, and what came out.
+    """What one cell of a rung tried, and the results.
 
     Attributes:
         rung: the study.
         record: the path of its record, from the project's root.
         epochs: of its training, as are `learning_rate` and `weight_decay`.
         settings: its ways with their weights, and the other options of its trial, in words.
-        chosen: whether the settings are in use with such labels.
+        chosen: whether the settings are in use with this noise.
         n: seeds.
         last: mean accuracy at the last epoch.
-        best: mean accuracy at the epoch that the evaluated images themselves would choose.
+        best: mean accuracy at the epoch that is best on the evaluated images themselves.
         nll: mean negative log-likelihood at the last epoch, in nats.
     """
 
@@ -148,7 +148,7 @@ def chosen(
 
 
 def _in_words(cell: Cell, settings: Settings) -> str:
-    """`kernel cosine × 30, ramp up 0.5`: its ways, and what else its trial says of them."""
+    """The ways of a cell and the other options of its trial: `kernel cosine × 30, ramp up 0.5`."""
     trial = settings.trials.get(cell.method)
     given = trial.given() if trial else {}
     ways = []

@@ -13,7 +13,7 @@ CONFIDENCE = 0.95
 SIGNIFICANCE = 0.05  # the p below which a difference is called significant
 RESAMPLES = 2000
 
-# Accuracies are counts over a number of images: equal values differ by rounding alone.
+# Accuracies are counts divided by a number of images, so a smaller difference is only rounding.
 TIE = 1e-9
 
 
@@ -22,8 +22,8 @@ class Estimate(TypedDict):
 
     Attributes:
         mean: of the values.
-        half_width: of the interval; None for one value, and for equal ones, whose spread of zero
-            comes from rounding and is no certainty.
+        half_width: of the interval; None for one value, and for equal ones: they are equal because
+            accuracies are coarse, not because they are certain.
         n: how many values.
         std: their standard deviation, over n - 1; None for one value.
     """
@@ -37,7 +37,7 @@ class Estimate(TypedDict):
 class Aggregate(TypedDict):
     """The interquartile mean of n values from several settings, with its 95 % interval.
 
-    The bounds are None where no setting has two values to draw from.
+    The bounds are None if no setting has two values to resample.
     """
 
     mean: float
@@ -106,7 +106,7 @@ def least_permutation_p(n: int) -> float:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's correction over the p-values that are there; None stays None."""
+    """Holm's correction over the p-values that are not None; None stays None."""
     tested = [p for p in p_values if p is not None]
     if not tested:
         return list(p_values)

@@ -1,7 +1,7 @@
 """The summary of a study: every number of its tables and figures, from its records alone.
 
-The records are those of the planned cells, never all files of a folder: what was removed from
-params.yaml stays on disk and out of the summary.
+Only records of planned cells are read, not all files of a folder. If a cell is removed from
+params.yaml, its record stays on disk, but is not in the summary.
 """
 
 import csv
@@ -90,10 +90,10 @@ class Summary(TypedDict):
         ways_by_noise: by way and noise, the options that the way's variant uses.
         trials: by trial and part, the options that it states.
         baselines: options by name.
-        code: of the records, each once; so is `environment`.
+        code: of the records, without repetitions; `environment` likewise.
         datasets: options by name; `noises` too.
-        data: what was prepared, by dataset.
-        noise: by `DATASET NOISE`, the noise's options and what came out.
+        data: the prepared data, by dataset.
+        noise: by `DATASET NOISE`, the noise's options and what its records say of the labels.
         comparisons: by dataset and reference.
         chosen: by part, the trials of the search whose settings the study uses.
     """
@@ -124,7 +124,7 @@ class Summary(TypedDict):
 def build(
     project: Project, settings: Settings, committed: bool = False, partial: bool = False
 ) -> Summary:
-    """The summary of the chosen study as its records are now, in memory.
+    """The summary of the chosen study from its records as they are now; nothing is written.
 
     Args:
         project: whose records are read.
@@ -134,8 +134,8 @@ def build(
         partial: leave out cells without a record instead of refusing.
 
     Raises:
-        ImclError: a record is missing, damaged, or of other data than the others; or the study has
-            no records at all.
+        ImclError: a record is missing, damaged, or was made from other data than the others; or the
+            study has no records at all.
     """
     store, study = Store(project), settings.study
     cells = grid.cells(settings)

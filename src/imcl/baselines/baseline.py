@@ -1,4 +1,4 @@
-"""What every baseline is: a module with its own training parts, and a loss."""
+"""The base class of all baselines: a module with its own parts for training, and a loss."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -30,7 +30,7 @@ class Context(NamedTuple):
 
     Attributes:
         another: makes a further network of the same architecture with new weights.
-        training_set: the images that are trained on.
+        training_set: the training images.
         classes: number of classes.
         noise_rate: nominal share of wrong labels, for a baseline that has to know it.
         epochs: of the training.

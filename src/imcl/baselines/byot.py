@@ -1,11 +1,11 @@
 """Be your own teacher: Zhang et al. (ICCV 2019, arXiv 1905.08094).
 
 Each stage but the last gets a side branch with a classifier of its own. L = CE_deep + sum over the
-shallow ones of [(1 - alpha) CE + alpha KL(p_T(deep) || p_T(shallow))] + feature_weight sum of the
-squared distance between the branch's pooled features and the deepest ones; the deepest are taken
-without gradient. Deviations: a side branch is one 3 x 3 convolution of stride 2 with BatchNorm and
-ReLU for each stage that it lacks, instead of their bottlenecks; the squared distance is the mean
-over images.
+branches of [(1 - alpha) CE + alpha KL(p_T(deep) || p_T(shallow)) + feature_weight D]. D is the
+squared distance between the branch's pooled features and the deepest ones, without gradient
+through the deepest logits and features. Deviations: D is averaged over images; instead of their
+bottlenecks, a side branch has one 3 x 3 convolution of stride 2 with BatchNorm and ReLU for each
+stage that it lacks.
 """
 
 from itertools import pairwise

@@ -43,7 +43,7 @@ class ClassWise(BaselineMethod):
         self.starts = self.counts.cumsum(0) - self.counts
 
     def partners(self, labels: Tensor, indices: Tensor) -> Tensor:
-        """For each image another one of its label, drawn evenly; itself if there is no other."""
+        """For each image a random other one with the same label; itself if there is no other."""
         start, count = self.starts[labels], self.counts[labels]
         drawn = torch.rand(len(labels), generator=self.generator, device=labels.device)
         step = 1 + (drawn * (count - 1)).long().clamp(max=(count - 2).clamp(min=0))

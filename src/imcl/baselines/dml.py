@@ -1,7 +1,7 @@
 """Deep mutual learning: Zhang et al. (CVPR 2018, arXiv 1706.00384).
 
 L_i = CE_i + mean over j of KL(p_j || p_i), the other networks' predictions without gradient.
-Deviation: they update one network after the other, here all are updated at once. The first network
+Deviation: the paper updates one network after the other, we update all at once. The first network
 is evaluated.
 """
 

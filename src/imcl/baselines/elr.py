@@ -1,7 +1,7 @@
 """Early-learning regularisation: Liu et al. (NeurIPS 2020, arXiv 2007.00151).
 
-L = CE + weight mean log(1 - <t, p>), where t, one row for each training image, follows the
-network's own predictions: t <- beta t + (1 - beta) p / sum p, p clamped to [1e-4, 1 - 1e-4],
+L = CE + weight mean log(1 - <t, p>). The target t has one row for each training image and follows
+the network's own predictions: t <- beta t + (1 - beta) p / sum p, p clamped to [1e-4, 1 - 1e-4],
 without gradient. As in their public code, t is updated before it is used.
 """
 

@@ -22,7 +22,7 @@ class GeneralisedCrossEntropy(BaselineMethod):
         flat = outputs.logits.flatten(0, 1)
         labels = outputs.repeated(outputs.labels, len(flat))
         losses = F.cross_entropy(flat, labels, reduction="none")  # -log p_y
-        # expm1 keeps its digits where q log p_y is small.
+        # expm1 stays accurate where q log p_y is small.
         return {"gce": -torch.expm1(-self.q * losses).mean() / self.q}
 
 

@@ -1,6 +1,6 @@
 """Label smoothing: Szegedy et al., "Rethinking the Inception Architecture" (CVPR 2016).
 
-The target is (1 - s) onehot + s / classes. This is torch's own; no deviation.
+The target is (1 - s) onehot + s / classes. torch computes it; there is no deviation.
 """
 
 from torch import Tensor

@@ -3,8 +3,8 @@
 L = sum_h [beta CE(z_h) + (1 - beta) J(q_h, z_h)], J(q, z) = -sum q log p_T(z), q_h = p_T(mean of
 the other heads' logits) without gradient. The heads form a tree that splits before each of the last
 two stages. At a split the forward pass is the identity and the gradient is divided by the number of
-children: their intermediate-level representation sharing. Public code multiplies J by T^2, the text
-does not: `t_squared`. Head 0 is evaluated.
+children: their intermediate-level representation sharing. Public code multiplies J by T^2, the
+paper's text does not; `t_squared` chooses between them. Head 0 is evaluated.
 """
 
 from collections.abc import Callable
@@ -35,8 +35,8 @@ class Split(torch.autograd.Function):
 class MultiHead(BaselineMethod):
     """A tree of heads over the network's first stages.
 
-    Each head but the first has a last stage and a classifier of its own. The first head under each
-    child but the first also has a last but one stage, which the child's heads share.
+    Each head except head 0 has its own last stage and classifier. Each child except the first has
+    its own second-to-last stage, which the heads under it share.
 
     Args:
         options: of the baseline; `branches` are the children at the two splits.

@@ -1,7 +1,7 @@
 """ONE, on-the-fly native ensemble: Lan et al. (NeurIPS 2018, arXiv 1806.04606).
 
-Branches of the last stage share the stages before it. A gate on the last shared features weighs the
-branches' logits into the teacher z_e = sum g_i z_i. L = sum_i CE_i + CE_e + ramp T^2 sum_i
+Branches of the last stage share the stages before it. A gate on the last shared features gives the
+weights g of the teacher's logits z_e = sum g_i z_i. L = sum_i CE_i + CE_e + ramp T^2 sum_i
 KL(p_T(z_e) || p_T(z_i)), no gradient through the teacher in the last term. The gate is a linear
 layer on the pooled features, BatchNorm, ReLU and softmax, as in their public code. Branch 0 is
 evaluated.
@@ -27,7 +27,7 @@ from imcl.ways.ramp import ramp_up
 
 
 class NativeEnsemble(BaselineMethod):
-    """`channels` are those of the last shared stage; `further` networks lend the other branches."""
+    """`channels`: of the last shared stage. The `further` networks provide the other branches."""
 
     def __init__(self, options: One, channels: int, further: list[Backbone]):
         super().__init__()

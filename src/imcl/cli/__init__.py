@@ -16,8 +16,8 @@ from imcl.project import Project
 def main(argv: list[str] | None = None) -> int:
     """Run one command; 0 if it went well, 2 for wrong usage, 1 for a failure."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # pytest, for one, puts another in its place
-            stream.reconfigure(errors="replace")  # of an encoding that has no ± or −
+        if isinstance(stream, io.TextIOWrapper):  # pytest, for example, replaces it
+            stream.reconfigure(errors="replace")  # for encodings without ± or −
     arguments = _parser().parse_args(argv)
     try:
         file = getattr(arguments, "params", None)
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     except ImclError as error:
         print(f"imcl {arguments.command}: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     params = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     params.add_argument(
-        "--params", type=Path, metavar="FILE", help="other parameters than the project's"
+        "--params", type=Path, metavar="FILE", help="use this file instead of params.yaml"
     )
     for group in (study, data, training, results, verify, bench):
         group.register(commands, [folder, params])

@@ -17,7 +17,7 @@ from imcl.study.settings import Settings
 
 def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) -> None:
     """Add the command, and below it one for each measurement."""
-    summary = "Measure cost and speed, side by side in one run."
+    summary = "Measure the cost of methods and the speed of training and pipeline."
     bench = commands.add_parser("bench", help=summary, description=summary)
     benches = bench.add_subparsers(dest="bench", required=True, metavar="BENCH")
     for name, options in BENCHES.items():
@@ -33,7 +33,7 @@ def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) ->
         "--write",
         type=Path,
         metavar="FILE",
-        help="put each table between `<!-- NAME -->` and `<!-- /NAME -->` of this file",
+        help="put each table between `<!-- NAME -->` and `<!-- /NAME -->` in this file",
     )
 
 
@@ -42,7 +42,7 @@ def _flag(option: str) -> str:
 
 
 def _argument(field: FieldInfo) -> dict[str, Any]:
-    """What argparse has to know of an option."""
+    """What argparse needs to know about an option."""
     argument: dict[str, Any] = {"default": field.default, "help": field.description}
     kind = field.annotation
     if kind is bool:

@@ -29,7 +29,7 @@ def command(
 
 
 def with_study(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--study", help="another study than the one that params.yaml chooses")
+    sub.add_argument("--study", help="use this study instead of the one that params.yaml chooses")
 
 
 def with_json(sub: argparse.ArgumentParser, what: str = "a JSON list") -> None:
@@ -40,7 +40,7 @@ def with_committed(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--committed",
         action="store_true",
-        help="read committed records only (default: records made here come first)",
+        help="read committed records only (default: prefer records made here)",
     )
 
 

@@ -18,14 +18,16 @@ def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) ->
     """Add the commands."""
     summary = "Download a dataset's archives and check them."
     fetch = command(commands, parents, "fetch", _fetch, summary)
-    fetch.add_argument("source", help="a dataset, its source, or `human` for CIFAR-10N's labels")
+    fetch.add_argument(
+        "source", help="a dataset, a source of datasets, or `human` for CIFAR-10N's labels"
+    )
     summary = "Convert a dataset to arrays, with its statistics and hash."
     prepare = command(commands, parents, "prepare", _prepare, summary)
     prepare.add_argument("dataset", help="a dataset of params.yaml")
     noise = command(commands, parents, "noise", _noise, "Draw a dataset's noisy labels.")
     noise.add_argument("dataset", help="a dataset of params.yaml")
-    noise.add_argument("noise", help="a noise of params.yaml")
-    summary = "List the datasets and what is missing for each."
+    noise.add_argument("noise", help="an entry of the section noise in params.yaml")
+    summary = "List the datasets and what is left to do for each."
     with_json(command(commands, parents, "data", _data, summary))
 
 

@@ -27,27 +27,33 @@ def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) ->
     claims = command(commands, parents, "claims", _claims, "Judge the claims from all records.")
     with_committed(claims)
     with_json(claims)
-    claims.add_argument("--save", action="store_true", help="write results/claims.json instead")
+    claims.add_argument(
+        "--save", action="store_true", help="write results/claims.json instead of printing"
+    )
     claims.add_argument(
         "--write",
         type=Path,
         metavar="FILE",
-        help="put the table between `<!-- claims -->` and `<!-- /claims -->` of this file",
+        help="put the table between `<!-- claims -->` and `<!-- /claims -->` in this file",
     )
 
-    summary = "Gather what the search for the settings tried into results/search.json."
+    summary = "Write all that the search for the settings tried to results/search.json."
     with_committed(command(commands, parents, "search", _search, summary))
 
-    summary = "Write the tables of the summarised study, and print those of accuracy."
+    summary = "Write the tables of the summarised study, and print the accuracy tables."
     tables = command(commands, parents, "tables", _tables, summary)
-    tables.add_argument("--all", action="store_true", help="print all of them")
+    tables.add_argument("--all", action="store_true", help="print all tables")
     command(commands, parents, "figures", _figures, "Draw the figures of the summarised study.")
     command(commands, parents, "paper", _paper, "Typeset the paper from tables and figures.")
     summary = "Make the HTML report and the RO-Crate of the summarised study."
     command(commands, parents, "report", _report, summary)
 
-    trace = command(commands, parents, "trace", _trace, "Show what a number was made from.")
-    trace.add_argument("place", metavar="TABLE:ROW:COLUMN", help="or FIGURE:..., or text:...")
+    trace = command(
+        commands, parents, "trace", _trace, "Show the records, seeds and code behind a number."
+    )
+    trace.add_argument(
+        "place", metavar="TABLE:ROW:COLUMN", help="or FIGURE:ROW:COLUMN, or text:NAME:value"
+    )
     with_study(trace)
     with_committed(trace)
     with_json(trace, "a JSON object")

@@ -1,4 +1,4 @@
-"""`imcl plan | status | settings | schema`: what is to be done, and how far it is."""
+"""`imcl plan | status | settings | schema`: what there is to do, and how much is done."""
 
 import argparse
 

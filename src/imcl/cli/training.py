@@ -1,4 +1,4 @@
-"""`imcl train | run`: train one cell, or a whole study without an engine."""
+"""`imcl train | run`: train one cell, or a whole study without Snakemake or DVC."""
 
 import argparse
 
@@ -10,29 +10,37 @@ def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) ->
     """Add the commands."""
     summary = "Train and evaluate one cell with all its seeds."
     train = command(commands, parents, "train", _train, summary)
-    train.add_argument("cell", help="a cell as `imcl plan` prints it")
+    train.add_argument("cell", help="name of a cell, as `imcl plan` prints it")
     train.add_argument(
         "--checkpoint-share",
         type=float,
         default=0.02,
         metavar="SHARE",
-        help="the most of the run time that goes into checkpoints (default: 0.02)",
+        help="largest share of the run time for checkpoints (default: 0.02)",
     )
-    summary = "Train the cells of a study one after another, without an engine."
+    summary = "Train the cells of a study in their order, without Snakemake or DVC."
     run = command(commands, parents, "run", _run, summary)
-    run.add_argument("--jobs", type=int, default=1, help="cells at a time (default: 1)")
-    run.add_argument("--minutes", type=float, help="stop by then; the next call continues")
+    run.add_argument("--jobs", type=int, default=1, help="cells to train at a time (default: 1)")
+    run.add_argument("--minutes", type=float, help="end within this time; the next call continues")
     run.add_argument(
-        "--grace", type=float, default=1.0, help="minutes before that to stop in (default: 1)"
+        "--grace",
+        type=float,
+        default=1.0,
+        help="begin to stop so many minutes earlier (default: 1)",
     )
     for sub in (train, run):
         with_study(sub)
-        sub.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+        sub.add_argument(
+            "--device",
+            default="auto",
+            choices=["auto", "cpu", "cuda"],
+            help="where to train (default: auto)",
+        )
         sub.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
         sub.add_argument(
             "--compile",
             action="store_true",
-            help="use torch's compiler; for a GPU (slower on CPUs)",
+            help="use torch's compiler; only for a GPU, since it is slower on a CPU",
         )
 
 
@@ -41,10 +49,10 @@ def _train(arguments: argparse.Namespace) -> None:
 
     cell = grid.find(settings(arguments), arguments.cell)
     if arguments.threads < 1:
-        raise UsageError(f"--threads {arguments.threads}: at least 1")
+        raise UsageError(f"--threads {arguments.threads}: must be at least 1")
     share = arguments.checkpoint_share
     if not 0 <= share <= 1:
-        raise UsageError(f"--checkpoint-share {share}: a share, so from 0 to 1")
+        raise UsageError(f"--checkpoint-share {share}: must be from 0 to 1")
     from imcl.training import worker
 
     options = worker.RunOptions(arguments.device, arguments.threads, arguments.compile, share)
@@ -60,7 +68,7 @@ def _run(arguments: argparse.Namespace) -> None:
     for option, least in (("jobs", 1), ("threads", 1), ("minutes", 0), ("grace", 0)):
         value = getattr(arguments, option)
         if value is not None and value < least:
-            raise UsageError(f"--{option} {value}: at least {least}")
+            raise UsageError(f"--{option} {value}: must be at least {least}")
     loaded = settings(arguments)
     from imcl.training import runner
 

@@ -1,4 +1,4 @@
-"""`imcl verify`: recompute what can be recomputed, and name what differs."""
+"""`imcl verify`: recompute records and tables, and list what differs."""
 
 import argparse
 
@@ -8,7 +8,7 @@ from imcl.errors import ImclError, UsageError
 
 def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) -> None:
     """Add the command."""
-    summary = "Recompute what can be recomputed, and name what differs."
+    summary = "Check records, tables and measurements, and list what differs."
     verify = command(commands, parents, "verify", _verify, summary)
     with_study(verify)
     verify.add_argument(
@@ -18,7 +18,7 @@ def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) ->
 
 def _verify(arguments: argparse.Namespace) -> None:
     if arguments.retrain < 0:
-        raise UsageError(f"--retrain {arguments.retrain}: at least 0")
+        raise UsageError(f"--retrain {arguments.retrain}: must be at least 0")
     project, loaded = arguments.project, settings(arguments)
     from imcl import verify
 

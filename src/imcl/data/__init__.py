@@ -5,8 +5,9 @@ with one function::
 
     def read(options: DatasetOptions, archives: list[Path], scratch: Path) -> Arrays: ...
 
-Its arguments are the dataset's options, with `path` from the project's folder; the files of the
-source in the entry's order, their checksums already checked; and a folder for arrays too large for
-memory, which `imcl.data.arrays.store` writes and maps. `imcl.data.prepare` imports the module when
-a dataset of that source is prepared, then splits, describes and stores what it returned.
+`options` are the dataset's options; a relative `path` already starts at the project's folder.
+`archives` are the files of the source, in the entry's order, with their checksums already checked.
+`scratch` is a folder for arrays too large for memory, which `imcl.data.arrays.store` writes and
+maps. To prepare a dataset, `imcl.data.prepare` calls `read`, then splits, describes and stores the
+result.
 """

@@ -1,4 +1,4 @@
-"""A dataset as arrays: what every reader returns and training takes."""
+"""A dataset as arrays: every reader returns it, and training uses it."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -24,11 +24,11 @@ class Arrays:
     Images may be mapped from a file.
 
     Attributes:
-        superclasses: of each class, if the dataset has them.
+        superclasses: the superclass of each class, if the dataset has them.
         folds: the indices of the training images in each official fold, if there are folds.
-        train_indices: of the training images in the source's training set. A prepared dataset has
-            them.
-        validation_images: held out of the training images, if a share is. So are
+        train_indices: where the training images are in the source's training set. A prepared
+            dataset has them.
+        validation_images: the held-out training images, if there are any, with
             `validation_labels` and `validation_indices`.
     """
 
@@ -53,13 +53,13 @@ class Arrays:
     def labels(self) -> Labels:
         """All labels that noise changes: the training images', then the held-out images'.
 
-        Held-out labels become noisy too, since settings for noisy labels are chosen by them.
+        Held-out labels become noisy too, since they serve to choose settings for noisy labels.
         """
         labels: Labels = _appended(self.train_labels, self.validation_labels)
         return labels
 
     def joined(self) -> "Arrays":
-        """With the held-out images appended to the training images."""
+        """These arrays, but with the held-out images appended to the training images."""
         return replace(
             self,
             train_images=_appended(self.train_images, self.validation_images),
@@ -68,7 +68,7 @@ class Arrays:
         )
 
     def relabelled(self, labels: Labels) -> "Arrays":
-        """With other labels, in the order of `labels`."""
+        """These arrays, but with other labels, in the order of `labels`."""
         count = len(self.train_labels)
         if self.validation_labels is None:
             return replace(self, train_labels=labels)
@@ -100,8 +100,8 @@ class Arrays:
             )
         if self.train_images.shape[1:] != self.test_images.shape[1:]:
             raise ImclError(
-                f"{name}: train images {self.train_images.shape[1:]}, "
-                f"test images {self.test_images.shape[1:]}"
+                f"{name}: the train images are {self.train_images.shape[1:]}, "
+                f"but the test images {self.test_images.shape[1:]}"
             )
 
 
@@ -140,7 +140,9 @@ def store(path: Path, parts: Iterable[NDArray[Any]]) -> np.memmap[Any, Any]:
         if first is None or not count:
             raise ImclError("there are no images")
         file.seek(0)
-        _write_header(file, count, first)  # as long as before: numpy leaves room for the count
+        _write_header(
+            file, count, first
+        )  # as long as before: numpy leaves space for a longer count
     mapped: np.memmap[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     return mapped
 
@@ -155,7 +157,7 @@ def _write_header(file: BinaryIO, count: int, like: NDArray[Any]) -> None:
 def statistics(images: Images) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each channel of images (N, H, W, C), with pixels in 0..1.
 
-    Computed from the counts of the 256 values, so exact and without a copy as floats.
+    They are computed from the counts of the 256 values: exactly, and without a copy as floats.
     """
     counts = np.zeros((images.shape[3], 256), np.int64)
     for block in blocks(images):

@@ -12,7 +12,7 @@ from imcl.study.sources import DatasetOptions
 def read(options: DatasetOptions, archives: list[Path], scratch: Path) -> Arrays:
     """50,000 training and 10,000 test images, 32 x 32, in the official order.
 
-    The coarse labels tell the superclass of each class.
+    The coarse labels give the superclass of each class.
 
     Raises:
         ImclError: the archive is damaged, or its coarse labels give a class two superclasses.
@@ -43,7 +43,7 @@ def _superclasses(archive: Path, fine: Labels, coarse: Labels, classes: int) -> 
     pairs = set(zip(fine.tolist(), coarse.tolist(), strict=True))
     found = dict(pairs)
     if len(pairs) != len(found):
-        raise ImclError(f"{archive}: a class with two superclasses")
+        raise ImclError(f"{archive}: a class has two superclasses")
     if set(found) != set(range(classes)):
         raise ImclError(f"{archive}: labels of {len(found)} classes, but {classes} class names")
     return tuple(found[c] for c in range(classes))

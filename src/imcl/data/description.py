@@ -1,4 +1,4 @@
-"""What dataset.json says of a prepared dataset."""
+"""The description of a prepared dataset, dataset.json."""
 
 from typing import Any
 
@@ -15,15 +15,15 @@ class Description(TypedDict):
 
     Attributes:
         name: as in params.yaml.
-        config: the options that params.yaml states.
+        config: the options that params.yaml sets.
         n_train: images to train on; `n_validation` are held out, `n_test` are the test set.
-        shape: of an image: height, width, channels.
-        superclasses: of each class, if the source has them.
-        mean: of each channel over the training images, with pixels in 0..1.
-        std: the standard deviations, in the same way.
+        shape: height, width and channels of an image.
+        superclasses: the superclass of each class, if the source has them.
+        mean: each channel's mean over the training images, with pixels in 0..1.
+        std: each channel's standard deviation, likewise.
         archives: the SHA-256 of each file of the source, by name.
         arrays: the SHA-256 of each array's file, by the array's name.
-        sha256: over those of the arrays, as `sha256sum` would list them.
+        sha256: the SHA-256 of the list that `sha256sum` would print of the arrays' files.
     """
 
     name: str

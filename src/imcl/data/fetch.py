@@ -1,4 +1,4 @@
-"""Downloads an archive: resumes, retries, and trusts nothing but its checksum."""
+"""Downloads an archive: resumes, retries, and accepts only a file with the right checksum."""
 
 import hashlib
 import os
@@ -43,7 +43,7 @@ def expected_checksum(archive: Archive) -> tuple[str, str] | None:
 
 
 def check(archive: Archive, path: Path) -> None:
-    """Raise ImclError if the file has another checksum than the archive, if one is known."""
+    """Raise ImclError if a checksum of the archive is known and the file has another one."""
     checksum = expected_checksum(archive)
     if checksum is None:
         return
@@ -85,7 +85,7 @@ def fetch(archive: Archive, folder: Path) -> Path:
     Raises:
         ImclError: the server cannot be reached, does not have the file, or serves another one.
     """
-    expected_checksum(archive)  # finds a wrong list before the download, not after it
+    expected_checksum(archive)  # so that a list that cannot be read is found before the download
     part = folder / f"{archive.name}.part"
     waiting = f"{archive.name}: another process is downloading it; waiting"
     with locked(folder / f".{archive.name}.lock", lambda: say(waiting)):
@@ -136,7 +136,7 @@ def _download(archive: Archive, file: BinaryIO) -> None:
 
 
 def _resume(url: str, name: str, file: BinaryIO) -> None:
-    """One request, for what follows the end of the file."""
+    """One request, for the part of the archive that `file` lacks."""
     start = file.tell()
     headers = {"Range": f"bytes={start}-"} if start else {}
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
@@ -153,7 +153,7 @@ def _resume(url: str, name: str, file: BinaryIO) -> None:
         length = response.headers.get("Content-Length")
         total = start + int(length) if length else None
         with Progress(name, total, unit="bytes", done=start) as progress:
-            # Undecoded: some servers call the archive's own compression an encoding.
+            # Not decoded: some servers declare the archive's own compression as an encoding.
             for chunk in response.raw.stream(1 << 20, decode_content=False):
                 file.write(chunk)
                 progress.advance(len(chunk))

@@ -18,12 +18,12 @@ def read(options: DatasetOptions, archives: list[Path], scratch: Path) -> Arrays
     """The pictures below `path`, each cropped to a square and resized to `side` pixels.
 
     Classes are the folders' names in alphabetical order; files whose name begins with a dot are
-    skipped. A picture is turned as its EXIF orientation says and converted to RGB; the square is
-    its middle.
+    skipped. A picture is turned as its EXIF orientation says and converted to RGB. The square is
+    cut from its middle.
 
     Raises:
         ImclError: a split or class is missing or empty, or files are not readable pictures. The
-            message lists them: none is left out in silence.
+            message lists them: no picture is skipped silently.
     """
     assert options.path is not None and options.side is not None  # SOURCES says that it needs them
     root, side = Path(options.path), options.side
@@ -33,7 +33,9 @@ def read(options: DatasetOptions, archives: list[Path], scratch: Path) -> Arrays
         different = sorted(set(names) ^ set(classes["test"]))
         raise ImclError(f"{root}: train and test have different classes: {', '.join(different)}")
     if len(names) < 2:
-        raise ImclError(f"{root / 'train'}: only one class; there must be a folder for each class")
+        raise ImclError(
+            f"{root / 'train'}: only one class; make a folder for each class, two at least"
+        )
     images: dict[str, Images] = {}
     labels: dict[str, Labels] = {}
     unreadable: list[str] = []

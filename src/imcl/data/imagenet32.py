@@ -1,6 +1,6 @@
 """ImageNet32 (Chrabaszcz et al., arXiv 1707.08819) from its official files, zip or npz.
 
-Class i is the data's label i + 1. That is not torchvision's order of ImageNet's classes.
+Class i is label i + 1 in the files. Their order is not torchvision's order of ImageNet's classes.
 """
 
 import shutil
@@ -27,7 +27,7 @@ COUNTS = {"train": 1_281_167, "test": 50_000}
 def read(options: DatasetOptions, archives: list[Path], scratch: Path) -> Arrays:
     """1,281,167 training and 50,000 test images, 32 x 32; labels 1..1000 become 0..999.
 
-    If no checksum is known, the numbers of images identify the official files.
+    If no checksum is known, the official files are identified by their numbers of images.
 
     Raises:
         ImclError: a file is damaged, lacks a batch, or has another number of images.
@@ -73,7 +73,7 @@ def _images(
 def _batch(
     archive: Path, file: zipfile.ZipFile, members: dict[str, str], name: str, scratch: Path
 ) -> dict[str, Any]:
-    """One batch, pickled or as npz, extracted first to a file that we name."""
+    """One batch, pickled or as npz, extracted first to a file whose name we choose."""
     for form in (name, f"{name}.npz"):
         if form in members:
             break

@@ -1,4 +1,4 @@
-"""What is known of each dataset, and what is missing before it can be used."""
+"""The state of each dataset, and what is left to do before it can be used."""
 
 from typing import Any, Literal
 
@@ -16,9 +16,9 @@ class Row(TypedDict):
 
     Attributes:
         name: as in params.yaml.
-        source: of the images.
-        state: `prepared`, `fetched` (its files are there but not converted), or `missing`.
-        n_train: as in its `Description`, like the next four; None until it is prepared.
+        source: where its images come from.
+        state: `prepared`, `fetched` (its source is there but not converted), or `missing`.
+        n_train: as in its `Description`, like n_test to sha256; None until it is prepared.
         missing: what to do next; "" if nothing.
     """
 
@@ -51,7 +51,7 @@ def show(rows: list[Row]) -> None:
             "mean": _decimals(row["mean"]),
             "std": _decimals(row["std"]),
             "sha256": (row["sha256"] or "")[:12],
-            "missing": row["missing"],
+            "to do": row["missing"],
         }
         for row in rows
     ]

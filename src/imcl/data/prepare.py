@@ -1,7 +1,7 @@
 """Converts a source to stored arrays with statistics and hashes, and loads them again.
 
-The images are never in memory all at once: they are read, chosen, counted and hashed a few
-megabytes at a time, and mapped from their files when they are loaded. To measure the peak, run
+The images are never all in memory. They are read, chosen, counted and hashed a few megabytes at a
+time. When they are loaded, they are mapped from their files. To measure the peak, run
 `/usr/bin/time -v imcl prepare NAME` ("Maximum resident set size").
 """
 
@@ -32,11 +32,12 @@ SCRATCH = ".scratch"
 def prepare(project: Project, dataset: Dataset) -> Description:
     """Convert a dataset: write its arrays, then its description.
 
-    Nothing gets its final name before all is made, and a second process waits for the first.
+    Files get their final names only when all of them are complete. A second process waits for the
+    first.
 
     Raises:
-        ImclError: a file of the source is damaged or another one, the dataset's options do not fit
-            its source, or the disk is full.
+        ImclError: a file of the source is damaged or not the official one, the dataset's options do
+            not fit its source, or the disk is full.
     """
     path = project.dataset(dataset.key)
     archives = [archive.path(project.archives) for archive in dataset.archives]
@@ -79,8 +80,7 @@ def load(project: Project, dataset: Dataset) -> tuple[Description, Arrays]:
     """The description and arrays of a prepared dataset; images are mapped from their files.
 
     Raises:
-        ImclError: the dataset is not prepared, or an array is missing or no longer the one that
-            was stored.
+        ImclError: the dataset is not prepared, or an array is missing or has changed.
     """
     description = describe(project, dataset)
     folder = project.dataset(dataset.key).parent
@@ -92,7 +92,7 @@ def load(project: Project, dataset: Dataset) -> tuple[Description, Arrays]:
                 f"{file}: missing or changed since it was prepared; "
                 f"delete {folder} and run `imcl prepare {dataset.name}`"
             )
-        # Copy on write: nobody writes, but torch warns of arrays that are read-only.
+        # Copy on write, since torch warns about read-only arrays. Nothing is written.
         mapped = array.endswith("_images")
         arrays[array] = np.load(file, mmap_mode="c" if mapped else None, allow_pickle=False)
     arrays["class_names"] = tuple(description["class_names"])
@@ -167,7 +167,7 @@ def _indices(where: str, options: DatasetOptions, arrays: Arrays) -> tuple[Indic
 def _stratified(
     where: str, labels: Labels, indices: Indices, size: int, seed: int | None
 ) -> Indices:
-    """`size` of the indices in their order, with each class in proportion."""
+    """`size` of the indices, in ascending order, with each class in proportion."""
     from sklearn.utils import resample  # takes 3 s to import, and only subsets need it
 
     classes = len(np.unique(labels[indices]))
@@ -184,7 +184,7 @@ def _stratified(
 
 
 def _images(images: Images, indices: Indices, path: Path) -> Images:
-    """The images with these indices: as they are if all of them in order, else in a new file."""
+    """The images with these indices. If these are all images in order, no new file is written."""
     if np.array_equal(indices, np.arange(len(images))):
         return images
     return store(path, blocks(images, indices))

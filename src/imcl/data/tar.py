@@ -10,10 +10,10 @@ from imcl.errors import ImclError
 
 
 def extract(archive: Path, folder: str, names: Collection[str], scratch: Path) -> dict[str, Path]:
-    """Write the members `folder`/NAME of the archive to `scratch`; their paths by name.
+    """Write the members `folder`/NAME of the archive to `scratch`; return their paths by name.
 
-    The archive has no say in where a file goes: a member with another name, an absolute path or a
-    link is skipped.
+    The archive cannot decide where a file goes: a link, or a member with another name or an
+    absolute path, is skipped.
 
     Raises:
         ImclError: the archive is damaged or lacks one of the names.

@@ -1,11 +1,11 @@
-"""Opens a pickle that may hold only what the CIFAR format needs, and holds large text only once.
+"""Opens a pickle safely: it may hold only what the CIFAR format needs.
 
-A pickle can name any function and have it called, so a pickle from a network is code. This
-unpickler knows the few names that an array is made from, gives each a stand-in of its own, and
-refuses every other name: no function of numpy is called with arguments from the pickle.
+A pickle can have any function called, so a downloaded pickle is code. This unpickler allows only
+the few names that an array is made from, replaces each by a stand-in, and refuses every other name.
+So no function of numpy is called with arguments from the pickle.
 
-It builds on Python's unpickler written in Python, because the one in C copies the pixels of a batch
-three times: CIFAR-100's training set is one string of 154 MB.
+It extends the unpickler that is written in Python. The one in C copies the pixels of a batch three
+times, and CIFAR-100's training set is one string of 154 MB.
 """
 
 import codecs
@@ -42,7 +42,7 @@ def unpickle(file: IO[bytes]) -> dict[str, Any]:
 class _NdArray:
     """Stands for numpy.ndarray, which a pickle may name but not call.
 
-    Called with a buffer, the class itself would read any address.
+    The real class, called with a buffer, would read any address.
     """
 
     def __new__(cls, *arguments: object) -> NoReturn:
@@ -102,7 +102,7 @@ _ALLOWED: dict[tuple[str, str], Callable[..., object]] = {
 
 
 class _Unpickler(pickle._Unpickler):
-    # What the base class sets when it loads.
+    # Set by the base class when it loads.
     read: Callable[[int], bytes]
     append: Callable[[object], None]
     dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(pickle._Unpickler.dispatch)

@@ -6,8 +6,8 @@ its labels are drawn, the module has the function::
     def flip(arrays: Arrays, rate: float, rng: np.random.Generator) -> Labels: ...
 
 which returns the noisy labels of the training images, int64 (N,), and leaves the clean ones in
-`arrays` as they are. If people gave the labels, the entry has the files that hold them, and the
-module has the nominal rate of each set of labels, `RATES`, and the function::
+`arrays` as they are. If people gave the labels, the entry lists the files that hold
+them, and the module has `RATES`, the nominal rate of each set of labels, and the function::
 
     def read(arrays: Arrays, labels: str, archives: list[Path]) -> Labels: ...
 

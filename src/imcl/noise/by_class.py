@@ -1,4 +1,4 @@
-"""What class-dependent kinds of noise share: each class is mistaken for one other class."""
+"""Shared by the class-dependent kinds of noise: each class is mistaken for one other class."""
 
 import numpy as np
 

@@ -11,10 +11,10 @@ from imcl.study.grid import Noise
 
 
 class Description(TypedDict):
-    """Noisy labels as they turned out.
+    """The noisy labels that were made.
 
     Attributes:
-        config: the options that params.yaml states.
+        config: the options that params.yaml sets.
         nominal_rate: in 0..1, as params.yaml or the labels' authors state it.
         realised_rate: the share of training images whose label differs from the clean one.
         transition_matrix: of the training images, (K, K): the share of each true class (row) that

@@ -26,7 +26,7 @@ def inject(project: Project, noise: Noise) -> Description:
 
     Raises:
         ImclError: the dataset is not prepared or has changed, or the file with people's labels is
-            damaged or another one.
+            damaged or not the official one.
     """
     _, arrays = prepare.load(project, noise.dataset)
     archives = [archive.path(project.archives) for archive in noise.archives]
@@ -54,11 +54,11 @@ def load(project: Project, noise: Noise, clean: Labels) -> tuple[Description, La
     """The description and the noisy labels, int64 (N,), for the clean labels.
 
     Raises:
-        ImclError: the labels are missing, have changed since they were drawn, or are of another
+        ImclError: the labels are missing, have changed since they were drawn, or belong to another
             dataset.
     """
     description, file = describe(project, noise), _file(project, noise)
-    remedy = f"delete {file.with_suffix('.json')} and draw again"
+    remedy = f"delete {file.with_suffix('.json')} and draw the labels again"
     if not file.exists() or sha256(file) != description["sha256"]:
         raise ImclError(f"{file}: missing or changed since it was drawn; {remedy}")
     noisy: Labels = np.load(file, allow_pickle=False)
@@ -84,7 +84,7 @@ def _labels(options: NoiseOptions, arrays: Arrays, archives: list[Path]) -> tupl
     kind = import_module(f"imcl.noise.{options.kind}")
     if archives:
         return kind.RATES[options.labels], kind.read(arrays, options.labels, archives)
-    assert options.rate is not None  # KINDS says that it is needed
+    assert options.rate is not None  # KINDS requires it
     return options.rate, kind.flip(arrays, options.rate, np.random.default_rng(options.noise_seed))
 
 

@@ -6,7 +6,7 @@ from imcl.data.arrays import Arrays, Labels
 
 
 def flip(arrays: Arrays, rate: float, rng: np.random.Generator) -> Labels:
-    """Change a share of the labels; `rate` is the share that really changes.
+    """Change a share of the labels; exactly the share `rate` changes.
 
     Args:
         arrays: the dataset, whose training labels are the clean ones.

@@ -1,4 +1,4 @@
-"""The form that most tables have: a row for each backbone and method, columns for each noise."""
+"""The layout of most tables: a row for each backbone and method, columns for each noise."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple

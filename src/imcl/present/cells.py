@@ -1,4 +1,4 @@
-"""The tables of what each cell of a dataset reached and cost."""
+"""The tables of the accuracy, other measures and cost of each cell of a dataset."""
 
 from dataclasses import replace
 
@@ -33,8 +33,8 @@ def oracle(summary: Summary, dataset: str) -> Table:
     """Accuracy at the epoch that is best on the evaluated images."""
     caption = (
         f"oracle {split(summary, dataset)} accuracy (%): at the epoch that is best on the "
-        "evaluated images themselves. No method can be used this way; the table shows what is "
-        "lost at the last epoch."
+        "evaluated images themselves. It is not a result, since it is chosen on these images; it "
+        "shows how much accuracy is lost by the last epoch."
     )
     return _table(summary, dataset, "oracle", caption, [metric("", "oracle_accuracy", 100)])
 
@@ -77,10 +77,10 @@ def cost(summary: Summary, dataset: str) -> Table:
         return found and number(found["memory"], [row["key"], found["with"]], rule, digits=2)
 
     caption = (
-        "cost of training: trained parameters, and relative to base the time without evaluation "
-        "and the peak memory of the process. Other jobs may have run on the machine at the same "
-        "time. A dash: no record, or base was trained on another kind of machine. Methods with an "
-        "augment variant pass each image through the network several times."
+        "cost of training: number of trained parameters; training time without evaluation and "
+        "peak memory of the process, both relative to base. Other jobs may have run on the machine "
+        "at the same time. A dash: no record, or base was trained on another kind of machine. "
+        "Methods with an augment variant pass each image through the network several times."
     )
     header, groups = by_method(
         summary, dataset, [Column("time", time), Column("memory", memory)], [PARAMETERS]

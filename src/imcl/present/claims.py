@@ -1,4 +1,4 @@
-"""The ledger of the abstract's claims: as tables, and on a terminal."""
+"""The claims of the abstract with their verdicts: as tables, and on a terminal."""
 
 from collections.abc import Sequence
 
@@ -6,16 +6,23 @@ from imcl.analysis.claims import JudgedClaim, JudgedReading, describe
 from imcl.present.render import MISSING, Entry, Row, Table, number
 
 COUNTS = ("holding", "tested", "planned")
+MEANINGS = (
+    "Reproduced: every comparison is tested and holds, in each reading that could be tested. "
+    "Partly: some hold, or are significant but below the claimed figure. Not reproduced: neither. "
+    "Not tested: no comparison has the seeds, width and epochs that params.yaml requires. Size: "
+    "reduced if the networks are narrower than the published ones or trained on part of the "
+    "dataset."
+)
 NUMBERS = (
-    "Holding: comparisons that are significant in the claimed direction (paired by seed, p < 0.05 "
-    "after Holm's correction over the comparisons tested in this reading) and whose interval "
-    "reaches the claimed figure. Tested: comparisons with enough evidence. Planned: all that the "
-    "claim implies. Effect: fall of the error or rise of the accuracy, in points or relative in "
-    "percent: mean over the tested comparisons with a 95 % t-interval over the n seeds that they "
-    "share. It says nothing about comparisons that were not tested. Costs are compared without a "
-    "test: a comparison holds if the ratio to the reference is below 1, or is 1 where the claim is "
-    "that nothing is duplicated. Their effect: mean ratio [smallest, largest] over backbones and "
-    "machines; n: timed steps behind each median, or 1 if nothing is timed."
+    "Planned: all comparisons that the claim implies. Tested: those with enough seeds, width and "
+    "epochs. Holding: those that are significant in the claimed direction (paired by seed, p < "
+    "0.05 after Holm's correction over the comparisons tested in this reading) and whose interval "
+    "reaches the claimed figure. Effect: how much the error falls or the accuracy rises, in points "
+    "or in percent of the reference; mean over the tested comparisons, with a 95 % t-interval over "
+    "the n seeds that they share. Costs are compared without a test: a comparison holds if the "
+    "ratio to the reference is below 1, or exactly 1 for the claim that nothing is duplicated. "
+    "Effect of a cost: mean ratio [smallest, largest] over backbones and machines; n: timed "
+    "steps in each median, or 1 if no time is measured."
 )
 
 
@@ -40,17 +47,13 @@ def table(judged: Sequence[JudgedClaim]) -> Table:
             ]
         )
     caption = (
-        "What the abstract claims, judged from the records of all studies. Reproduced: every "
-        "comparison is tested and holds, in each reading that could be tested. Partly: some hold, "
-        "or are significant but fall short of the claimed figure. Not reproduced: none does. Not "
-        "tested: no comparison has the seeds, width and epochs that params.yaml requires of "
-        "evidence. Size: reduced if the networks are narrower than the published ones or trained "
-        "on part of the dataset; the last column says which. The numbers are those of one reading: "
-        "the first that could be tested, with its own verdict if that differs from the claim's. "
+        f"What the abstract claims, judged from the records of all studies. {MEANINGS} The last "
+        "column says what is missing for full size. The numbers are those of the first reading "
+        "that could be tested; its own verdict is in brackets if it differs from the claim's. "
         f"{NUMBERS}"
     )
     header = ["claim", "verdict", "size", "reading", *COUNTS, "effect", "n", "missing"]
-    align = "p{38mm}llp{28mm}rrrrrp{58mm}"
+    align = "L{38mm}llL{28mm}rrrrrL{58mm}"
     return Table("claims", caption, header, [rows], labels=1, align=align)
 
 
@@ -87,8 +90,8 @@ def show(judged: Sequence[JudgedClaim]) -> None:
             choice = describe(reading["reading"])
             line = (
                 f"  {choice + ': ' if choice else ''}{reading['verdict']}, "
-                f"{reading['comparisons_holding']} hold of {reading['comparisons_tested']} tested "
-                f"of {reading['comparisons_planned']}"
+                f"{reading['comparisons_holding']} of {reading['comparisons_tested']} tested hold, "
+                f"{reading['comparisons_planned']} planned"
             )
             effect = reading["effect"]
             if effect:

@@ -97,15 +97,14 @@ def aggregate(summary: Summary) -> Table:
             )
         lines.append(line)
     caption = (
-        f"All datasets ({', '.join(axes['datasets'])}) and backbones "
-        f"({', '.join(axes['backbones'])}) with records together: interquartile mean of the "
-        "differences to base in points of accuracy, paired by seed "
-        f"(n = {len(axes['seeds'])} per setting)"
+        f"Differences to base over all datasets ({', '.join(axes['datasets'])}) and backbones "
+        f"({', '.join(axes['backbones'])}) that have records: interquartile mean in points of "
+        f"accuracy, paired by seed (n = {len(axes['seeds'])} per setting)"
     )
     if any(entry["low"] is not None for entry in found.values()):
         caption += (
             ", with a 95 % interval from a bootstrap stratified by setting. With few seeds this "
             "interval is narrower than a t-interval"
         )
-    caption += ". A dash: the method lacks records of a setting."
+    caption += ". Last column: all label noises. A dash: the method lacks records of a setting."
     return Table("aggregate", caption, ["method", *noises], [lines], labels=1)

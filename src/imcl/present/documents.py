@@ -45,7 +45,7 @@ class Documents:
 
         Args:
             project: whose records are read.
-            settings: the chosen study may lack records of some cells.
+            settings: of the chosen study, which may lack records of some cells.
             committed: use committed records alone. Otherwise a record made here comes before the
                 committed one.
 

@@ -1,4 +1,4 @@
-"""The numbers that figures and the HTML report show, as tables, and what fits into a figure.
+"""The numbers of the figures and the HTML report, as tables, and the methods that a figure shows.
 
 These tables are not in the paper, but `imcl trace` finds them.
 """

@@ -126,7 +126,7 @@ def error_per_method(summary: Summary, dataset: str, rows: Rows) -> Figure:
         axes.grid(axis="y", visible=False)
         _mark_empty(axes)
         axes.label_outer()
-    for axes, *_ in panels:  # once all is drawn, since panels in one column share their limits
+    for axes, *_ in panels:  # after all drawing, since the panels in a column share their limits
         axes.set_xlim(max(axes.get_xlim()[0], 0), min(axes.get_xlim()[1], 100))
     figure.supxlabel(f"{split(summary, dataset)} error (%)", fontsize=FONT_SIZE)
     return figure
@@ -161,8 +161,8 @@ def growth(measurement: Measurement) -> Figure:
     axes.plot([1, largest], [1, largest], color="grey", linewidth=0.7, linestyle=":")
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xlabel("size")
-    axes.set_ylabel("time")
+    axes.set_xlabel("size relative to the smallest")
+    axes.set_ylabel("time relative to the smallest size")
     axes.legend()
     return figure
 

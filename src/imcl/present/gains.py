@@ -32,8 +32,8 @@ def table(summary: Summary, dataset: str) -> Table | None:
         return None
     caption = (
         f"{dataset}: where the gain comes from. Accuracy on the {split(summary, dataset)} images "
-        "at the last epoch; differences in points, paired by seed. Fitted: share of its training "
-        "labels that base predicts on augmented images. Lost: base's accuracy at the best "
+        "at the last epoch; differences in points, paired by seed. Fitted: share of the training "
+        "labels that base predicts, on augmented images. Lost: base's accuracy at the best "
         "evaluated epoch minus that at the last. Views: control minus base; control uses no way "
         "but sees as many augmentations of each image as output compares. Ways: all minus "
         "control. Bold as in the tables of differences. Last columns, from base to all: expected "

@@ -11,6 +11,7 @@ from imcl.analysis.rows import Difference, SummaryRow
 from imcl.analysis.statistics import Estimate
 from imcl.files import write_text
 from imcl.present import charts, tables
+from imcl.present.claims import MEANINGS
 from imcl.present.documents import Documents
 from imcl.present.render import Entry
 from imcl.project import Project
@@ -48,6 +49,7 @@ def write(project: Project, documents: Documents) -> Path:
     text = page.get_template("page.html.j2").render(
         summary=summary,
         claims=documents.claims,
+        verdicts=MEANINGS,
         said={name: row["value"] for name, row in built["text"].rows().items()},
         built=built,
         grids=[t for t in built.values() if t.shown and t.name not in ("claims", "readings")],

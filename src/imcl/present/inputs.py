@@ -1,4 +1,4 @@
-"""The tables of what a study was trained on and how: its data and its settings."""
+"""The tables of a study's data and of its settings."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

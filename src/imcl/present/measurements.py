@@ -36,8 +36,8 @@ def _overhead(path: str, measurement: Measurement) -> Table:
         f"overhead: one training step on {settings['batch_size']} images of CIFAR's shape, "
         f"backbones of width {settings['width']}, {settings['precision']}, on "
         f"{_where(measurement)}, {where['threads']} threads; median of {settings['repeats']} "
-        "interleaved steps. Training and served: parameters (millions) of the network in training "
-        "and of the one that is served. Multiply-adds, time and peak memory: relative to base."
+        "interleaved steps. Training and served: parameters (millions) during training and of the "
+        "network that is used afterwards. Multiply-adds, time and peak memory: relative to base."
     )
     header = ["backbone", "method", "training", "served", "multiply-adds", "time", "memory"]
     groups: dict[str, list[Row]] = {}
@@ -63,8 +63,8 @@ def _loop(path: str, measurement: Measurement) -> Table:
         f"{settings['repeats']} interleaved epochs. Usual: PIL transforms in a DataLoader with two "
         "workers, float32, NCHW, .item() in each step. Tuned: channels last, fused update, no "
         ".item(), the same precision as ours. Limit: the measured rate of matrix products divided "
-        "by the operations per image. Packed: single-threaded networks, one per core, all at "
-        "once; their total speed relative to ours. Augmentation: its share of our step's time."
+        "by the operations per image. Packed: total speed of single-threaded networks, one per "
+        "core, trained at the same time. Augmentation: its share of our step's time."
     )
     header = ["backbone", "width", "precision", "ours", "usual", "tuned", "limit"]
     header += ["ours/usual", "ours/tuned", "ours/limit", "packed/ours", "augmentation"]
@@ -89,7 +89,7 @@ def _pipeline(path: str, measurement: Measurement) -> Table:
     caption = (
         f"pipeline: a study from nothing to its paper, on {_where(measurement)}. Wall: wall-clock "
         "time. Own: training and evaluation of the cells, from their records, divided by the "
-        "cores. Ratio: wall to own. No-op: a second run, which has nothing to do."
+        "cores. Ratio: wall divided by own. No-op: a second run, which has nothing to do."
     )
     header = ["study", "cores", "cells", "networks", "wall (s)", "own (s)", "ratio", "no-op (s)"]
     rows = []
@@ -109,11 +109,11 @@ def _pipeline(path: str, measurement: Measurement) -> Table:
 
 def _growth(path: str, measurement: Measurement) -> Table:
     caption = (
-        f"growth: seconds on {_where(measurement)}. Last column: how much the time has grown since "
-        "the smallest size, divided by how much the size has; at most 1 means that the time does "
-        "not grow faster than linearly."
+        f"growth: seconds on {_where(measurement)}. Last column: the factor by which the time has "
+        "grown since the smallest size, divided by the factor by which the size has; at most 1 "
+        "means that the time does not grow faster than linearly."
     )
-    header = ["what", "size", "time (s)", "growth / size's"]
+    header = ["what", "size", "time (s)", "time / size factor"]
     groups: dict[str, list[Row]] = {}
     for row in measurement["rows"]:
         names = [Entry(row["what"]), Entry(f"{row['size']:,} {row['unit']}")]

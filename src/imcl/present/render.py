@@ -1,7 +1,7 @@
-"""What a table is made of, and `number`, which turns every number into text.
+"""The parts of a table, and `number`, which turns every number into text.
 
-All numbers of tables, figures and text go through `number` together with the records that they
-come from, so each can be traced back.
+All numbers of tables, figures and text go through `number`, together with the records that they
+come from. So each can be traced back.
 """
 
 from collections.abc import Iterable, Mapping
@@ -133,7 +133,7 @@ def p_value(value: float | None, sources: Iterable[str], rule: str) -> Entry:
 
 
 def protocol(seeds: int, intervals: bool = True) -> str:
-    """What the numbers of a table are, as the end of its caption."""
+    """The end of a table's caption, which says what its numbers are."""
     if seeds < 2:
         return "One seed."
     return f"Mean of n = {seeds} seeds{' ± 95 % t-interval' if intervals else ''}."

@@ -7,7 +7,7 @@ from imcl.present.render import MISSING, Entry, Row, Table, number
 
 
 def table(tried: Sequence[SearchRow]) -> Table:
-    """A row for each method that was tried, losers included."""
+    """A row for each method that was tried, rejected ones included."""
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in tried:
         place = (row["rung"], row["dataset"], row["noise"], row["backbone"])
@@ -27,13 +27,13 @@ def table(tried: Sequence[SearchRow]) -> Table:
             ]
         )
     caption = (
-        "The search for the settings, rung by rung, on held-out training images. Their labels are "
-        "as noisy as those trained on, so with noise even a perfect classifier scores only the "
-        "clean share. Last and best: accuracy (%) at the last epoch and at the best one, mean over "
-        "n seeds. Bold: trials whose settings are in use with such labels, in every rung that "
-        "tried them."
+        "The search for the settings on held-out training images, one step (rung) after the other. "
+        "The labels of these images are as noisy as those trained on, so with noise even a perfect "
+        "classifier scores only the clean share. Last and best: accuracy (%) at the last epoch and "
+        "at the best one, mean over n seeds. Bold: trials whose settings are in use with this "
+        "noise; they are bold in every rung that tried them."
     )
     header = ["rung", "dataset", "noise", "backbone", "method", "epochs"]
     header += ["rate", "decay", "settings", "last", "best", "NLL", "n"]
-    align = "lllllrrrp{46mm}rrrr"
+    align = "lllllrrrL{46mm}rrrr"
     return Table("search", caption, header, list(groups.values()), labels=5, align=align)

@@ -71,7 +71,7 @@ def _claims(documents: Documents) -> dict[str, Entry]:
 
 
 def _comparisons(documents: Documents) -> dict[str, Entry]:
-    """Of each dataset how many cells were compared with base, and with what outcome."""
+    """For each dataset, how many cells were compared with base, and the outcomes."""
     said = {}
     for dataset in documents.summary["axes"]["datasets"]:
         found = documents.summary["comparisons"][dataset]["base"]

@@ -1,4 +1,4 @@
-"""Leads a number that is shown back to its records, configurations, seeds and code."""
+"""Traces a number in a document back to its records, configurations, seeds and code."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
@@ -18,8 +18,8 @@ from imcl.records.store import Store
 class Source(TypedDict):
     """A file that a number comes from, with the parts of it that decide the number.
 
-    `path` is relative to the project's root. A record has cell to noise, and a run for each seed; a
-    measurement has settings.
+    `path` is relative to the project's root. A record has the entries `cell` to `noise`, and a
+    run for each seed; a measurement has `settings`.
     """
 
     path: str
@@ -140,7 +140,7 @@ def show(traced: Traced) -> None:
         print(f"value  {_short(traced['value'])}")
         print(f"rule   {traced['rule']}")
     if not traced["sources"]:
-        print("no record is behind it: it is a name, a setting or a gap")
+        print("it has no record: it is a name, a setting or an empty entry")
     for source in traced["sources"]:
         print(f"\nrecord {source['path']}\n  sha256   {source['sha256']}")
         for key, value in source.items():

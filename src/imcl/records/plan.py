@@ -1,4 +1,4 @@
-"""The cells of a study: which of them are done, and why the others are not."""
+"""The cells of a study: which of them are done, and why the others are missing."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,14 +64,14 @@ def _row(store: Store, cell: Cell, made: list[Path]) -> Row:
 
 
 def _reason(store: Store, cell: Cell, made: list[Path]) -> str | None:
-    """Why a cell is not done; None if it is. `made` are all records of a cell with its name."""
+    """Why a cell is not done; None if it is. `made`: all records of cells with its name."""
     path = store.path(cell)
     if path in made:
         own = store.glance(path)
         if own is None:
             return "its record cannot be read; delete it"
         if own.digest != cell.digest:
-            return "its record is of another configuration; delete it"
+            return "its record has another configuration; delete it"
         return None
     if made:
         newest = store.glance(max(made, key=lambda path: path.stat().st_mtime))

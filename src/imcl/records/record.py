@@ -1,7 +1,7 @@
-"""What a record holds: the types that writers fill and readers check.
+"""What a record holds, as types: writers fill them and readers check them.
 
-A share is a number in 0..1, a count a whole number from 0. `imcl.training.evaluation` defines
-accuracies, losses and redundancies.
+A share is a number in 0..1. A count is a whole number, at least 0. `imcl.training.evaluation`
+defines accuracies, losses and redundancies.
 """
 
 from typing import Annotated, Any, NotRequired
@@ -34,14 +34,14 @@ class Metrics(TypedDict):
 
 
 class FinalMetrics(Metrics):
-    """At the last epoch, with the redundancy of the trained network (both in 0..1)."""
+    """Those at the last epoch, and two redundancies of the trained network, both in 0..1."""
 
     channel_correlation: Amount
     kernel_cosine: Amount
 
 
 class OracleMetrics(Metrics):
-    """At the epoch (from 1) that the evaluated images themselves would choose."""
+    """Those at the epoch (from 1) with the best accuracy on the evaluated images."""
 
     epoch: Count
 
@@ -51,11 +51,11 @@ class Epoch(TypedDict):
 
     Attributes:
         epoch: from 1.
-        learning_rate: of its last step.
-        loss: mean over its steps.
-        terms: of the loss by name, means over its steps, before their weights.
+        learning_rate: that of its last step.
+        loss: the mean over its steps.
+        terms: the terms of the loss by name: means over its steps, not weighted.
         train_accuracy: share of the augmented images whose prediction is the label trained on.
-        evaluation: after it, if the network was evaluated then.
+        evaluation: metrics after the epoch, if the network was evaluated then.
     """
 
     epoch: Count
@@ -67,7 +67,7 @@ class Epoch(TypedDict):
 
 
 class Calibration(TypedDict):
-    """By bin of confidence: images, the sum of their confidence, and how many are right."""
+    """For each bin of confidence: its images, the sum of their confidence, how many are right."""
 
     count: list[Count]
     confidence: list[Amount]
@@ -75,7 +75,7 @@ class Calibration(TypedDict):
 
 
 class Predictions(TypedDict):
-    """What a calibration curve and a confusion matrix (true class by predicted) are drawn from."""
+    """The data of the calibration curve and the confusion matrix (true class by predicted)."""
 
     calibration: Calibration
     confusion: NotRequired[list[list[Count]]]
@@ -95,7 +95,7 @@ class Run(TypedDict):
 
 
 class Cost(TypedDict):
-    """What one seed took; `resumed` counts how often it resumed from a checkpoint."""
+    """What one seed cost; `resumed` counts how often it resumed from a checkpoint."""
 
     seed: Count
     training_seconds: Amount
@@ -126,14 +126,14 @@ class NoiseInfo(TypedDict):
 
 
 class Code(TypedDict):
-    """The version of the code. `commit`, and whether files differ from it: None outside git."""
+    """The code: its version and commit. `modified`: files differ from it. None outside git."""
 
     version: str
     commit: str | None
     modified: bool | None
 
 
-# In this form since `scikit-learn` is not a Python identifier.
+# Not a class, since `scikit-learn` is not a Python identifier.
 Environment = TypedDict(
     "Environment",
     {
@@ -151,7 +151,7 @@ Environment = TypedDict(
 
 
 class Migration(TypedDict):
-    """A later change of a record's form that left its numbers as they were."""
+    """A later change of a record's form that kept its numbers."""
 
     digest: str
     change: str

@@ -1,7 +1,7 @@
 """The seal of a record: a checksum over everything else in it.
 
-It finds damage and edits by hand. It is no signature: anyone can seal a record anew, so `imcl
-verify` also checks what can be computed again.
+It finds damage and edits by hand. It is not a signature: anyone can seal a record again. So
+`imcl verify` also checks all that can be recomputed.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ def sealed(value: Object) -> Object:
 
 
 def is_sealed(value: Mapping[str, object]) -> bool:
-    """Whether the object has a seal and nothing was changed since."""
+    """Whether the object has a seal and was not changed since."""
     return value.get("seal") == _seal(value)
 
 

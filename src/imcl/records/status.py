@@ -1,4 +1,4 @@
-"""How far a study is, told by its records and events. Nothing has to run for it."""
+"""How far a study is, read from its records and events. It also works if nothing is running."""
 
 import os
 import socket
@@ -14,8 +14,9 @@ from imcl.study import grid
 from imcl.study.grid import Cell
 from imcl.study.settings import Settings
 
-SILENT = 600  # seconds without an event after which a run may have ended unseen, at the least
-PATIENCE = 3  # epochs without an event, if that is longer
+# A run is silent after the longer of these two without an event.
+SILENT = 600  # seconds
+PATIENCE = 3  # epochs
 
 State = Literal["done", "running", "silent", "failed", "waiting"]
 
@@ -33,7 +34,7 @@ class Row(TypedDict):
 
     Attributes:
         cell: its name.
-        state: `silent` is a run that has told nothing for long, and may have ended unseen.
+        state: `silent` is a run that wrote no event for long; it may be dead.
         done: share of the epochs of all seeds, in 0..1.
         seconds_left: None if unknown.
         note: why it failed or is silent.
@@ -49,7 +50,7 @@ class Row(TypedDict):
 def rows(project: Project, settings: Settings) -> list[Row]:
     """One row for each cell of the chosen study.
 
-    A cell that waits is expected to take as long as the finished ones took on average.
+    A waiting cell is expected to take as long as the finished ones did on average.
     """
     cells, store = grid.cells(settings), Store(project)
     finished = {cell.key for cell in cells if store.path(cell).exists()}
@@ -65,7 +66,7 @@ def rows(project: Project, settings: Settings) -> list[Row]:
 
 
 def _row(project: Project, cell: Cell, typical: float | None) -> Row:
-    """The row of a cell without a record, told by the events of its last run."""
+    """The row of a cell without a record, from the events of its last run."""
     row: Row = {
         "cell": cell.name,
         "state": "waiting",
@@ -74,7 +75,7 @@ def _row(project: Project, cell: Cell, typical: float | None) -> Row:
         "note": "",
     }
     events = _last_run(Events.read(project.events(cell.key)))
-    if not events or events[-1]["event"] == "done":  # and then its record was deleted
+    if not events or events[-1]["event"] == "done":  # its record was deleted since
         return row
     for event in events:
         if "done" in event and "total" in event:
@@ -137,7 +138,7 @@ def show(rows: list[Row]) -> None:
         jobs = max(len(running), 1)
         longest = max(known[: len(running)], default=0.0)
         about = _duration(max(sum(known) / jobs, longest))
-        console.print(f"about {about} left with {jobs} at once")
+        console.print(f"about {about} left with {jobs} at a time")
     table = Table(box=None, header_style="bold")
     for name in ("cell", "state", "done", "left", "note"):
         table.add_column(name, overflow="fold", no_wrap=name in ("state", "done", "left"))

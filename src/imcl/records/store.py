@@ -37,7 +37,7 @@ Content = TypeVar("Content", Record, Measurement)
 
 
 class Glance(NamedTuple):
-    """What a record says of its cell, unchecked; `seconds` is what its training took."""
+    """What a record says of its cell, unchecked; `seconds`: the time that its training took."""
 
     digest: object
     config: dict[str, Any]
@@ -60,9 +60,9 @@ class Store:
         """The record of a cell: the one made here, else the committed one, else None.
 
         Args:
-            cell: of the study.
-            study: whose committed records are meant.
-            committed: do not look for one made here.
+            cell: a cell of the study.
+            study: the study whose committed records are searched.
+            committed: ignore records made here.
         """
         here = self.path(cell)
         if not committed and here.exists():
@@ -71,7 +71,7 @@ class Store:
         return path if path.exists() else None
 
     def made(self) -> dict[str, list[Path]]:
-        """All records made here, with whatever parameters, by the cell's name."""
+        """All records made here, with any parameters, by the cell's name."""
         found = defaultdict(list)
         for path in self.project.records.glob("*.json"):
             found[path.stem.rpartition("-")[0]].append(path)
@@ -105,7 +105,7 @@ class Store:
         """The record of a cell.
 
         Raises:
-            ImclError: it is damaged, was changed, or is of other parameters; with every fault.
+            ImclError: it is damaged, was changed, or has other parameters; with every fault.
         """
         record, faults = _record(cell, path)
         if record is None or faults:
@@ -118,8 +118,8 @@ class Store:
         """The records that exist, each with its study, cell and file.
 
         Args:
-            cells: with the study that each is of.
-            committed: leave out those made here.
+            cells: pairs of a study and one of its cells.
+            committed: ignore records made here.
 
         Raises:
             ImclError: records have faults; with every fault of every file.
@@ -138,7 +138,7 @@ class Store:
             raise _refusal(faults)
 
     def open(self, path: Path) -> Record:
-        """The record in a file, also of a cell that is not in params.yaml, for documents.
+        """The record in a file, for documents. Its cell need not be in params.yaml.
 
         Raises:
             ImclError: it is damaged or was changed; with every fault.
@@ -156,13 +156,13 @@ class Store:
         """The records of the cells by name.
 
         Args:
-            cells: whose records are wanted.
+            cells: the cells whose records are wanted.
             paths: where the record of each cell is, or would be, by the cell's name.
             partial: leave out cells without a record instead of refusing.
 
         Raises:
-            ImclError: records are missing, have faults, or are of different data; with every fault
-                of every file.
+            ImclError: records are missing, have faults, or were made from different data; with
+                every fault of every file.
         """
         missing = [cell.name for cell in cells if not paths[cell.name].exists()]
         if missing and not partial:
@@ -190,15 +190,17 @@ class Store:
     def faults(self, cell: Cell, path: Path) -> list[str]:
         """Everything that is wrong with the record of a cell; empty if there is no record.
 
-        Beside what `read` checks: the record must be spelled as it was written, and contradict
-        neither itself nor the weights and the prepared data that are here.
+        Besides what `read` checks, the file's text must be unchanged, and the record must not
+        contradict itself or the weights and prepared data in this project.
         """
         if not path.exists():
             return []
         record, faults = _record(cell, path)
         if record is not None and not faults and path.read_text("utf-8") != json_text(record):
-            # The seal is of values, and 5e-1 has the value of 0.5.
-            faults.append("was changed since it was written: it is spelled differently")
+            # The seal covers values only: it is the same for 5e-1 and 0.5.
+            faults.append(
+                "was changed since it was written: the values are the same, but not the text"
+            )
         if record is not None:
             faults += [*_contradictions(cell, record), *self._changes(cell, record)]
         return faults
@@ -249,11 +251,11 @@ class Store:
     def _data_faults(
         self, cells: Sequence[Cell], paths: Mapping[str, Path], records: Mapping[str, Record]
     ) -> Iterator[tuple[Path, str]]:
-        """Records of other data than the prepared dataset, or than the records before them."""
+        """Records made from other data than the prepared dataset, or than earlier records."""
         seen: dict[tuple[str, ...], tuple[Path, str | None]] = {}
         for dataset in {cell.dataset.name: cell.dataset for cell in cells}.values():
             path = self.project.dataset(dataset.key)
-            if path.exists():  # or the records came without their data
+            if path.exists():  # if not, the records came without their data
                 seen["dataset", dataset.name] = (
                     path,
                     describe_dataset(self.project, dataset)["sha256"],
@@ -268,16 +270,16 @@ class Store:
                 if digest != expected:
                     yield (
                         path,
-                        f"is of other data than {first} ({' '.join(what)}); "
+                        f"was made from other data than {first} ({' '.join(what)}); "
                         "delete the one that is out of date",
                     )
 
     def _changes(self, cell: Cell, record: Record) -> Iterator[str]:
-        """Weights and data that are here and are not the recorded ones."""
+        """Weights and data in this project that are not the recorded ones."""
         for run in record["runs"]:
             weights = self.project.weights(cell.key, run["seed"])
             if weights.exists() and sha256(weights) != run["weights_sha256"]:
-                yield f"seed {run['seed']}: {weights} has other weights than were recorded"
+                yield f"seed {run['seed']}: {weights} differs from the recorded weights"
         dataset = self.project.dataset(cell.dataset.key)
         if dataset.exists():
             prepared = describe_dataset(self.project, cell.dataset)

@@ -1,4 +1,4 @@
 """What is planned: params.yaml, checked and typed, expanded into the cells of a study.
 
-Knows names and numbers alone: no torch, no data, no results.
+Handles only names and numbers: no torch, no data, no results.
 """

@@ -1,4 +1,4 @@
-"""What is wrong with values from outside, each fault with its place, its value and a remedy."""
+"""Says what is wrong with input: for each fault its place, its value and a remedy."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -97,7 +97,7 @@ def _faults(spec: type[Options], errors: Sequence[ErrorDetails]) -> Iterator[Fau
 
 def _fault(spec: type[Options], error: ErrorDetails) -> Fault:
     place, value, context = error["loc"], error["input"], error.get("ctx", {})
-    if place[-1:] == ("[key]",):  # of a mapping's key; the fault is the mapping's
+    if place[-1:] == ("[key]",):  # pydantic's mark for a key; report the mapping itself
         place = place[:-2]
     match error["type"]:
         case "extra_forbidden":
@@ -115,7 +115,7 @@ def _fault(spec: type[Options], error: ErrorDetails) -> Fault:
         case kind if kind in TYPES:
             message = _wrong_type(value, kind)
         case "string_too_short":
-            message = "is empty; write a text"
+            message = "is empty; write some text"
         case "too_short" if not value:
             message = f"{value} is empty; give at least one"
         case "too_short":
@@ -155,10 +155,12 @@ def _plain(spec: Any) -> Any:
 def _wrong_type(value: object, kind: str) -> str:
     fault = f"{shown(value)} is not {TYPES[kind]}"
     if kind == "string_type" and isinstance(value, bool):
-        fault += "; YAML takes yes, no, on and off for true and false: put the word in quotes"
+        fault += "; YAML takes yes, no, on and off as true or false: put the word in quotes"
     if kind in ("float_type", "int_type") and isinstance(value, str):
         with suppress(ValueError, OverflowError):
             number = int(float(value)) if kind == "int_type" else float(value)
             if math.isfinite(number):
-                fault += f"; write {number!r} without quotes (YAML wants the point in 1.0e-3)"
+                fault += (
+                    f"; write {number!r} without quotes (YAML takes 1e-3 as text; write 1.0e-3)"
+                )
     return fault

@@ -1,7 +1,8 @@
 """Expands a study into cells, each with a digest of everything that decides its result.
 
-A file is named by the digest of what it depends on. So a changed parameter is a missing file,
-whatever the file times say and whichever engine ran last.
+The name of a file ends with the digest of what it depends on. So after a change of a parameter the
+file with the new name is missing and is made, whatever the file times say and whichever engine
+(Snakemake or DVC) ran last.
 """
 
 import hashlib
@@ -24,7 +25,7 @@ from imcl.study.sources import KINDS, SOURCES, Archive, DatasetOptions, NoiseOpt
 # backbone, way or baseline by its name. A component that is not listed is at 1.
 REVISIONS: dict[str, int] = {"resnet18": 2, "validation": 2}
 
-# The options of a dataset that do not change its stored arrays: they augment in training.
+# Options of a dataset that do not change its stored arrays, because they act only in training.
 AUGMENTATION = ("padding", "flip")
 
 
@@ -34,21 +35,21 @@ class BackboneConfig(TypedDict):
 
 
 class BaselineConfig(TypedDict, total=False):
-    """The name and options of the baseline that trains, if one does."""
+    """The name and options of the cell's baseline, if it has one."""
 
     baseline: dict[str, Any]
 
 
 class CellConfig(BaselineConfig):
-    """Everything that decides a cell's result, as records hold it and the digest covers it.
+    """Everything that decides a cell's result. Records hold it, and the digest is computed from it.
 
     Attributes:
         dataset: its name and options.
-        noise: its name, `clean` included, and options.
+        noise: its name, which may be `clean`, and options.
         backbone: its name and width.
         method: the method's name.
         views: number of augmentations of each image in a step.
-        ways: by way, the options that its variant uses.
+        ways: for each way, the options that its variant uses.
         training: as `settings.Training`.
         seeds: in ascending order.
         revisions: of the components that are above 1.
@@ -162,7 +163,7 @@ class Cell:
         width: channels of the network's first stage.
         method: the method's name.
         ways: the options of its ways, by name.
-        baseline: the name and options of the baseline that trains, if one does.
+        baseline: its name and options, if the cell has one.
         views: augmentations of each image in a step.
         training: how it is trained.
         seeds: in ascending order.
@@ -234,7 +235,7 @@ def cells(settings: Settings, study: str | None = None) -> list[Cell]:
 
     Args:
         settings: as `imcl.study.load.load` returns them.
-        study: the study's name; without it the one that params.yaml chooses.
+        study: the study's name (default: the one that params.yaml chooses).
     """
     study = study or settings.study
     plan, known = settings.studies[study], datasets(settings)
@@ -248,7 +249,7 @@ def cells(settings: Settings, study: str | None = None) -> list[Cell]:
 
 
 def study_digest(planned: Sequence[Cell]) -> str:
-    """The digest of a study: of its cells' digests."""
+    """The digest of a study, computed from the digests of its cells."""
     return digest([cell.digest for cell in planned])
 
 
@@ -294,7 +295,7 @@ def _cell(
         if "training" in given:
             training = training.overridden(given["training"])
     views = max((way.views for way in ways.values()), default=1)
-    if method == "control":  # sees what the `augment` variant of output sees
+    if method == "control":  # as many as the `augment` variant of output
         output = settings.way("output", study, noise)
         views = output.model_copy(update={"variant": "augment"}).views
     return Cell(

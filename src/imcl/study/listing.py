@@ -34,7 +34,7 @@ class SettingRow(TypedDict):
 def rows(settings: Settings) -> list[SettingRow]:
     """The options of the training, of each way and of each baseline, for the chosen study.
 
-    A study's overrides of the ways, which hold for one kind of labels, are rows of their own.
+    A study's overrides of the ways, which hold for one noise only, are separate rows.
     """
     study = settings.study
     found = [*_rows("training", Training, settings.training_of(study))]
@@ -94,7 +94,7 @@ SIGNS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMa
 
 
 def _bounds(schema: dict[str, Any]) -> str:
-    """The values that a JSON schema allows, in words: of a text, a number, a list or true/false."""
+    """The values that a JSON schema allows, in words."""
     match schema:
         case {"enum": values}:
             return ", ".join(values)
@@ -103,7 +103,7 @@ def _bounds(schema: dict[str, Any]) -> str:
         case {"type": "boolean"}:
             return "true, false"
         case {"type": "array", "items": items, "minItems": count}:
-            return f"{count} times a {_bounds(items)}"
+            return f"list of {count}, each a {_bounds(items)}"
     kind = "whole number" if schema["type"] == "integer" else "number"
     limits = ", ".join(f"{sign} {schema[key]}" for key, sign in SIGNS.items() if key in schema)
     return f"{kind} {limits}"

@@ -17,7 +17,7 @@ from imcl.study import references
 from imcl.study.faults import Fault, Place, check
 from imcl.study.settings import Settings
 
-# Real parameters are far below these. A file beyond them is refused before it costs time or memory.
+# Real files are far below these limits. A larger one is refused before it costs time or memory.
 LARGEST_BYTES = 200_000
 MOST_VALUES = 10_000  # with every anchor expanded
 LARGEST_NUMBER = 2**63 - 1
@@ -64,10 +64,10 @@ def checked(raw: object, path: Path) -> Settings:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which also refuses what YAML reads differently from how it looks.
+    """PyYAML's safe loader, which also refuses what is easily misread.
 
-    These are 010 (octal 8), 1:30 (90), a key that appears twice and a key that is not a text. A
-    value that cannot be built is an error with its place.
+    It refuses 010 (octal 8), 1:30 (90), a key that appears twice and a key that is not a text. If
+    YAML cannot read a value, the error gives the line and column.
     """
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
@@ -78,8 +78,8 @@ class _Loader(yaml.SafeLoader):
             digits = node.value.lstrip("+-").replace("_", "")
             if ":" in digits or (digits[:1] == "0" and digits[1:].isdigit()):
                 raise yaml.MarkedYAMLError(
-                    problem=f"YAML does not read {shown(node.value)} as the number that it looks "
-                    "like; write it without a leading 0 or a colon",
+                    problem=f"YAML may read {shown(node.value)} as a different number; "
+                    "write it without a leading 0 or a colon",
                     problem_mark=node.start_mark,
                 )
         try:
@@ -89,12 +89,12 @@ class _Loader(yaml.SafeLoader):
             return built
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise yaml.MarkedYAMLError(
-                problem=f"a value that YAML cannot build: {error}", problem_mark=node.start_mark
+                problem=f"YAML cannot read this value: {error}", problem_mark=node.start_mark
             ) from None
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
-        for key_node, _ in node.value if node.id == "mapping" else ():  # not so for `!!map [a]`
+        for key_node, _ in node.value if node.id == "mapping" else ():  # `!!map [a]` is none
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
             key = self.construct_object(key_node, deep=True)
@@ -118,7 +118,8 @@ def _read(path: Path) -> object:
         return yaml.load(text.decode("utf-8"), Loader=_Loader)
     except FileNotFoundError:
         raise UsageError(
-            f"{path}: no such file; run this in the project's folder, or name it with --project"
+            f"{path}: no such file; run this in the project's folder, or name that folder with "
+            "--project"
         ) from None
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: not UTF-8 text (byte {error.start})") from None
@@ -147,7 +148,7 @@ def _size(node: object, seen: dict[int, int]) -> int:
 
 
 def _unfit(node: object, place: Place = ()) -> Iterator[Fault]:
-    """Texts that cannot be part of a message or of a file's name."""
+    """Texts with control characters, which cannot be part of a message or a file's name."""
     if isinstance(node, dict):
         for key, value in node.items():
             if _unprintable(key):

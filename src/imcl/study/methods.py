@@ -1,7 +1,7 @@
 """The names of methods: `base`, `control`, combinations of ways, baselines, baselines with ways.
 
 `control` is `base` trained on as many augmentations of each image as `output` compares. It shows
-what the `augment` variants gain from more augmentations alone.
+how much of the gain of an `augment` variant comes from more augmentations alone.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from imcl.study.options import BASELINES, PAPER_WAYS, WAYS
 
 
 class Method(NamedTuple):
-    """What a method consists of: the baseline that trains, if any, and the ways that are added."""
+    """What a method consists of: a baseline, if any, and the ways that are added."""
 
     baseline: str | None
     ways: tuple[str, ...]

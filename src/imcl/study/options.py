@@ -1,4 +1,4 @@
-"""The options of the ways and the baselines: name, default, bounds and meaning, each stated once.
+"""The options of the ways and the baselines: name, default, bounds and meaning.
 
 params.yaml overrides these defaults. The JSON schema, the checks of `imcl.Collaboration`, the table
 of `imcl settings` and the settings table in the paper all come from here.
@@ -70,7 +70,8 @@ class Output(Way):
 
 class Intermediate(Way):
     variant: Literal["relation", "attention", "augment"] = Field(
-        "augment", description="what the stages have to agree on"
+        "augment",
+        description="agreement of stages (relation, attention) or augmentations (augment)",
     )
     centred: Annotated[bool, Only("relation", "augment")] = Field(
         True, description="subtract the mean over the batch first"
@@ -83,13 +84,13 @@ class Intermediate(Way):
 
 class Representation(Way):
     variant: Literal["correlation", "cosine"] = Field(
-        "correlation", description="compare the channels with their mean subtracted, or as they are"
+        "correlation", description="compare the channels minus their mean, or as they are"
     )
 
 
 class Kernel(Way):
     variant: Literal["cosine", "orthogonal"] = Field(
-        "cosine", description="mean over the pairs of filters, or their sum"
+        "cosine", description="take the mean over the pairs of filters, or their sum"
     )
     weight: Weight = Field(10.0, description="factor of the loss")
 
@@ -124,11 +125,12 @@ class TwoNetworks(Baseline):
 
 class Multihead(Baseline):
     branches: Annotated[list[Count], Field(min_length=2, max_length=2)] = Field(
-        [2, 2], description="branches at each of the two splits; heads are their product"
+        [2, 2],
+        description="branches at each of the two splits; their product is the number of heads",
     )
     beta: Share = Field(0.5, description="weight of the cross-entropy; the rest is imitation")
     temperature: Positive = Field(2.0, description="softens the predictions that are imitated")
-    t_squared: bool = Field(False, description="multiply the imitation by the temperature squared")
+    t_squared: bool = Field(False, description="multiply the imitation by the squared temperature")
 
 
 class Dml(TwoNetworks):
@@ -151,9 +153,9 @@ class Byot(Baseline):
 
 class Rdrop(Baseline):
     alpha: Weight = Field(0.3, description="factor of the divergence between the two passes")
-    dropout_rate: BelowOne = Field(0.1, description="of the dropout before the classifier")
+    dropout_rate: BelowOne = Field(0.1, description="rate of the dropout before the classifier")
     reduction: Literal["sum", "mean"] = Field(
-        "sum", description="how the cross-entropies of the two passes are joined"
+        "sum", description="how the cross-entropies of the two passes are combined"
     )
 
     @classmethod
@@ -194,7 +196,7 @@ class Elr(Baseline):
 
 class Coteaching(TwoNetworks):
     ramp_epochs: Count = Field(
-        10, description="epochs until it ignores as large a share as the noise rate"
+        10, description="epochs until the share of images that it ignores equals the noise rate"
     )
 
 

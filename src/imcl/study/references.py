@@ -1,7 +1,7 @@
-"""What the types of params.yaml cannot check: names that refer to other sections.
+"""Checks of params.yaml that its types cannot do: names that refer to other sections.
 
-The checks take the file as it was read. They skip values of a wrong type, which the types report:
-so the file is checked as a whole, however broken it is.
+The checks work on the raw values. They skip values of a wrong type, which `imcl.study.faults`
+reports. So even a badly broken file is checked as a whole.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,7 +20,7 @@ AXES = ("datasets", "noise", "backbones", "methods")
 
 
 def faults(raw: object) -> Iterator[Fault]:
-    """Every name that refers to nothing, and what contradicts another section.
+    """Every name that refers to nothing, and every contradiction between sections.
 
     Args:
         raw: params.yaml as it was read.
@@ -73,7 +73,7 @@ def _override_faults(name: str, study: dict[str, Any]) -> Iterator[Fault]:
 
 
 def _warmup_faults(name: str, study: dict[str, Any], common: object) -> Iterator[Fault]:
-    """A warm-up that takes all epochs, with the study's overrides of the common training."""
+    """A warm-up that takes all epochs of the study."""
     own = study.get("training", {})
     if not isinstance(own, dict):
         return
@@ -91,7 +91,9 @@ def _anchor_faults(name: str, study: dict[str, Any]) -> Iterator[Fault]:
     for anchor in anchors if isinstance(anchors, dict) and all(axes) else ():
         parts = anchor.split("-")
         if len(parts) != len(axes) or not all(map(list.__contains__, axes, parts)):
-            message = f"{shown(anchor)} is not a cell of the study, DATASET-NOISE-BACKBONE-METHOD"
+            message = (
+                f"{shown(anchor)} is not a cell of the study; write DATASET-NOISE-BACKBONE-METHOD"
+            )
             yield Fault(("studies", name, "anchors"), message)
 
 
@@ -114,7 +116,7 @@ def _search_faults(
         for name in _list(study.get("datasets")):
             dataset = datasets.get(name) if isinstance(name, str) else None
             if dataset is not None and "validation_share" not in dataset:
-                message = f"{rung!r} would choose by the test images of {name}; "
+                message = f"study {rung!r} would choose settings on the test images of {name}; "
                 yield Fault(place, message + "use a dataset with validation_share")
     chosen = search.get("chosen")
     for part, entries in chosen.items() if isinstance(chosen, dict) else ():

@@ -1,6 +1,6 @@
-"""The JSON schema of params.yaml, for editors and other tools: `python -m imcl.study.schema`.
+"""The JSON schema of params.yaml, for editors and other tools: `imcl schema`.
 
-The package itself checks with the models, whose messages are better.
+The package itself checks with the pydantic models, whose messages are better.
 """
 
 import json
@@ -12,8 +12,7 @@ from pydantic_core import core_schema
 from imcl.study.settings import Settings
 
 DESCRIPTION = (
-    "Generated from src/imcl/study; do not edit. To make it anew: "
-    "python -m imcl.study.schema > workflow/schemas/params.schema.json"
+    "Generated from src/imcl/study; do not edit. To generate it again: imcl schema --write"
 )
 
 

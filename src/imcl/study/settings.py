@@ -37,7 +37,7 @@ class ByName(Options):
     """Options for each name of a registry."""
 
     def given(self) -> dict[str, Any]:
-        """The options of those names that params.yaml states."""
+        """The options of the names that params.yaml sets."""
         return {name: options for name, options in self if name in self.model_fields_set}
 
 
@@ -65,9 +65,11 @@ class Training(Options):
 
     epochs: Count = Field(200, description="passes over the training images")
     batch_size: int = Field(128, ge=2, description="images in a step")
-    learning_rate: Positive = Field(0.1, description="peak learning rate, after the warm-up")
+    learning_rate: Positive = Field(
+        0.1, description="highest learning rate, reached after the warm-up"
+    )
     momentum: BelowOne = Field(0.9, description="Nesterov momentum")
-    weight_decay: Weight = Field(5.0e-4, description="on weight matrices and kernels only")
+    weight_decay: Weight = Field(5.0e-4, description="applied to weight matrices and kernels only")
     schedule: Literal["cosine", "one_cycle"] = Field(
         "cosine", description="how the learning rate changes over the epochs"
     )
@@ -95,9 +97,11 @@ class Study(Options):
     seeds: Annotated[list[Seed], Field(min_length=1), *UNIQUE]
     width: Width = Field(description="channels of the first stage")
     anchors: dict[str, Share] = Field(
-        {}, description="accuracy that `imcl run` wants of a cell before it trains the other cells"
+        {}, description="cells that `imcl run` trains first, with the accuracy that they must reach"
     )
-    ways: dict[str, Ways] = Field({}, description="by noise, overrides of the options in `ways`")
+    ways: dict[str, Ways] = Field(
+        {}, description="for each noise, overrides of the options in `ways`"
+    )
     evidence: bool = Field(True, description="whether claims are judged from its records")
     training: Training = Field(
         default_factory=Training, description="overrides of the options in `training`"
@@ -108,7 +112,7 @@ class Choice(Options):
     """A trial whose settings are in use, and why."""
 
     method: str = Field(description="name of the trial")
-    noise: str = Field(description="noise of the labels that it was chosen with")
+    noise: str = Field(description="the label noise that it was chosen with")
     reason: Text
 
 
@@ -122,7 +126,7 @@ else:
     Trial = create_model(
         "Trial",
         __base__=Ways,
-        __doc__="A method of the search: ways with other options, or a training of its own.",
+        __doc__="A method that only the search uses: ways or training with other options.",
         training=(TrialTraining, Field(default_factory=TrialTraining)),
     )
     Chosen = create_model(
@@ -146,7 +150,7 @@ class Search(Options):
 
 
 class Evidence(Options):
-    """What a comparison needs at least, to count as evidence."""
+    """The least that a comparison needs to count as evidence."""
 
     seeds: int = Field(3, ge=2)
     width: Width = 16
@@ -154,7 +158,7 @@ class Evidence(Options):
 
 
 class FullSize(Options):
-    """With less than this, a verdict is one at reduced size."""
+    """Below this, a verdict holds at reduced size only."""
 
     width: Width = 64
 
@@ -181,7 +185,7 @@ class Claim(Options):
     figure: Open[Positive] = Field(None, description="what the abstract states, in percent")
     measure: Open[Measure] = None
     relation: Open[Literal["smaller", "equal"]] = Field(
-        None, description="what a cost is claimed to be, compared with that of `against`"
+        None, description="how the cost is claimed to compare with that of `against`"
     )
     methods: Open[Names] = None
     against: Names
@@ -204,12 +208,14 @@ class Claims(Options):
 class Settings(Options):
     """The whole of params.yaml."""
 
-    study: str = Field(description="the study that commands use unless told another")
+    study: str = Field(description="the study that commands use without --study")
     studies: Annotated[dict[Name, Study], Field(min_length=1)]
     datasets: Annotated[dict[Name, DatasetOptions], Field(min_length=1)]
     noise: dict[Name, NoiseOptions] = Field({}, description="label noise; `clean` needs no entry")
     ways: Ways = Field(default_factory=Ways, description="overrides of the ways' defaults")
-    trials: dict[Name, Annotated[Trial, *FILLED]] = Field({}, description="methods of the search")
+    trials: dict[Name, Annotated[Trial, *FILLED]] = Field(
+        {}, description="methods that only the search uses"
+    )
     search: Search = Field(default_factory=Search)
     baselines: Baselines = Field(
         default_factory=Baselines, description="overrides of the baselines' defaults"

@@ -54,9 +54,9 @@ class Source:
 
     Attributes:
         archives: its official files.
-        needs: options that a dataset must have if it is from here, or from another source that
-            needs them; no other dataset may have them.
-        lacks: options that a dataset from here may not have.
+        needs: options that a dataset from this source must have. A dataset from a source that does
+            not need them may not have them.
+        lacks: further options that a dataset from this source may not have.
     """
 
     archives: tuple[Archive, ...] = ()
@@ -97,7 +97,7 @@ SOURCES: dict[str, Source] = {
         )
     ),
     # No checksum is published, so the reader counts the images. The size of the training file is
-    # the one that its users report; that of the other is estimated from its number of images.
+    # what users report. The size of the other is estimated from its number of images.
     "imagenet32": Source(
         (
             Archive(
@@ -152,7 +152,7 @@ KINDS: dict[str, Kind] = {
 def misfits(
     entry: object, key: str, known: Mapping[str, Source | Kind]
 ) -> Iterator[InitErrorDetails]:
-    """What an entry of params.yaml misses or has too much, given its source or kind.
+    """The options that an entry of params.yaml lacks or may not have, given its source or kind.
 
     Args:
         entry: a dataset or noise, as it was read.
@@ -167,7 +167,9 @@ def misfits(
             yield fault((option,), "missing", "missing", entry)
     for option in foreign(chosen, known):
         if option in entry:
-            message = f"{chosen} has no {option}; leave it out, or choose another {key}"
+            message = (
+                f"{key} {chosen} has no option {option}; leave it out, or choose another {key}"
+            )
             yield fault((option,), message, value=entry[option])
 
 
@@ -193,7 +195,7 @@ def conditions(key: str, known: Mapping[str, Source | Kind]) -> list[JsonValue]:
 
 
 class DatasetOptions(Options):
-    """A dataset: a source, perhaps only a part of it, and how its images are augmented."""
+    """A dataset: a source or a part of one, and how its images are augmented."""
 
     source: str = Field(
         description="where the images come from", json_schema_extra={"enum": [*SOURCES]}
@@ -208,11 +210,13 @@ class DatasetOptions(Options):
     validation_share: Open[Annotated[float, Field(gt=0, lt=1)]] = Field(
         None, description="share of the training images to evaluate on instead of the test images"
     )
-    validation_seed: Open[Seed] = Field(None, description="draws the images of validation_share")
+    validation_seed: Open[Seed] = Field(
+        None, description="seed that draws the images of validation_share"
+    )
     train_size: Open[Count] = Field(None, description="number of images in a stratified subset")
-    subset_seed: Open[Seed] = Field(None, description="draws the images of train_size")
+    subset_seed: Open[Seed] = Field(None, description="seed that draws the images of train_size")
     padding: int = Field(ge=0, description="pixels added on each side before the random crop")
-    flip: bool = Field(description="mirror half of the images, at random")
+    flip: bool = Field(description="mirror each image with probability 1/2")
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -239,9 +243,11 @@ class NoiseOptions(Options):
         description="how wrong labels are chosen", json_schema_extra={"enum": [*KINDS]}
     )
     rate: Open[Share] = Field(None, description="nominal share of wrong labels")
-    noise_seed: Open[Seed] = Field(None, description="draws the labels; independent of training")
+    noise_seed: Open[Seed] = Field(
+        None, description="seed that draws the labels; independent of the training seeds"
+    )
     labels: Open[Literal["aggre", "random1", "random2", "random3", "worse"]] = Field(
-        None, description="which of the label sets of CIFAR-10N"
+        None, description="which set of CIFAR-10N's labels"
     )
 
     model_config = ConfigDict(json_schema_extra={"allOf": conditions("kind", KINDS)})

@@ -1,7 +1,7 @@
-"""What the settings are specified with: a strict base class, types with bounds, and validators.
+"""Tools to specify settings: a strict base class, types with bounds, and validators.
 
-Where an ordinary validator of pydantic finds a fault, it hides the faults inside the same value.
-`validated` reports both, so that one look at params.yaml shows all that is wrong.
+If an ordinary pydantic validator finds a fault, pydantic does not report the faults inside the same
+value. `validated` reports both, so that one run shows all that is wrong with params.yaml.
 """
 
 from typing import Annotated, Any, Self, TypeVar
@@ -45,9 +45,9 @@ def fault(
     Args:
         place: keys and indices that lead to it, from the value that is validated.
         message: what is wrong.
-        kind: pydantic's name for it, if it has one.
-        value: what is there.
-        context: the bounds that it breaks, as in pydantic's errors.
+        kind: pydantic's name for the fault, if it has one.
+        value: the value found there.
+        context: the bounds that the value breaks, as in pydantic's errors.
     """
     custom = PydanticCustomError(kind, message, context)
     return InitErrorDetails(type=custom, loc=place, input=value)

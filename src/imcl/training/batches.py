@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LEAST_STD = 1e-6  # of a channel with one value, which would be divided by zero
+LEAST_STD = 1e-6  # so that a channel with a single value is not divided by zero
 
 
 class Normalise(NamedTuple):

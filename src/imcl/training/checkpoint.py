@@ -1,9 +1,9 @@
-"""The state of a training on disk, from which it can continue to the same bits.
+"""Training states on disk: training resumes from them, and its result is the same to the bit.
 
 A checkpoint is one file of one seed: a line with the SHA-256 of the rest, then torch's format with
-the state and the setting that it was made in. It is used again only in the same setting: another
-cell, machine, thread count, library or code would continue to other bits. The last two of each
-seed are kept. All of a cell's are deleted when its record is written.
+the state and the setting that it was made in. It is used only in the same setting: another cell,
+machine, thread count, library or code would give other bits. The last two of each seed are kept.
+All of a cell's are deleted when its record is written.
 """
 
 import hashlib
@@ -42,15 +42,15 @@ class Checkpoints:
 
     Args:
         folder: holds nothing else. Checkpoints that cannot be used are moved to `aside` beside it.
-        setting: everything that decides the bits, as texts by name.
-        share: the most of the run time that may go into writing, in 0..1.
+        setting: everything that the exact result depends on, by name.
+        share: the largest share of the run time to spend on writing, in 0..1.
     """
 
     def __init__(self, folder: Path, setting: Mapping[str, str], share: float):
         self.folder, self.setting, self.share = folder, dict(setting), share
         self._begun, self._writing = time.perf_counter(), 0.0
         self._slowest: float | None = None
-        self._saved = True  # all that was done
+        self._saved = True  # whether everything done so far is on disk
         self._signal: int | None = None
 
     @contextmanager
@@ -59,7 +59,7 @@ class Checkpoints:
 
         They raise `Stopped`: at once if everything is saved, otherwise after the current epoch. A
         second signal stops the run at once. A signal that this process was started to ignore stays
-        ignored, as SIGINT in the background jobs of a shell script.
+        ignored, as SIGINT is in the background jobs of a shell script.
         """
         heeded = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
         before = {number: signal.signal(number, self._stop) for number in heeded}
@@ -141,7 +141,7 @@ class Checkpoints:
         if self._saved or second:
             raise Stopped(number)
         name = signal.Signals(number).name
-        say(f"{name}: stops after this epoch, with a checkpoint; a second {name} stops at once")
+        say(f"{name}: stopping after this epoch, with a checkpoint; a second {name} stops at once")
 
 
 def _read(path: Path) -> Content:
@@ -151,7 +151,7 @@ def _read(path: Path) -> Content:
         raise ValueError("damaged")
     try:
         content: Content = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
-    except Exception as error:  # its checksum is right, so it was made to be wrong
+    except Exception as error:  # the checksum is right, so it was written wrong
         raise ValueError(f"not a checkpoint of imcl ({type(error).__name__})") from None
     if not isinstance(content, dict) or set(content) != {"setting", "state"}:
         raise ValueError("not a checkpoint of imcl")

@@ -1,4 +1,4 @@
-"""The data of a cell: its prepared dataset, with the labels that are trained on."""
+"""The data of a cell: its prepared dataset, with noisy training labels if the cell has noise."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -11,7 +11,7 @@ from imcl.project import Project
 from imcl.records.record import DatasetInfo, NoiseInfo
 from imcl.study.grid import Cell
 
-MATRIX_CLASSES = 100  # a larger transition matrix is only in the noise's own file
+MATRIX_CLASSES = 100  # with more, the transition matrix is only in the noise's own file
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class CellData:
 
     Attributes:
         description: of the prepared dataset.
-        noise: what a record says of the labels that are trained on.
+        noise: what a record says about the training labels.
         arrays: images and labels; the training labels are the noisy ones.
     """
 

@@ -92,14 +92,14 @@ def wait(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: the most that was allocated on the GPU, or that this process held in memory."""
+    """The most bytes that were allocated on the GPU, or else that this process used."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether torch or Python found no memory, on the GPU or here."""
+    """Whether an error says that memory ran out, on the GPU or the CPU."""
     kinds = (MemoryError, torch.OutOfMemoryError)
     return isinstance(error, kinds) or "DefaultCPUAllocator" in str(error)
 

@@ -121,9 +121,9 @@ class Trainer:
         }
 
     def restore(self, state: State) -> None:
-        """Continue from a stored state, to the same bits."""
+        """Continue from a stored state; the result is the same to the bit."""
         if self.device.type == "cuda":
-            # What libraries choose at their first steps must be chosen before a step is captured.
+            # Libraries choose their algorithms at their first steps, so do these before a capture.
             self.collaboration.trained.train()
             for batch in islice(self.batches.epoch(), EAGER_STEPS):
                 self.step(batch, 0.0, 0.0)
@@ -181,7 +181,7 @@ def fit(
 class _Captured:
     """A step as a CUDA graph: its hundreds of kernels are launched at once.
 
-    Launched one by one from Python they take longer to launch than to run.
+    One by one from Python, launching them takes longer than running them.
     """
 
     def __init__(self, trainer: Trainer, batch: Batch, progress: float):

@@ -1,4 +1,4 @@
-"""How the training of a cell is going: told to people on standard error, and kept as events."""
+"""Reports the progress of a cell's training: messages on standard error, and a file of events."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ class Report:
         if error is None:
             self.events.add("done")
             return
-        with suppress(ImclError, OSError):  # such as of a full disk: `error` says it already
+        with suppress(ImclError, OSError):  # such as a full disk, which `error` already tells
             if isinstance(error, Stopped):
                 self.events.add("stopped", signal=signal.Signals(error.number).name)
             elif isinstance(error, KeyboardInterrupt):

@@ -1,7 +1,7 @@
-"""Trains a study without an engine: several cells at a time, in the study's order, up to a time.
+"""Trains a study without Snakemake or DVC: its cells in order, up to a time limit.
 
-It is for a machine that has only Python and torch, such as one that is lent for minutes. Each cell
-is a process of `imcl train`, so a cell that is stopped resumes from its checkpoint at the next
+It is for a machine that has only Python and torch, such as one that you can use for only minutes.
+Each cell is a process of `imcl train`. So a stopped cell resumes from its checkpoint at the next
 call.
 """
 
@@ -37,17 +37,17 @@ def run(
 
     Args:
         project: where parameters, data and results are.
-        cells: the planned ones, the most valuable first.
+        cells: the planned ones, the most important first.
         options: of `imcl train`.
         jobs: cells at a time.
-        seconds: after this time nothing runs any more.
-        grace: seconds before that, from which on no cell is started and running ones are told to
-            stop.
+        seconds: the time limit, after which nothing runs any more.
+        grace: this many seconds before the limit, running cells are told to stop, and no other is
+            started.
         anchors: the least accuracy, in 0..1, of cells by their names. These cells are trained
-            first, and others only when they reach it.
+            first; the others only if these reach it.
 
     Returns:
-        The names of the cells that failed, and of those that are left for another call.
+        The names of the cells that failed, and of those that remain for another call.
 
     Raises:
         ImclError: an anchor is not reached; nothing else is trained.

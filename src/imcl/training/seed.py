@@ -121,7 +121,7 @@ class SeedRun:
         return self.write(network, self.evaluate(network))
 
     def load(self) -> Result | None:
-        """Take up the newest checkpoint; the result if the seed was finished before."""
+        """Load the newest checkpoint; return the result if the seed was finished before."""
         stored = self.task.checkpoints.load(self.seed)
         if stored is None:
             return None
@@ -245,6 +245,6 @@ def _check_finite(**measured: float) -> None:
     for name, value in measured.items():
         if not math.isfinite(value):
             raise ImclError(
-                f"the trained network's {name} is {value}: its last updates left no finite "
-                "weights. Lower training.learning_rate"
+                f"the trained network's {name} is {value}: after the last updates its weights are "
+                "not finite. Lower training.learning_rate"
             )

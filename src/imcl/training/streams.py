@@ -1,4 +1,4 @@
-"""Random streams: one for each purpose, so that methods draw the same numbers where they can."""
+"""Random streams: one for each purpose, so that methods share random numbers where they can."""
 
 from typing import Literal, get_args
 

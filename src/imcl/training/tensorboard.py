@@ -34,7 +34,7 @@ def writer(key: str, seed: int) -> Callable[[Epoch], None]:
     def write(epoch: Epoch) -> None:
         for name, value in _scalars(epoch):
             summary.add_scalar(name, value, epoch["epoch"])
-        summary.flush()  # TensorBoard would show it minutes later
+        summary.flush()  # otherwise TensorBoard shows it minutes later
 
     return write
 

@@ -25,7 +25,7 @@ class RunOptions:
         device: "cpu", "cuda", or "auto" for the GPU if there is one.
         threads: of the CPU, for torch.
         compiled: let torch's compiler fuse the stages' operations; this rounds differently.
-        checkpoint_share: the most of the run time that may go into checkpoints, in 0..1.
+        checkpoint_share: the largest share of the run time to spend on checkpoints, in 0..1.
     """
 
     device: str = "auto"
@@ -40,12 +40,12 @@ DEFAULT = RunOptions()
 def train(project: Project, cell: Cell, options: RunOptions = DEFAULT) -> Record:
     """Train and evaluate every seed of a cell; write weights, then the record.
 
-    On the same machine with the same number of threads everything in the record but `cost` is the
-    same to the bit, however often the run was stopped: it resumes from its last checkpoint.
+    On the same machine with the same number of threads, everything in the record except `cost` is
+    the same to the bit, even if the run was stopped: it resumes from its last checkpoint.
 
     Args:
         project: where the data is and the results go.
-        cell: its dataset and noise are already prepared.
+        cell: what to train; its dataset and noise are already prepared.
         options: of this machine.
 
     Raises:
@@ -99,7 +99,7 @@ def _train(project: Project, cell: Cell, options: RunOptions, report: Report) ->
 
 
 def _setting(cell: Cell, data: CellData, environment: Environment) -> dict[str, str]:
-    """Everything that decides the bits of a training, for its checkpoints."""
+    """Everything that the exact result of a training depends on, for its checkpoints."""
     return {
         "cell": cell.key,
         "dataset": data.description["sha256"],

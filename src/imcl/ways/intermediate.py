@@ -1,6 +1,6 @@
 """Way 2, `intermediate`: consistency of the intermediate layers.
 
-The paper's own formula is not available: these three forms are choices, each after a known one.
+The paper's own formula is not available: these three forms are choices, each based on a known one.
 """
 
 from itertools import combinations, pairwise
@@ -13,7 +13,8 @@ from imcl.errors import ImclError
 from imcl.study.options import Intermediate
 from imcl.ways.parts import Parts, mean
 
-# A shorter vector has no reliable direction: dividing by less would make its gradient explode.
+# The least norm to divide by. A shorter vector has no reliable direction, and its gradient would
+# explode.
 LEAST_NORM = 1e-4
 
 STATISTICS = {"relation": ("pooled",), "attention": ("energy",), "augment": ("pooled",)}
@@ -40,7 +41,7 @@ def relation(shallow: Tensor, deep: Tensor, centred: bool = False) -> Tensor:
     """Mean squared difference between the stages' similarities of samples.
 
     R_s[i, j] = cos(GAP(F_s)_i, GAP(F_s)_j); mean over i != j of (R_s - R_S)^2, no gradient
-    through R_S. Stages of any width compare. After Tung and Mori, "Similarity-Preserving
+    through R_S. The stages may have different widths. After Tung and Mori, "Similarity-Preserving
     Knowledge Distillation" (ICCV 2019).
 
     Args:
@@ -59,12 +60,12 @@ def attention(shallow: Tensor, deep: Tensor) -> Tensor:
     """Squared distance of the stages' normalised attention maps, mean over samples.
 
     A = mean_c F^2, averaged down to the smaller grid, flattened, divided by its Euclidean norm.
-    After Zagoruyko and Komodakis, "Paying More Attention to Attention" (ICLR 2017). On maps of
-    one position it is zero.
+    After Zagoruyko and Komodakis, "Paying More Attention to Attention" (ICLR 2017). For maps
+    with one position it is zero.
 
     Args:
         shallow: (N, H_s, W_s), a stage's mean_c F^2.
-        deep: (N, H_t, W_t), the next stage's, of a grid no larger.
+        deep: (N, H_t, W_t), the next stage's, whose grid is not larger.
     """
     size = (deep.shape[1], deep.shape[2])
     maps = [F.adaptive_avg_pool2d(energy, size).flatten(1) for energy in (shallow, deep)]

@@ -14,7 +14,7 @@ from torch import Tensor
 from imcl.study.options import Kernel
 from imcl.ways.parts import Parts, mean
 
-LEAST_NORM = 1e-12  # of a filter of zeros, which counts as unlike every other
+LEAST_NORM = 1e-12  # to divide by: a filter of zeros has cosine 0 to every other
 
 
 def loss(options: Kernel, parts: Parts) -> Tensor:
@@ -27,7 +27,7 @@ def cosine(kernel: Tensor) -> Tensor:
     """Mean squared off-diagonal cosine between the flattened filters, in 0..1.
 
     Args:
-        kernel: (O, I, k, k), O >= 2 filters. One of zeros counts as unlike every other.
+        kernel: (O, I, k, k), O >= 2 filters. A filter of zeros has cosine 0 to every other.
     """
     filters = len(kernel)
     return orthogonal(kernel) / (filters * (filters - 1))
@@ -47,7 +47,7 @@ class _OffDiagonal(torch.autograd.Function):
     """Sum over i != j of the squared cosines of rows (O, D).
 
     The gradient is written by hand: autograd would keep a normalised copy of every kernel, and
-    multiply three times instead of twice.
+    multiply matrices three times instead of twice.
     """
 
     @staticmethod

@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 
 class Statistics(TypedDict, total=False):
-    """Statistics of a stage's map F (N, C, H, W), in float32 or more: those that some way needs.
+    """The statistics of a stage's map F (N, C, H, W) that the ways in use need, in float32 or more.
 
     Attributes:
         pooled: (N, C), each channel's mean over the positions.
@@ -41,21 +41,21 @@ class Parts:
 
 
 def total(terms: Iterable[Tensor]) -> Tensor:
-    """The sum of at least one tensor, added up in order, so that rounding repeats."""
+    """The sum of at least one tensor, always in the same order, so that it rounds the same way."""
     first, *others = terms
     return sum(others, first)
 
 
 def mean(terms: Sequence[Tensor]) -> Tensor:
-    """The mean of at least one tensor, added up in order."""
+    """The mean of at least one tensor, added up in the same order."""
     return total(terms) / len(terms)
 
 
 def observe(stage: Tensor, needed: frozenset[str]) -> tuple[Tensor, Statistics]:
-    """The map that the next stage takes, and statistics of it.
+    """The map, which the next stage takes, and statistics of it.
 
     In the backward pass the statistics' gradient is added to the map's gradient. Plain autograd
-    would hold a gradient of the size of every stage from the start of the backward pass.
+    would keep a gradient as large as the map, for every stage, from the start of the backward pass.
 
     Args:
         stage: F, float (N, C, H, W).

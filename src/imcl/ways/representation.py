@@ -12,10 +12,10 @@ from torch import Tensor
 from imcl.study.options import Representation
 from imcl.ways.parts import Parts, mean
 
-# A channel whose mean square is below this counts as idle: dividing by less would make its gradient
-# explode.
+# The least mean square to divide by: the gradient of a smaller one would explode, so such a channel
+# counts as idle.
 LEAST_SQUARE = 1e-8
-ROUNDING = 1e-5  # of a mean square, in float32 sums over a batch's positions
+ROUNDING = 1e-5  # relative error of a mean square summed in float32 over a batch's positions
 
 STATISTICS = {"correlation": ("products", "pooled"), "cosine": ("products",)}
 
@@ -39,11 +39,11 @@ def redundancy(products: Tensor, average: Tensor | None = None) -> Tensor:
         average: (C,), the channels' means, for correlations; without it cosines.
 
     Returns:
-        A scalar in 0..1. A channel that is constant (or zero) counts as unlike every other.
+        A scalar in 0..1. A constant (or zero) channel has correlation 0 to every other.
     """
     if average is None:
         return mean_squared_off_diagonal(products)
-    # Rounding is all that is left of a large mean: such a channel counts as idle too.
+    # If the mean is large, a smaller variance is only rounding error: the channel counts as idle.
     least = (ROUNDING * average.square()).clamp(min=LEAST_SQUARE).detach()
     return mean_squared_off_diagonal(products - torch.outer(average, average), least)
 

@@ -142,7 +142,7 @@ function tick(name, words) {
   }
   return document.getElementById(id).checked;
 }
-// Without combinations, unless the reader wants them: they crowd a chart and have one of their own.
+// Leaves combinations out unless the reader asks for them: they crowd a chart and have their own one.
 function few(name, cells) {
   return cells.some((cell) => cell.method.includes("+")) && !tick(name, "show combinations")
     ? cells.filter((cell) => !cell.method.includes("+")) : cells;
