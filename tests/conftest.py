@@ -111,9 +111,9 @@ class Checkout:
             "GIT_COMMITTER_EMAIL": "test@example.org",
         }
 
-    def run(self, *command: str, code: int | None = 0, **environment: str) -> str:
-        """Run a command here; its output, errors included. `code` None: any exit code."""
-        done = subprocess.run(
+    def start(self, *command: str, **environment: str) -> subprocess.Popen[str]:
+        """Start a command here; its output holds its errors too."""
+        return subprocess.Popen(
             command,
             cwd=self.folder,
             env={**self.environment, **environment},
@@ -122,8 +122,13 @@ class Checkout:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        assert code is None or done.returncode == code, done.stdout[-6000:]
-        return done.stdout
+
+    def run(self, *command: str, code: int | None = 0, **environment: str) -> str:
+        """Run a command here; its output, errors included. `code` None: any exit code."""
+        process = self.start(*command, **environment)
+        output, _ = process.communicate()
+        assert code is None or process.returncode == code, output[-6000:]
+        return output
 
     def snakemake(self, *arguments: str, code: int | None = 0, **environment: str) -> str:
         return self.run("snakemake", "--cores", "2", *arguments, code=code, **environment)

@@ -7,7 +7,7 @@ import yaml
 
 from imcl.files import write_json
 from imcl.project import Project
-from imcl.records.record import Metrics, NoiseInfo, Record
+from imcl.records.record import Environment, Metrics, NoiseInfo, Record
 from imcl.records.seal import sealed
 from imcl.study.grid import Cell
 
@@ -28,6 +28,18 @@ def parameters() -> dict[str, Any]:
     return yaml.safe_load(text)
 
 
+ENVIRONMENT: Environment = {
+    "device": "cpu",
+    "device_name": "a machine",
+    "threads": 1,
+    "python": "3.12",
+    "platform": "Linux",
+    "torch": "2",
+    "numpy": "2",
+    "scikit-learn": "1",
+}
+
+
 def record(cell: Cell, accuracies: list[float], **changes: Any) -> Record:
     """The sealed record of a cell with these accuracies by seed; `changes` replace its entries."""
     made: Record = {
@@ -45,16 +57,7 @@ def record(cell: Cell, accuracies: list[float], **changes: Any) -> Record:
         },
         "noise": _noise(cell),
         "code": {"version": "1", "commit": "c" * 40, "modified": False},
-        "environment": {
-            "device": "cpu",
-            "device_name": "a machine",
-            "threads": 1,
-            "python": "3.12",
-            "platform": "Linux",
-            "torch": "2",
-            "numpy": "2",
-            "scikit-learn": "1",
-        },
+        "environment": {**ENVIRONMENT},
         "runs": [
             {
                 "seed": seed,

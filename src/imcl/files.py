@@ -65,6 +65,12 @@ def locked(path: Path, waiting: Callable[[], object] = lambda: None) -> Iterator
         waited = True
         waiting()
         lock.acquire()
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
+            raise
+        raise ImclError(
+            f"{path}: this file system has no locks ({error.strerror}); put the project on another"
+        ) from None
     try:
         yield waited
     finally:

@@ -9,9 +9,9 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import (
@@ -129,22 +129,31 @@ class Details(TypedDict, total=False):
         message: the error's, in `failed`.
     """
 
-    pid: int
+    pid: Annotated[int, Field(ge=1, le=2**31 - 1)]
     host: str
-    total: int
-    done: int
+    total: Annotated[int, Field(ge=1)]
+    done: Annotated[int, Field(ge=0)]
     seed: int
     epoch: int
-    seconds_left: float
+    seconds_left: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     signal: str
     message: str
+
+
+def _with_zone(time: str) -> str:
+    if datetime.fromisoformat(time).tzinfo is None:
+        raise ValueError("a time without its zone")
+    return time
 
 
 class Event(Details):
     """One line of a file of events; `time` is UTC, in ISO 8601."""
 
-    time: str
+    time: Annotated[str, AfterValidator(_with_zone)]
     event: Kind
+
+
+EVENT = TypeAdapter(Event)
 
 
 class Events:
@@ -172,13 +181,13 @@ class Events:
 
     @staticmethod
     def read(path: Path) -> list[Event]:
-        """The events of a file; none if there is no file. Unfinished lines are skipped."""
+        """The events of a file, none if there is no file; lines that are no events are skipped."""
         try:
             lines = path.read_bytes().splitlines()
         except FileNotFoundError:
             return []
-        adapter, found = TypeAdapter(Event), []
+        found = []
         for line in lines:
             with suppress(ValidationError):
-                found.append(adapter.validate_json(line))
+                found.append(EVENT.validate_json(line))
         return found

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from imcl.analysis import claims, search, statistics, summary
 from imcl.data import prepare
-from imcl.errors import ImclError
+from imcl.errors import ImclError, unknown
 from imcl.noise import inject
 from imcl.present import tables
 from imcl.present.documents import Documents
@@ -62,13 +62,24 @@ class Study(NamedTuple):
 
 def studies(project: Project, settings: Settings) -> list[Study]:
     """What there is to verify: each committed study, and the chosen one as it was run here."""
-    folders = sorted(path for path in project.committed.glob("*") if path.is_dir())
-    # A study whose records are all gone still has its tables.
-    kept = [folder for folder in folders if (folder / "records").exists() or _tables(folder)]
-    found = [_committed(project, folder) for folder in kept]
+    folders = [folder for folder in _folders(project) if folder.name in settings.studies]
+    found = [_committed(project, folder) for folder in folders]
     if any(project.record(cell.key).exists() for cell in grid.cells(settings)):
         found.append(_made_here(project, settings))
     return found
+
+
+def check_folders(project: Project, settings: Settings) -> Iterator[Finding]:
+    """Committed results of studies that params.yaml does not have."""
+    for folder in _folders(project):
+        if folder.name not in settings.studies:
+            yield Finding(folder, unknown("study", folder.name, settings.studies))
+
+
+def _folders(project: Project) -> list[Path]:
+    """Of the committed studies. A study whose records are all gone still has its tables."""
+    folders = sorted(path for path in project.committed.glob("*") if path.is_dir())
+    return [folder for folder in folders if (folder / "records").exists() or _tables(folder)]
 
 
 def _committed(project: Project, folder: Path) -> Study:
@@ -88,7 +99,8 @@ def _made_here(project: Project, settings: Settings) -> Study:
     files = [written, *project.metrics.glob("*.json"), project.curves]
     files += [project.claims(committed=False), project.search(committed=False)]
     files += [*project.build.glob("tables/*"), *project.build.glob("*.tex")]
-    made = {project.relative(path): path for path in files if path.exists()}
+    # Snakemake leaves hidden files in the folders that its rules make.
+    made = {project.relative(p): p for p in files if p.exists() and p.name[0] != "."}
     return Study(settings, False, project.records, made)
 
 

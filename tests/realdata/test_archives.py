@@ -36,7 +36,8 @@ STUDY = {
 OTHERS = {
     **STUDY,
     "datasets": ["cifar100_part", "stl10_fold", "imagenet32_part"],
-    "width": 4,
+    "backbones": ["vgg16"],
+    "width": 2,
     "training": {"epochs": 1, "batch_size": 64, "warmup_epochs": 0},
 }
 

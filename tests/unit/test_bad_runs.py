@@ -96,6 +96,16 @@ def test_what_failed_is_among_the_events(project):
 # data -------------------------------------------------------------------------------------------
 
 
+def test_what_failed_before_it_started_is_among_the_events(project):
+    project.checkpoints.parent.mkdir(parents=True, exist_ok=True)
+    project.checkpoints.touch()  # a file, where the folder of the lock should be
+    cell = quick.cell(project, "digits-clean-resnet18-base")
+    with pytest.raises(OSError):
+        worker.train(project, cell)
+    (event,) = Events.read(project.events(cell.key))
+    assert (event["event"], "File exists" in event["message"]) == ("failed", True)
+
+
 def test_labels_of_one_class_alone_are_refused(project, whole, monkeypatch):
     arrays = replace(whole, train_labels=np.full_like(whole.train_labels, 7))
     with pytest.raises(ImclError, match=r"digits: all train labels are of one class, '7'"):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from handmade import empty_project, parameters, record, write
+from handmade import ENVIRONMENT, empty_project, parameters, record, write
 
 from imcl.analysis import claims
 from imcl.cli import main
@@ -305,7 +305,8 @@ def test_a_claim_on_many_settings_is_reproduced_only_if_all_of_them_are(project,
 def test_costs_are_judged_on_each_machine(project, loaded):
     store = Store(project)
     row = {"backbone": "resnet18", "width": 64, "training_parameters": 10, "macs_ratio": 1.0}
-    row |= {"time_ratio": 1.0, "memory_ratio": 1.0}
+    row |= {"time_ratio": 1.0, "memory_ratio": 1.0, "batch_size": 128, "parameters": 10}
+    row |= {"macs": 1.0, "seconds": 1.0, "memory_bytes": 1}
     rows = [
         {**row, "method": "all", "time_ratio": 1.5},
         {**row, "method": "multihead", "time_ratio": 2.0},
@@ -317,7 +318,7 @@ def test_costs_are_judged_on_each_machine(project, loaded):
             "bench": "overhead",
             "settings": {"repeats": 7},
             "code": {"version": "1", "commit": None, "modified": None},
-            "environment": {"device_name": device},
+            "environment": {**ENVIRONMENT, "device_name": device},
             "rows": rows,
         }
         store.write_measurement("overhead", device, bench)

@@ -388,10 +388,20 @@ def test_the_exit_code_of_the_program(imcl, arguments, code):
     assert "Traceback" not in done.stderr
 
 
-def test_a_terminal_that_knows_no_such_sign_shows_another():
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory) -> Path:
+    """A project with all that is committed of its results, and nothing that was made."""
+    folder = tmp_path_factory.mktemp("committed")
+    shutil.copy(ROOT / "params.yaml", folder)
+    for name in ("templates", "results"):
+        shutil.copytree(ROOT / "paper" / name, folder / "paper" / name)
+    return folder
+
+
+def test_a_terminal_that_knows_no_such_sign_shows_another(committed):
     command = [sys.executable, "-m", "imcl", "claims"]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=committed, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert "effect" in done.stdout
 
@@ -404,7 +414,7 @@ def test_a_terminal_that_knows_no_such_sign_shows_another():
         *((command, ["pandas", "scipy"]) for command in (["claims"], ["trace", "x:y:z"])),
     ],
 )
-def test_a_command_imports_nothing_slow_that_it_does_not_need(command, taken):
+def test_a_command_imports_nothing_slow_that_it_does_not_need(committed, command, taken):
     """Each second at the start is one at every command."""
     code = (
         "import sys; from imcl.cli import main\n"
@@ -414,7 +424,7 @@ def test_a_command_imports_nothing_slow_that_it_does_not_need(command, taken):
         "print('\\nimported', sorted(slow & sys.modules.keys()))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, *command], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-c", code, *command], cwd=committed, capture_output=True, text=True
     )
     imported = done.stdout.splitlines()[-1].removeprefix("imported ")
     assert set(json.loads(imported.replace("'", '"'))) <= set(taken)

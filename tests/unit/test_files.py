@@ -1,6 +1,7 @@
 """Files are whole or not there."""
 
 import errno
+import fcntl
 import json
 import math
 import subprocess
@@ -163,6 +164,17 @@ def test_a_lock_ends_with_an_exception(tmp_path, error):
         raise error
     with locked(tmp_path / "lock") as waited:
         assert not waited
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, number):
+    def refuse(*_: object) -> None:
+        raise OSError(number, "it cannot")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    message = f"^{tmp_path}/lock: .*no locks.*put the project"
+    with pytest.raises(ImclError, match=message), locked(tmp_path / "lock"):
+        pass
 
 
 def test_a_lock_ends_with_its_process_even_if_that_is_killed(tmp_path):

@@ -18,7 +18,7 @@ from imcl.project import Project
 from imcl.study.load import load
 
 ROOT = Path(__file__).resolve().parents[2]
-PROJECT = Project(ROOT)
+PROJECT = Project(ROOT, scratch=ROOT / "nothing was made here")
 READMES = {
     place: (ROOT / place).read_text(encoding="utf-8")
     for place in (

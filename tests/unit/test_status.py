@@ -65,6 +65,15 @@ def finished_process() -> int:
 # states -----------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def kept_output(project, cells) -> None:
+    """The output of every run, as an engine keeps it."""
+    project.log(cells[0].key).parent.mkdir(parents=True)
+    for cell in cells:
+        project.log(cell.key).touch()
+
+
+@pytest.mark.usefixtures("kept_output")
 def test_each_state_is_told_by_files_alone(project, cells):
     made = record(cells[0], [0.5, 0.5])
     for cost in made["cost"]:
@@ -94,6 +103,7 @@ def test_a_slow_run_is_not_called_silent(project, cells):
     assert [row["state"] for row in rows(project)[:2]] == ["running", "silent"]
 
 
+@pytest.mark.usefixtures("kept_output")
 def test_a_killed_process_is_told_at_once(project, cells):
     gone = finished_process()
     log(project, cells[0], started(pid=gone), epoch(7, 90))
@@ -103,6 +113,41 @@ def test_a_killed_process_is_told_at_once(project, cells):
     assert "ended without a message" in failed["note"]
     assert str(project.log(cells[0].key)) in failed["note"]
     assert elsewhere["state"] == "running"  # its processes cannot be seen from here
+
+
+def test_without_an_engine_no_output_is_kept_to_see(project, cells):
+    log(project, cells[0], started(pid=finished_process()))
+    assert rows(project)[0]["note"].endswith("was it killed?")
+
+
+def test_a_run_that_failed_before_it_started_is_told(project, cells):
+    failure = {"event": "failed", "message": "results/checkpoints: File exists"}
+    log(project, cells[0], failure)
+    log(project, cells[1], started(), epoch(7, 90), {"event": "done"}, failure)
+    for row in rows(project)[:2]:
+        assert (row["state"], row["note"]) == ("failed", "results/checkpoints: File exists")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"event": "epoch", "time": "x"},
+        {"event": "epoch", "time": "2026-01-01T00:00:00"},
+        {"event": "epoch", "total": 0, "done": 0},
+        {"event": "started", "pid": 10**20, "host": "here"},
+        {"event": "started", "pid": 0},
+        {"event": "epoch", "seconds_left": -1.0},
+        {"event": "went on"},
+    ],
+)
+def test_a_line_that_is_no_event_is_skipped(project, cells, line):
+    log(project, cells[0], started(), epoch(7, 90), line)
+    assert rows(project)[0]["done"] == 0.25
+
+
+def test_time_left_without_a_count_is_no_error(project, cells):
+    log(project, cells[0], started(), {"event": "epoch", "seconds_left": 5.0})
+    assert rows(project)[0]["state"] == "running"
 
 
 def test_a_stopped_run_says_how_to_resume_it(project, cells):

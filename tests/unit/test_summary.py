@@ -77,6 +77,13 @@ def test_values_estimates_and_the_record_of_a_cell(project):
     assert point["accuracy"] == estimate
 
 
+def test_the_order_of_the_seeds_does_not_count(project):
+    write_records(project, study())
+    made = summary.build(project, study(), partial=True)
+    turned = summary.build(project, study(seeds=study().chosen_study.seeds[::-1]), partial=True)
+    assert turned == made
+
+
 def test_what_was_written_is_read(project):
     settings = study()
     write_records(project, settings)

@@ -156,6 +156,15 @@ def test_a_study_whose_records_are_all_gone_is_found(project, capsys):
     assert err == one_fault(folder, "has no records")
 
 
+def test_a_folder_of_no_study_is_found_and_the_others_are_checked(project, capsys):
+    folder = project.committed / "cpuu"
+    (folder / "records").mkdir(parents=True)
+    code, out, err = verified(capsys, project)
+    assert code == 1
+    assert f"{folder}: unknown study 'cpuu'; did you mean 'cpu'?" in err
+    assert f"{project.committed_records('quick')}: " in out
+
+
 def test_a_study_without_tables_has_all_its_records(project, capsys):
     path = a_record(project)
     path.unlink()
@@ -273,6 +282,12 @@ def test_a_change_of_what_was_made_here_is_found(run, capsys, place, old, new):
     code, _, err = verified(capsys, run.project)
     assert code == 1
     assert err == one_fault(path, "is not what the records give")
+
+
+def test_hidden_files_of_an_engine_are_no_tables(run, capsys):
+    (run.project.build / "tables/.snakemake_timestamp").touch()
+    code, _, err = verified(capsys, run.project)
+    assert (code, err) == (0, "")
 
 
 def test_other_weights_and_other_data_are_found(run, capsys):

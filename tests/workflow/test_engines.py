@@ -101,7 +101,7 @@ def test_a_changed_lambda_through_dvc_retrains_its_method_and_all(finished):
 def test_a_changed_lambda_through_snakemake_retrains_what_uses_it(finished):
     finished.change(ways__output__weight=3.0)
     assert planned(finished.snakemake("--dry-run")) == {"all": 2}
-    assert finished.trained_by(finished.snakemake) == {"all"}
+    assert finished.trained_by(finished.tables) == {"all"}
     assert finished.trained_by(finished.repro) == set()
 
 

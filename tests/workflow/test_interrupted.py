@@ -13,17 +13,6 @@ pytestmark = pytest.mark.workflow
 RECORDS = ("snakemake", "--workflow-profile", "workflow/profiles/default", "records")
 
 
-def start(checkout: Checkout) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        RECORDS,
-        cwd=checkout.folder,
-        env=checkout.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
 def wait_for_training(checkout: Checkout, engine: subprocess.Popen[str]) -> psutil.Process:
     """A process that trains a cell."""
     while True:
@@ -35,7 +24,7 @@ def wait_for_training(checkout: Checkout, engine: subprocess.Popen[str]) -> psut
 
 
 def test_a_worker_that_dies_costs_its_cell_alone_and_a_second_snakemake_is_refused(checkout):
-    engine = start(checkout)
+    engine = checkout.start(*RECORDS)
     wait_for_training(checkout, engine).kill()
     refused = checkout.run(*RECORDS, code=1)
     assert "Directory cannot be locked" in refused

@@ -51,7 +51,7 @@ def test_a_study_with_a_new_cell_is_trained_summarised_and_left_again(finished):
     table = finished.folder / "paper/build/tables/accuracy-digits.md"
     assert "| control" in table.read_text()
     shutil.rmtree(finished.folder / ".snakemake")
-    assert finished.trained_by(finished.snakemake) == set()
+    assert finished.trained_by(finished.tables) == set()
     assert "| all" in table.read_text()
 
 

@@ -12,7 +12,7 @@ def test_cells_are_trained_in_order_until_the_time_is_up_and_then_the_rest(check
     output = checkout.run("imcl", "run", "--minutes", "0.1", "--grace", "0.1")
     assert "study micro: 0 of 6 cells done, 6 left" in output
     # Stopped while the first cells train, and then resumed.
-    output = checkout.run("imcl", "run", "--jobs", "2", "--minutes", "0.15", "--grace", "0.05")
+    output = checkout.run("imcl", "run", "--jobs", "2", "--minutes", "0.1", "--grace", "0.05")
     done = {name.rpartition("-")[0] for name in checkout.records()}
     assert done == set(every[: len(done)])
     assert len(done) < 6

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.workflow
 def test_a_study_killed_five_times_ends_with_the_same_records_and_tables(tmp_path):
     lines: list[str] = []
     try:
-        calm = undisturbed(tmp_path / "calm", epochs=5, methods=["base", "all"])
+        calm = undisturbed(tmp_path / "calm", epochs=3, methods=["base", "all"])
         killed = storm(calm, tmp_path / "storm", kills=5, seed=3, say=lines.append)
     except AssertionError:
         print("\n".join(lines))

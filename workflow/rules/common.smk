@@ -1,5 +1,6 @@
 # What the rules share: checked settings, cells, and the files that a rule depends on.
 import os
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -92,7 +93,11 @@ PAPER = [PROJECT.build / "paper.pdf"] if can_build() else []
 # and no rule makes it again, whatever happens to file times, data or metadata. Delete it, or say
 # --forceall, to train it again.
 OWN = {cell.digest for cell in CELLS.values()}
-KEPT = {path.stem.rpartition("-")[2] for path in PROJECT.records.glob("*.json")}
+KEPT = {
+    digest
+    for path in PROJECT.records.glob("*.json")
+    if re.fullmatch("[0-9a-f]{12}", digest := path.stem.rpartition("-")[2])
+}
 if {"--forceall", "-F"} & {*sys.argv}:
     KEPT -= OWN
 

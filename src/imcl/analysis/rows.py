@@ -164,7 +164,7 @@ def axes(study: Study, rows: Iterable[SummaryRow]) -> Axes:
         "noise": [name for name in study.noise if ("noise", name) in there],
         "backbones": [name for name in study.backbones if ("backbone", name) in there],
         "methods": [name for name in study.methods if ("method", name) in there],
-        "seeds": study.seeds,
+        "seeds": sorted(study.seeds),
     }
 
 

@@ -41,7 +41,7 @@ def _fetch(arguments: argparse.Namespace) -> None:
     if source not in known:
         datasets = settings(arguments).datasets
         if source not in datasets:
-            fault = unknown("dataset", source, [*datasets, *known])
+            fault = unknown("dataset", source, dict.fromkeys([*datasets, *known]))
             raise UsageError(f"{arguments.project.params}: {fault}")
         source = datasets[source].source
     if not known[source]:

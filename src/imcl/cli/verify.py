@@ -23,7 +23,7 @@ def _verify(arguments: argparse.Namespace) -> None:
     from imcl import verify
 
     studies = verify.studies(project, loaded)
-    found = list(verify.check_measurements(project))
+    found = [*verify.check_folders(project, loaded), *verify.check_measurements(project)]
     for study in studies:
         faults = list(verify.check(project, study))
         count = len(list(study.records.glob("*.json")))

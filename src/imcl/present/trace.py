@@ -107,7 +107,7 @@ def _source(project: Project, measurements: Mapping[str, Measurement], path: str
             "sha256": sha256(file),
             "settings": measurement["settings"],
             "code": {**measurement["code"]},
-            "environment": measurement["environment"],
+            "environment": {**measurement["environment"]},
             "runs": [],
         }
     record = Store(project).open(file)

@@ -174,11 +174,102 @@ class Record(TypedDict):
 
 
 class Measurement(TypedDict):
-    """A benchmark: its name, settings, code, machine, and a row for each thing measured."""
+    """A benchmark: its name, settings, code, machine, and a row for each thing measured.
+
+    A row is an entry of `ROWS`, by the benchmark's name.
+    """
 
     bench: str
     settings: dict[str, Any]
     code: Code
-    environment: dict[str, Any]
+    environment: Environment
     rows: Annotated[list[dict[str, Any]], Field(min_length=1)]
     seal: NotRequired[str]
+
+
+Above = Annotated[float, Field(gt=0)]  # also what others are divided by
+
+
+class OverheadRow(TypedDict):
+    """A training step of one method; the ratios are to base with the same backbone."""
+
+    backbone: str
+    width: Count
+    batch_size: Count
+    method: str
+    training_parameters: Count
+    parameters: Count
+    macs: Above
+    memory_bytes: Above
+    seconds: Above
+    time_ratio: Above
+    memory_ratio: Above
+    macs_ratio: Above
+
+
+class LoopRow(TypedDict):
+    """Training speeds, in images per second, and the ratios of ours to the others."""
+
+    backbone: str
+    width: Count
+    precision: str
+    batch_size: Count
+    images_per_second: Above
+    usual: Above
+    tuned: Above
+    packed: Above
+    limit: Above
+    ratio_to_usual: Above
+    ratio_to_tuned: Above
+    ratio_to_limit: Above
+    packed_ratio: Above
+    augmentation_share: Amount
+    flops_per_image: Above
+    product_flops: Above
+
+
+class PipelineRow(TypedDict):
+    """A study from nothing to its paper; `own_seconds` is what its cells took together."""
+
+    study: str
+    cells: Count
+    networks: Count
+    cores: Annotated[int, Field(ge=1)]
+    wall_seconds: Above
+    own_seconds: Above
+    overhead_ratio: Above
+    nothing_to_do_seconds: Above
+
+
+class GrowthRow(TypedDict):
+    """A time at one size, and how it grew compared with the size."""
+
+    what: str
+    unit: str
+    size: Annotated[int, Field(ge=1)]
+    seconds: Above
+    ratio_to_linear: Above
+
+
+class AgreementRow(TypedDict):
+    """The accuracies of two training loops by seed, and whether their intervals overlap."""
+
+    dataset: str
+    backbone: str
+    seeds: Count
+    ours: list[Share]
+    usual: list[Share]
+    ours_mean: Share
+    ours_half_width: Amount | None
+    usual_mean: Share
+    usual_half_width: Amount | None
+    agree: bool
+
+
+ROWS: dict[str, Any] = {
+    "overhead": OverheadRow,
+    "loop": LoopRow,
+    "pipeline": PipelineRow,
+    "growth": GrowthRow,
+    "agreement": AgreementRow,
+}

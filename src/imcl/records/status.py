@@ -81,30 +81,36 @@ def _row(project: Project, cell: Cell, typical: float | None) -> Row:
         if "done" in event and "total" in event:
             row["done"] = event["done"] / event["total"]
     first, last = events[0], events[-1]
-    log = project.log(cell.key)
+    log = _log(project, cell)
     silence = max((datetime.now(UTC) - datetime.fromisoformat(last["time"])).total_seconds(), 0.0)
     if last["event"] == "failed":
         return row | {"state": "failed", "note": last.get("message", "")}
     if last["event"] == "stopped":
         return row | {"state": "failed", "note": f"{last.get('signal')}; run it again to resume"}
     if _is_gone(first):
-        note = f"its process ended without a message; was it killed? See {log}"
+        note = f"its process ended without a message; was it killed?{log}"
         return row | {"state": "failed", "note": note}
     left, patience = typical, float(SILENT)
-    if "seconds_left" in last:
+    if "seconds_left" in last and "total" in last and "done" in last:
         left = max(last["seconds_left"] - silence, 0.0)
         epochs = last["total"] - last["done"]
         patience = max(SILENT, PATIENCE * last["seconds_left"] / max(epochs, 1))
     if silence > patience:
-        note = f"no event for {_duration(silence)}; see {log}"
+        note = f"no event for {_duration(silence)}.{log}"
         return row | {"state": "silent", "note": note}
     return row | {"state": "running", "seconds_left": left}
 
 
+def _log(project: Project, cell: Cell) -> str:
+    """Where the output of a run is; only an engine keeps it."""
+    log = project.log(cell.key)
+    return f" See {log}" if log.exists() else ""
+
+
 def _last_run(events: list[Event]) -> list[Event]:
-    """The events from the last `started` on."""
+    """The events from the last `started` on; all, if every run failed before it started."""
     starts = [index for index, event in enumerate(events) if event["event"] == "started"]
-    return events[starts[-1] :] if starts else []
+    return events[starts[-1] if starts else 0 :]
 
 
 def _is_gone(started: Event) -> bool:

@@ -17,11 +17,11 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from imcl.data.description import describe as describe_dataset
-from imcl.errors import ImclError, shown
+from imcl.errors import ImclError, shown, unknown
 from imcl.files import json_text, read_json, room, sha256, write_json
 from imcl.noise.description import describe as describe_noise
 from imcl.project import Project
-from imcl.records.record import Measurement, Record, Run
+from imcl.records.record import ROWS, Measurement, Record, Run
 from imcl.records.seal import is_sealed, sealed
 from imcl.study import grid
 from imcl.study.faults import BOUNDS, TYPES, Fault
@@ -32,6 +32,10 @@ MOST_FILES = 20  # in a message
 
 RECORD = TypeAdapter(Record)
 MEASUREMENT = TypeAdapter(Measurement)
+ROW_LISTS: dict[str, TypeAdapter[Any]] = {
+    bench: TypeAdapter(list[row])  # type: ignore[valid-type]  # rows are chosen at run time
+    for bench, row in ROWS.items()
+}
 
 Content = TypeVar("Content", Record, Measurement)
 
@@ -220,7 +224,16 @@ class Store:
 
     def measurement(self, path: Path) -> tuple[Measurement | None, list[str]]:
         """A measurement, unless its shape is wrong, and everything that is wrong with its file."""
-        return _opened(path, MEASUREMENT)
+        measurement, faults = _opened(path, MEASUREMENT)
+        if measurement is None:
+            return None, faults
+        rows = ROW_LISTS.get(measurement["bench"])
+        if rows is None:
+            return None, [*faults, unknown("bench", measurement["bench"], ROW_LISTS)]
+        wrong = [*_shape_faults(rows, measurement["rows"], ("rows",))]
+        if measurement["bench"] == "overhead" and "repeats" not in measurement["settings"]:
+            wrong.append("settings.repeats: missing")
+        return None if wrong else measurement, [*faults, *wrong]
 
     def measurements(self, bench: str = "*") -> dict[Path, Measurement]:
         """The committed measurements by file: all of them, or those of one benchmark.
@@ -297,22 +310,31 @@ def _opened(path: Path, adapter: TypeAdapter[Content]) -> tuple[Content | None, 
     """What a file holds, unless its shape is wrong, and everything that is wrong with it."""
     try:
         text = path.read_text(encoding="utf-8")
-        value = json.loads(text, parse_float=_finite, parse_constant=_finite)
+        value: object = json.loads(text, parse_float=_finite, parse_constant=_finite)
     except UnicodeDecodeError as error:
         return None, [f"is damaged: not UTF-8 text (byte {error.start})"]
     except json.JSONDecodeError as error:
         return None, [f"is damaged: line {error.lineno}, column {error.colno}: {error.msg}"]
+    except OSError as error:
+        return None, [f"cannot be read: {error.strerror}"]
     except (ValueError, RecursionError) as error:
         return None, [f"is damaged: {error}"]
     if not isinstance(value, dict):
         return None, [f"is damaged: {shown(value)} is not a JSON object"]
     faults = list(_seal_faults(value))
+    shape = list(_shape_faults(adapter, value))
+    return None if shape else cast(Content, value), faults + shape
+
+
+def _shape_faults(
+    adapter: TypeAdapter[Any], value: object, place: tuple[str, ...] = ()
+) -> Iterator[str]:
+    """What is wrong with the shape and bounds of a value at a place of its file."""
     try:
         adapter.validate_python(value, strict=True, extra="forbid")
     except ValidationError as invalid:
-        faults += map(_fault, invalid.errors(include_url=False))
-        return None, faults
-    return cast(Content, value), faults
+        for error in invalid.errors(include_url=False):
+            yield _fault(error, place)
 
 
 def _finite(text: str) -> float:
@@ -329,7 +351,7 @@ def _seal_faults(value: dict[str, Any]) -> Iterator[str]:
         yield "was changed since it was written: its seal is broken"
 
 
-def _fault(error: ErrorDetails) -> str:
+def _fault(error: ErrorDetails, place: tuple[str, ...]) -> str:
     """What is wrong with one value, and where in the file it is."""
     value = error["input"]
     match error["type"]:
@@ -344,7 +366,7 @@ def _fault(error: ErrorDetails) -> str:
             message = f"{shown(value)} is not {TYPES[kind]}"
         case _:
             message = f"{shown(value)}: {error['msg']}"
-    return str(Fault(error["loc"], message))
+    return str(Fault((*place, *error["loc"]), message))
 
 
 def _record(cell: Cell, path: Path) -> tuple[Record | None, list[str]]:

@@ -21,10 +21,12 @@ class Report:
         self.total = self.epochs * len(cell.seeds)
         self.progress = Progress(cell.name, self.total, "epochs")
         self.events = Events(project.events(cell.key))
+        self.started = False
 
     def __enter__(self) -> Self:
         host = socket.gethostname()
         self.events.add("started", pid=os.getpid(), host=host, total=self.total, done=0)
+        self.started = True
         self.progress.__enter__()
         return self
 
@@ -35,16 +37,21 @@ class Report:
         traceback: TracebackType | None,
     ) -> None:
         self.progress.__exit__(kind, error, traceback)
-        if error is None:
-            self.events.add("done")
-            return
-        with suppress(ImclError, OSError):  # such as a full disk, which `error` already tells
-            if isinstance(error, Stopped):
+        # The end is told by the record or by `error` too, so a full disk matters no more.
+        with suppress(ImclError, OSError):
+            if error is None:
+                self.events.add("done")
+            elif isinstance(error, Stopped):
                 self.events.add("stopped", signal=signal.Signals(error.number).name)
             elif isinstance(error, KeyboardInterrupt):
                 self.events.add("stopped", signal=signal.SIGINT.name)
             elif isinstance(error, Exception):
                 self.events.add("failed", message=str(error) or type(error).__name__)
+
+    def failed_to_start(self, error: ImclError | OSError) -> None:
+        """Nothing was trained, because of this error."""
+        with suppress(ImclError, OSError):
+            self.events.add("failed", message=str(error))
 
     def resumed(self, seed: int, epoch: int) -> None:
         """A seed continues after an epoch, counted from 1, or was finished before."""

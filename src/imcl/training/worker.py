@@ -56,13 +56,19 @@ def train(project: Project, cell: Cell, options: RunOptions = DEFAULT) -> Record
     record = store.path(cell)
     lock = project.checkpoints / f".{cell.key}.lock"
     waiting = f"{cell.key}: another process trains this cell; waiting for it"
-    with locked(lock, lambda: say(waiting)) as waited:
-        if waited and record.exists():  # written by the process that this one waited for
-            return store.read(cell, record)
-        for path in (record, *(project.weights(cell.key, seed) for seed in cell.seeds)):
-            sweep(path)
-        with Report(project, cell) as report:
-            return _train(project, cell, options, report)
+    report = Report(project, cell)
+    try:
+        with locked(lock, lambda: say(waiting)) as waited:
+            if waited and record.exists():  # written by the process that this one waited for
+                return store.read(cell, record)
+            for path in (record, *(project.weights(cell.key, seed) for seed in cell.seeds)):
+                sweep(path)
+            with report:
+                return _train(project, cell, options, report)
+    except (ImclError, OSError) as error:
+        if not report.started:
+            report.failed_to_start(error)
+        raise
 
 
 def _train(project: Project, cell: Cell, options: RunOptions, report: Report) -> Record:
