@@ -1,4 +1,4 @@
-# make reproduce     params.yaml to the paper; STUDY=cpu chooses another study
+# make reproduce     train a study and make its paper; STUDY=cpu chooses another study
 # make paper         the paper from committed records alone (STUDY=cpu): no GPU, data or training
 # make test          all tests, and how much of src they cover
 # make lint          style, types, the order of the packages, and the workflow's form

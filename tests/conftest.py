@@ -12,6 +12,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+# Two workers share two cores: with more threads they wait for each other. Read when torch starts.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import pytest
 import yaml
 from filelock import FileLock

@@ -30,7 +30,13 @@ STUDY = {
     "methods": ["base"],
     "seeds": [1],
     "width": 8,
-    "training": {"epochs": 6, "batch_size": 64, "warmup_epochs": 2, "evaluate_every": 6},
+    "training": {
+        "epochs": 6,
+        "batch_size": 64,
+        "warmup_epochs": 2,
+        "evaluate_every": 6,
+        "precision": "bf16",  # twice as fast
+    },
 }
 
 OTHERS = {
@@ -38,7 +44,7 @@ OTHERS = {
     "datasets": ["cifar100_part", "stl10_fold", "imagenet32_part"],
     "backbones": ["vgg16"],
     "width": 2,
-    "training": {"epochs": 1, "batch_size": 64, "warmup_epochs": 0},
+    "training": {"epochs": 1, "batch_size": 64, "warmup_epochs": 0, "precision": "bf16"},
 }
 
 

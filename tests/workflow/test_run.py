@@ -40,6 +40,7 @@ def test_nothing_is_trained_after_an_anchor_that_is_not_reached(checkout):
         studies__micro__methods=["kernel", "base"],
         studies__micro__backbones=["resnet18", "vgg16"],
         studies__micro__seeds=[7],
+        studies__micro__training__epochs=1,
         studies__micro__anchors={anchor: 1.0},
     )
     before = set(checkout.records())

@@ -20,7 +20,7 @@ rule summary:
         settings=SETTINGS.model_dump_json(include={"search", "trials"}),
     message:
         "summarise study {params.study}"
-    # --partial, since the input already says which records there must be.
+    # --partial, since the input lists the required records.
     shell:
         "python -m imcl summary --study {params.study:q} --partial {params.origin:q}"
         " > {log:q} 2>&1"

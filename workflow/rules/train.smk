@@ -12,7 +12,7 @@ rule train:
         cell=trainable(),
     conda:
         "../envs/imcl.yaml"
-    threads: 1  # two cells at once in one thread each end before two in turn in two threads
+    threads: 1  # two cells in parallel finish sooner than two in turn with two threads
     resources:
         gpu_slots=1,  # limits the jobs only where a profile says how many slots there are
     params:

@@ -22,36 +22,36 @@ class OnDevice(Bench):
     """A measurement in this process, on a device of its choice."""
 
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train")
-    threads: Count = Field(CORES, description="of the CPU")
+    threads: Count = Field(CORES, description="CPU threads")
 
 
 class OnCores(Bench):
     """A measurement of whole runs of Snakemake."""
 
-    cores: Count = Field(CORES, description="for Snakemake")
+    cores: Count = Field(CORES, description="cores for Snakemake")
 
 
 class Overhead(OnDevice):
-    """What each method costs beside base."""
+    """What each method costs compared with base."""
 
-    width: Width = Field(64, description="of the networks")
+    width: Width = Field(64, description="channels of the first stage")
     batch_size: Annotated[int, Field(ge=2)] = Field(128, description="images in a batch")
     repeats: Count = Field(7, description="steps of each method, of which the median counts")
 
 
 class Loop(OnDevice):
-    """The trainer beside the usual loop, and beside the machine's limit."""
+    """Speed of our trainer, of a usual training loop, and the machine's limit."""
 
-    widths: list[Width] = Field([64, 16], description="of the networks")
-    precisions: list[Precision] = Field(["float32", "bf16"], description="of the training")
+    widths: list[Width] = Field([64, 16], description="channels of the first stage")
+    precisions: list[Precision] = Field(["float32", "bf16"], description="number formats to train in")
     batch_size: Annotated[int, Field(ge=2)] = Field(128, description="images in a batch")
-    steps: Count = Field(4, description="of an epoch at width 64; narrower networks take more")
+    steps: Count = Field(4, description="steps in an epoch at width 64; narrower networks take more")
     repeats: Count = Field(5, description="epochs of each loop, of which the median counts")
     compile: bool = Field(False, description="run our trainer with torch's compiler")
 
 
 class Pipeline(OnCores):
-    """A study's wall time beside the time that its cells spend in training."""
+    """A study's wall time compared with the time that its cells spend in training."""
 
 
 class Growth(OnCores):
@@ -66,9 +66,9 @@ class Agreement(OnDevice):
     """Whether the trainer and the usual loop train equally good networks."""
 
     dataset: str = Field("cifar10_5k", description="a prepared dataset of params.yaml")
-    width: Width = Field(8, description="of the networks")
-    epochs: Count = Field(12, description="of each training")
-    seeds: Annotated[int, Field(ge=2)] = Field(5, description="of each network")
+    width: Width = Field(8, description="channels of the first stage")
+    epochs: Count = Field(12, description="epochs in each training")
+    seeds: Annotated[int, Field(ge=2)] = Field(5, description="seeds for each network")
 
 
 BENCHES: dict[str, type[Bench]] = {
