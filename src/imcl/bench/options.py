@@ -43,9 +43,13 @@ class Loop(OnDevice):
     """Speed of our trainer, of a usual training loop, and the machine's limit."""
 
     widths: list[Width] = Field([64, 16], description="channels of the first stage")
-    precisions: list[Precision] = Field(["float32", "bf16"], description="number formats to train in")
+    precisions: list[Precision] = Field(
+        ["float32", "bf16"], description="number formats to train in"
+    )
     batch_size: Annotated[int, Field(ge=2)] = Field(128, description="images in a batch")
-    steps: Count = Field(4, description="steps in an epoch at width 64; narrower networks take more")
+    steps: Count = Field(
+        4, description="steps in an epoch at width 64; narrower networks take more"
+    )
     repeats: Count = Field(5, description="epochs of each loop, of which the median counts")
     compile: bool = Field(False, description="run our trainer with torch's compiler")
 
