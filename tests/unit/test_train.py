@@ -17,7 +17,7 @@ from imcl.noise import inject
 from imcl.project import Project
 from imcl.study import grid
 from imcl.study.settings import Training
-from imcl.training import evaluation, loop, seed, worker
+from imcl.training import device, evaluation, loop, seed, worker
 from imcl.training.batches import Augmentation, Batches, Normalise
 from imcl.training.network import build
 from imcl.training.optimizer import SGD, learning_rate
@@ -292,6 +292,16 @@ def assert_same_losses(mine, theirs, relative: float) -> None:
     assert losses[0] == pytest.approx(losses[1], rel=relative)
 
 
+def test_the_compiler_is_refused_below_a_path_with_a_space(project, monkeypatch):
+    monkeypatch.setattr(torch, "__file__", "/a b/torch/__init__.py")
+    cell = quick.cell(project, "digits-n50-vgg16-kernel")
+    with pytest.raises(ImclError, match=r"--compile: .*path with a space \(/a b/torch\); move"):
+        worker.train(project, cell, RunOptions("cpu", compiled=True))
+
+
+@pytest.mark.skipif(
+    device.cannot_compile(), reason="torch's compiler cannot work below a path with a space"
+)
 def test_compiled_stages_give_the_numbers_of_eager_ones(project, monkeypatch):
     from torch._dynamo.utils import counters
 

@@ -51,7 +51,16 @@ def compile_stages(model: Backbone) -> None:
     """Let torch's compiler fuse the operations between the convolutions, stage by stage.
 
     A further network of the same shape, such as that of the next seed, uses the same compiled code.
+
+    Raises:
+        ImclError: torch is installed below a path with a space, and the network is on the CPU.
     """
+    on_cpu = model.classifier.weight.device.type == "cpu"
+    if on_cpu and cannot_compile():
+        raise ImclError(
+            f"--compile: torch's compiler cannot work below a path with a space ({_torch_folder()})"
+            "; move the environment, or leave --compile out"
+        )
     from torch import _dynamo  # takes 3.5 s to import
 
     _dynamo.config.recompile_limit = 64  # each block in training, and in evaluation
@@ -69,6 +78,15 @@ def compile_stages(model: Backbone) -> None:
 
     for stage in model.stages:
         stage.forward = compiled(stage)
+
+
+def cannot_compile() -> bool:
+    """Whether g++ would get wrong paths: torch hands it that of its own libraries unquoted."""
+    return " " in str(_torch_folder())
+
+
+def _torch_folder() -> Path:
+    return Path(torch.__file__).parent
 
 
 def _keep_memory() -> None:
