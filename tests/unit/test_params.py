@@ -356,9 +356,6 @@ def test_a_way_is_added_with_the_one_line_of_the_docstring(tmp_path):
     [line] = re.findall(r'    "sparsity": .*\n', text)
     assert text.count('    "kernel": Kernel,\n') == 1
     text = text.replace('    "kernel": Kernel,\n', f'    "kernel": Kernel,\n{line}')
-    text = text.replace(
-        "from pydantic import Field\n", "from pydantic import Field, create_model\n"
-    )
     options.write_text(text, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-c", TOY], cwd=tmp_path, capture_output=True, text=True, check=False
