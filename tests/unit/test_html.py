@@ -6,11 +6,13 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from handmade import record
 from rocrate.rocrate import ROCrate
 from studies import Study
 
 from imcl.files import sha256
 from imcl.present import crate, html
+from imcl.records.seal import sealed
 from imcl.study import methods
 
 CHROMIUM = shutil.which("chromium")
@@ -35,14 +37,9 @@ def large(folder: Path, cells: int = 200, epochs: int = 200) -> Study:
         "training": {"epochs": 200},
         "evidence": False,  # so that the claims need not read 1,000 runs
     }
-    order = {cell.key: index for index, cell in enumerate(study.cells)}
-
-    def accuracy(cell):
-        index = order[cell.key]
-        shown = [0.9 - 0.001 * index - 0.0001 * (index * seed % 7) for seed in range(5)]
-        return shown if index < cells else None
-
-    def change(cell, made):
+    study.project.records.mkdir(parents=True)
+    for index, cell in enumerate(study.cells[:cells]):
+        made = record(cell, [0.9 - 0.001 * index - 0.0001 * (index * s % 7) for s in range(5)])
         for run in made["runs"]:
             run["predictions"] = {"calibration": BINS, "confusion": MATRIX}
             (only,) = run["history"]
@@ -58,8 +55,8 @@ def large(folder: Path, cells: int = 200, epochs: int = 200) -> Study:
                 }
                 for epoch in range(1, epochs + 1)
             ]
-
-    study.write(accuracy, change)
+        path = study.project.record(cell.key)
+        path.write_text(json.dumps(sealed(made)))  # in one line, which takes a third of the time
     return study
 
 

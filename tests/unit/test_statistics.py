@@ -5,6 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 from scipy.stats import permutation_test, ttest_rel
+from statsmodels.stats.multitest import multipletests
 
 from imcl.analysis import statistics
 
@@ -43,6 +44,12 @@ def test_holm_by_hand():
         pytest.approx(0.06),
     ]
     assert statistics.holm([None]) == [None]
+
+
+def test_holm_agrees_with_statsmodels():
+    p_values = np.random.default_rng(0).uniform(0, 0.3, 20).round(2).tolist()  # ties included
+    theirs = multipletests(p_values, method="holm")[1]
+    assert statistics.holm(p_values) == pytest.approx(theirs.tolist())
 
 
 def test_permutation_p_of_darwins_maize():
