@@ -277,7 +277,8 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
     quick = raw["studies"]["quick"]
     quick |= {"seeds": [1, 2], "width": 4}
-    quick["training"] |= {"epochs": 2, "warmup_epochs": 1, "batch_size": 256}
+    quick["training"] |= {"epochs": 2, "warmup_epochs": 1, "batch_size": 64}
+    raw["datasets"]["digits"] |= {"train_size": 320, "subset_seed": 0}
     project.params.write_text(yaml.safe_dump(raw, sort_keys=False))
     cell = grid.find(load(project.params), "digits-n50-resnet18-base")
     assert cell.noise

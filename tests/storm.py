@@ -4,9 +4,10 @@
 
 The study is run once undisturbed. Then, in a second checkout, a process is killed with SIGKILL at
 random moments: a job, Snakemake or DVC, at times with everything that runs beside it, as in a power
-cut. After each end the study is started again as workflow/README.md says, by Snakemake and DVC in
-turn. In the end every record, table, array and weight must be the same to the byte, except for
-times and memory.
+cut. This goes on until so many were killed, and so many of them were trainings that were at
+different epochs. After each end the study is started again as workflow/README.md says, by Snakemake
+and DVC in turn. In the end every record, table, array and weight must be the same to the byte,
+except for times and memory.
 """
 
 import argparse
@@ -18,10 +19,14 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 from conftest import MICRO, Checkout, check_out
+
+from imcl.progress import Events
+from imcl.project import Project
 
 Say = Callable[[str], object]  # takes a line of the log
 
@@ -35,6 +40,24 @@ PAUSE_S = (0.2, 7.0)  # between two kills
 POWER_CUT = 0.2  # the share of kills that end everything at once
 
 
+@dataclass
+class Toll:
+    """What was killed.
+
+    Attributes:
+        kinds: how often each kind of process.
+        epochs: of a cell's two trainings together, how many were done when its process was killed;
+            processes that had not begun to train are left out.
+    """
+
+    kinds: Counter[str] = field(default_factory=Counter)
+    epochs: list[int] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        trained = f"trainings killed at {len(set(self.epochs))} different epochs"
+        return f"{dict(self.kinds)}; {trained}: {sorted(self.epochs)}"
+
+
 def undisturbed(folder: Path, epochs: int, methods: Sequence[str] = MICRO["methods"]) -> Checkout:
     """A checkout whose study has run, with so many epochs in each of a cell's two trainings."""
     calm = check_out(folder)
@@ -45,36 +68,36 @@ def undisturbed(folder: Path, epochs: int, methods: Sequence[str] = MICRO["metho
     return calm
 
 
-def storm(calm: Checkout, folder: Path, kills: int, seed: int, say: Say) -> Counter[str]:
+def storm(calm: Checkout, folder: Path, kills: int, trainings: int, seed: int, say: Say) -> Toll:
     """Run the study of a checkout again, from nothing and under so many kills; compare.
 
     Args:
         calm: has run undisturbed.
         folder: for the checkout that is disturbed; there is none yet.
-        kills: processes to be killed.
+        kills: processes to be killed at least.
+        trainings: different epochs at which a training is to be killed at least.
         seed: of the kills.
         say: takes a line of the log.
-
-    Returns:
-        What was killed how often.
 
     Raises:
         AssertionError: something differs, or the study does not finish.
     """
     rough = calm.clone(folder)
-    killed = _disturb(rough, kills, random.Random(seed), say)
+    toll = _disturb(rough, kills, trainings, random.Random(seed), say)
     for command in COMMANDS:
         _start(rough, say)
         rough.run(*command)
     _compare(calm.folder, rough.folder, say)
-    return killed
+    return toll
 
 
-def _disturb(checkout: Checkout, kills: int, chance: random.Random, say: Say) -> Counter[str]:
-    killed: Counter[str] = Counter()
+def _disturb(
+    checkout: Checkout, kills: int, trainings: int, chance: random.Random, say: Say
+) -> Toll:
+    toll = Toll()
     begun, turn, engine = time.monotonic(), 0, None
     with (checkout.folder.parent / "output.log").open("w") as output:
-        while killed.total() < kills:
+        while toll.kinds.total() < kills or len(set(toll.epochs)) < trainings:
             if engine is None or engine.poll() is not None:
                 if engine is not None and engine.returncode == 0:
                     _begin_again(checkout, chance, say)
@@ -97,17 +120,34 @@ def _disturb(checkout: Checkout, kills: int, chance: random.Random, say: Say) ->
             cut = chance.random() < POWER_CUT
             for each_kind, process in alive if cut else [(kind, victim)]:
                 try:
+                    cell = process.cmdline()[-1]
                     process.kill()
                 except psutil.NoSuchProcess:
                     continue
-                killed[each_kind] += 1
-                with_all = " with everything that ran" if cut else ""
-                at = time.monotonic() - begun
-                say(f"kill {killed.total():3d} at {at:5.1f} s: {each_kind} {process.pid}{with_all}")
+                toll.kinds[each_kind] += 1
+                what = f"{each_kind} {process.pid}"
+                epochs = _epochs(checkout, cell, process.pid) if each_kind == "imcl train" else None
+                if epochs is not None:
+                    toll.epochs.append(epochs)
+                    what += f" after {epochs} epochs"
+                what += " with everything that ran" if cut else ""
+                say(f"kill {toll.kinds.total():3d} at {time.monotonic() - begun:5.1f} s: {what}")
         if engine is not None:
             engine.kill()
             engine.wait()
-    return killed
+    return toll
+
+
+def _epochs(checkout: Checkout, cell: str, pid: int) -> int | None:
+    """How many epochs of a cell were done in a process that trained it; None if it did not begin.
+
+    Those that were done before it resumed count too.
+    """
+    events = Events.read(Project(checkout.folder).events(cell))
+    starts = [index for index, event in enumerate(events) if event.get("pid") == pid]
+    if not starts:
+        return None
+    return max(event.get("done", 0) for event in events[starts[-1] :])
 
 
 def _start(checkout: Checkout, say: Say) -> None:
@@ -186,6 +226,12 @@ def _without_times(value: object) -> object:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument(
+        "--trainings",
+        type=int,
+        default=20,
+        help="go on until trainings were killed at so many different epochs (default: 20)",
+    )
     parser.add_argument("--epochs", type=int, default=30, help="of a training (default: 30)")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     arguments = parser.parse_args()
@@ -198,9 +244,9 @@ def main() -> None:
     begun = time.monotonic()
     calm = undisturbed(folder / "calm", arguments.epochs)
     say(f"undisturbed: {time.monotonic() - begun:.0f} s")
-    killed = storm(calm, folder / "storm", arguments.kills, arguments.seed, say)
+    toll = storm(calm, folder / "storm", arguments.kills, arguments.trainings, arguments.seed, say)
     seconds = time.monotonic() - begun
-    say(f"{killed.total()} kills in {seconds:.0f} s: {dict(killed)}; everything is identical")
+    say(f"{toll.kinds.total()} kills in {seconds:.0f} s: {toll}; everything is identical")
     shutil.rmtree(folder)
 
 

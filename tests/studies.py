@@ -1,18 +1,21 @@
 """A small study with records by hand, for tests of its tables, figures and texts."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from handmade import empty_project, parameters, record, write
+from handmade import ROOT, empty_project, parameters, record, write
 
+from imcl.files import write_json
 from imcl.present import tables
 from imcl.present.documents import Documents
 from imcl.present.render import Table
 from imcl.project import Project
 from imcl.records.record import Record
+from imcl.records.seal import sealed
 from imcl.study import grid
 from imcl.study.grid import Cell
 from imcl.study.load import checked
@@ -95,6 +98,43 @@ class Study:
         """Write all tables; return one of the files written to paper/build, on one line."""
         tables.write(self.project, self.documents())
         return " ".join((self.project.build / name).read_text(encoding="utf-8").split())
+
+
+MARKUP = (
+    "[x](http://a.b) ![y](z) *b* _e_ `c` </script><script>alert(1)</script> <!-- /claims --> &lt; "
+    "a_b & 5 % of $5 and $x$ #1 ~~{~^}~~ \\frac\\ | -- `` <b>"
+)
+# With an override that nothing ends, and an end of an isolate that nothing began.
+RIGHT_TO_LEFT = "שלום עולם: \u202eevil\u202c abc \u2069\u202e العربية"
+HOSTILE = f"{MARKUP} {RIGHT_TO_LEFT}"
+
+
+def hostile(folder: Path) -> Study:
+    """A study with records and measurements whose texts mean something to the documents' languages.
+
+    They are in the claims, and in the names of machines, folders and what was measured.
+    """
+    study = Study.make(folder)
+    study.plan["datasets"] = ["mine"]
+    study.raw["datasets"]["mine"] = {
+        "source": "folder",
+        "path": HOSTILE,
+        "side": 8,
+        "padding": 1,
+        "flip": False,
+    }
+    first, second, *_ = study.raw["claims"]["ledger"].values()
+    first["says"], second["says"] = f"* {HOSTILE}", RIGHT_TO_LEFT
+    study.write(ACCURACY, lambda cell, made: made["environment"].update(device_name=HOSTILE))
+    for bench in ("growth", "overhead"):
+        path = ROOT / f"paper/results/bench/{bench}-cpu.json"
+        measurement = json.loads(path.read_text(encoding="utf-8"))
+        measurement["environment"]["device_name"] = HOSTILE
+        for row in measurement["rows"]:
+            if "what" in row:
+                row |= {"what": f"$\\oops$ {row['what']} {RIGHT_TO_LEFT}", "unit": MARKUP}
+        write_json(study.project.measurements / path.name, sealed(measurement))
+    return study
 
 
 def by_name(documents: Documents) -> dict[str, Table]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from imcl.baselines.baseline import BaselineMethod, Outputs, StageHook
 from imcl.errors import UsageError, unknown
-from imcl.models.backbone import Backbone
+from imcl.models.backbone import Backbone, at_least_float32, head, pool
 from imcl.study import faults
 from imcl.study.options import Output, Way
 from imcl.ways import output
@@ -150,7 +150,7 @@ class Collaboration(Generic[Model]):
 
         last, extra = self._run(images, labels, indices, hook)
         with torch.autocast(last.device.type, enabled=False):
-            last = _at_least_float32(last)
+            last = at_least_float32(last)
             parts = self._parts(last, stages)
             if self.baseline is None or indices is None:
                 terms = {"cross_entropy": _cross_entropy(parts.logits, labels)}
@@ -166,14 +166,12 @@ class Collaboration(Generic[Model]):
         elif self.baseline is not None:
             logits = self.baseline.part_logits(last, self._classify)
         else:
-            logits = self._classify(last.mean((2, 3)))[None]
-        kernels = [_at_least_float32(weight) for weight in self._kernels()]
+            logits = self._classify(pool(last))[None]
+        kernels = [at_least_float32(weight) for weight in self._kernels()]
         return Parts(logits, stages, kernels, self.views)
 
     def _classify(self, pooled: Tensor) -> Tensor:
-        classifier = self.model.get_submodule(self._classifier)
-        dtype = next((p.dtype for p in classifier.parameters()), pooled.dtype)
-        return _at_least_float32(classifier(pooled.to(dtype)))
+        return head(self.model.get_submodule(self._classifier), pooled)
 
     def _kernels(self) -> list[Tensor]:
         return [
@@ -287,7 +285,3 @@ def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean over parts, views and images; logits (K, V * B, classes), labels (B,)."""
     flat = logits.flatten(0, 1)
     return F.cross_entropy(flat, labels.repeat(len(flat) // len(labels)))
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor

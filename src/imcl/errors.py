@@ -1,11 +1,18 @@
 """The errors that a user can correct. The command line prints them without a traceback."""
 
+import unicodedata
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class ImclError(Exception):
-    """Something failed; the message says what, where and what to do. Exit code 1."""
+    """Something failed; the message says what, where and what to do. Exit code 1.
+
+    A message may quote a file's name or content. So what a terminal would obey becomes an escape.
+    """
+
+    def __init__(self, message: str):
+        super().__init__("\n".join(map(printable, message.split("\n"))))
 
 
 class UsageError(ImclError):
@@ -35,6 +42,19 @@ def unknown(what: str, value: object, known: Iterable[str]) -> str:
     listed = known if rest <= 0 else [*known[:MOST_KNOWN], f"... and {rest} more"]
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(listed) or 'none'}"
     return f"unknown {what} {shown(value)}; {hint}"
+
+
+def printable(text: str) -> str:
+    """A text, with escapes in place of what a terminal would not print or would obey.
+
+    Names of files may hold anything.
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def is_plain(text: str) -> bool:
+    """Whether a text has no control characters and no bytes that are not Unicode."""
+    return not any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
 
 
 def shown(value: object) -> str:

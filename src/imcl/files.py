@@ -4,29 +4,47 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from imcl.errors import ImclError
 
+# Why a disk refuses to write, and what to do, by the system's number of the error.
+FULL = "no space is left on this disk; free some and run again"
+REFUSALS = {
+    errno.ENOSPC: FULL,
+    errno.EDQUOT: FULL,
+    errno.EFBIG: "larger than this disk or `ulimit -f` lets a file be; raise the limit, or put the "
+    "project on another disk",
+    errno.EIO: "the disk fails; see the system's log, and put the project on another",
+}
+
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path; the file there is moved to `path` unless there is an exception."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Yield a temporary path; the file there is moved to `path` unless there is an exception.
+
+    Raises:
+        ImclError: the disk refuses, as `room` says it.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with room(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _sync_folder(path.parent)
+        except OSError as error:
+            if error.filename is not None and Path(error.filename) == temporary:
+                error.filename = str(path)  # the name that a user knows
+            raise
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -85,15 +103,31 @@ def sweep(path: Path) -> None:
 
 @contextmanager
 def room(place: Path) -> Iterator[None]:
-    """Turn a full disk into an error that names the place."""
+    """Name the place in an error of the disk: that it is full or fails, or one that names no file.
+
+    Errors that name their file stay what they are. So do those without the system's number, which
+    libraries raise for damaged content, such as gzip's.
+
+    Raises:
+        ImclError: in place of such an error.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in REFUSALS and (error.errno is None or error.filename is not None):
             raise
-        raise ImclError(
-            f"{place}: no space is left on this disk; free some and run again"
-        ) from None
+        reason = REFUSALS.get(error.errno) or error.strerror
+        raise ImclError(f"{place}: {reason}") from None
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Write a file atomically.
+
+    Libraries save into memory first. Of a full disk torch tells only that a position is unexpected,
+    and numpy that less was written.
+    """
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -110,23 +144,6 @@ def write_json(path: Path, value: object) -> None:
 def json_text(value: object) -> str:
     """What `write_json` writes."""
     return json.dumps(value, indent=1, allow_nan=False) + "\n"
-
-
-def read_json(path: Path, required: Iterable[str] = ()) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        ImclError: the file is damaged, or lacks one of the `required` keys.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        missing = [key for key in required if key not in value]
-        whole = isinstance(value, dict) and not missing
-    except (ValueError, TypeError):
-        whole = False
-    if not whole:
-        raise ImclError(f"{path}: damaged or changed by hand; delete it and run again")
-    return value
 
 
 def sha256(path: Path) -> str:

@@ -33,8 +33,13 @@ LINES = 10  # printed at most, if there is no terminal
 
 
 def say(message: str) -> None:
-    """Print a line on standard error."""
-    print(message, file=sys.stderr, flush=True)
+    """Print a line on standard error; nothing where nobody reads it any more.
+
+    A terminal that was closed, a reader such as `head` that has ended, or a log on a full disk is
+    no reason to end a training.
+    """
+    with suppress(OSError):
+        print(message, file=sys.stderr, flush=True)
 
 
 class Progress:
@@ -61,7 +66,8 @@ class Progress:
         traceback: TracebackType | None,
     ) -> None:
         if self._bar:
-            self._bar.live.stop()
+            with suppress(OSError):  # the terminal has gone
+                self._bar.live.stop()
 
     def advance(self, amount: int = 1, note: str = "") -> None:
         """Count `amount` more; `note` is shown below the bar, or after the count."""

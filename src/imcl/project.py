@@ -62,6 +62,11 @@ class Project:
         """Downloaded files, as their publishers name them."""
         return self.root / "data" / "archives"
 
+    @property
+    def contents(self) -> Path:
+        """What is known of your own pictures and of files placed by hand: names, dates, hashes."""
+        return self.data / "contents"
+
     def dataset(self, key: str) -> Path:
         """A prepared dataset's description. It is written last: if it exists, so do the arrays."""
         return self.data / key / "dataset.json"

@@ -2,10 +2,18 @@
 
 It trusts only the measured values of a record, and only if the record's seal is intact. `retrain`
 tests even these: it trains a cell again.
+
+That something is gone, only another file can tell: params.yaml or a table that a record is missing,
+git's last commit that a study or a measurement is, and a README that shows a table that the table
+is. Without git, a study that no README shows can vanish unnoticed.
 """
 
+import filecmp
+import os
 import random
+import re
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,16 +23,16 @@ from typing import Any, NamedTuple
 
 from imcl.analysis import claims, search, statistics, summary
 from imcl.data import prepare
-from imcl.errors import ImclError, unknown
+from imcl.data.contents import settings_of
+from imcl.errors import ImclError
 from imcl.noise import inject
 from imcl.present import tables
 from imcl.present.documents import Documents
 from imcl.project import Project
-from imcl.records.record import Record
+from imcl.records.record import Record, trained_on
 from imcl.records.store import Store
 from imcl.study import grid
 from imcl.study.grid import Cell
-from imcl.study.load import load
 from imcl.study.settings import Settings
 
 # Another machine adds in another order, so it rounds differently. Training amplifies that: at first
@@ -35,6 +43,14 @@ LOSS_TOLERANCE = 0.1
 # record's seeds allows more, it may differ as much as two means of other seeds would, but at most
 # by the second.
 ACCURACY_TOLERANCE = (0.15, 0.25)
+
+# What the committed records are checked against.
+NEEDED = (
+    "verify needs the study and all that it names (datasets, noise, ways, baselines, trials and "
+    "training) as the params.yaml states them that the records were made with"
+)
+# A committed table in a README.
+SHOWN = r"<!-- ([\w-]+/[\w-]+) -->\n(.*?)<!-- /\1 -->"
 
 
 class Finding(NamedTuple):
@@ -70,10 +86,45 @@ def studies(project: Project, settings: Settings) -> list[Study]:
 
 
 def check_folders(project: Project, settings: Settings) -> Iterator[Finding]:
-    """Committed results of studies that params.yaml does not have."""
-    for folder in _folders(project):
-        if folder.name not in settings.studies:
-            yield Finding(folder, unknown("study", folder.name, settings.studies))
+    """Committed results that are gone, or of studies that params.yaml does not have."""
+    lacking = [f.name for f in _folders(project) if f.name not in settings.studies]
+    if lacking:
+        yield Finding(
+            project.params,
+            f"has no study {', '.join(lacking)}, but {project.committed} has its results; to check "
+            f"them, {NEEDED}",
+        )
+    known = _in_git(project)
+    for folder in dict.fromkeys(project.committed / path.parts[0] for path in known):
+        if not any(path.is_file() for path in folder.rglob("*")):
+            yield Finding(folder, "is gone, but it is in git")
+    for path in (project.committed / path for path in known):
+        if path.parent == project.measurements and path.parent.exists() and not path.exists():
+            yield Finding(path, "is gone, but it is in git")
+
+
+def _in_git(project: Project) -> list[Path]:
+    """The committed results in git's last commit, from their folder; none outside a checkout."""
+    folder = project.committed.relative_to(project.root)
+    command = ["git", "-C", str(project.root), "ls-tree", "-r", "-z", "--name-only", "HEAD"]
+    try:
+        answer = subprocess.run([*command, "--", str(folder)], capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    names = filter(None, answer.stdout.split(b"\0"))
+    return [Path(os.fsdecode(name)).relative_to(folder) for name in names]
+
+
+def check_readmes(project: Project) -> Iterator[Finding]:
+    """Tables in the READMEs that differ from the committed ones, or whose file is gone."""
+    for readme in (project.root / "README.md", project.paper / "README.md"):
+        text = readme.read_text("utf-8") if readme.is_file() else ""
+        for mark, shown in re.findall(SHOWN, text, flags=re.DOTALL):
+            table = project.committed / f"{mark}.md"
+            if not table.is_file():
+                yield Finding(readme, f"shows the table {mark}, but {table} is gone")
+            elif table.read_text("utf-8") != shown:
+                yield Finding(readme, f"shows the table {mark} otherwise than {table}")
 
 
 def _folders(project: Project) -> list[Path]:
@@ -85,7 +136,7 @@ def _folders(project: Project) -> list[Path]:
 def _committed(project: Project, folder: Path) -> Study:
     built = project.build / "tables"
     made = {project.relative(built / path.name): path for path in _tables(folder)}
-    return Study(load(project.params, folder.name), True, folder / "records", made)
+    return Study(settings_of(project, folder.name), True, folder / "records", made)
 
 
 def _tables(folder: Path) -> list[Path]:
@@ -112,13 +163,13 @@ def check(project: Project, study: Study) -> Iterator[Finding]:
         Finding(path, fault) for path, cell in paths.items() for fault in store.faults(cell, path)
     ]
     if study.committed:  # in results/ records may be missing or of other studies
-        faults += _not_as_planned(study, paths)
+        faults += _not_as_planned(project.params, study, paths)
     yield from faults
     if study.made and not faults:
         yield from _out_of_date(project, study)
 
 
-def _not_as_planned(study: Study, paths: dict[Path, Cell]) -> Iterator[Finding]:
+def _not_as_planned(params: Path, study: Study, paths: dict[Path, Cell]) -> Iterator[Finding]:
     """Committed records that are missing, or belong to no cell of the study.
 
     If the accuracy table of a dataset is committed too, records may be missing there: the table
@@ -127,6 +178,10 @@ def _not_as_planned(study: Study, paths: dict[Path, Cell]) -> Iterator[Finding]:
     there = set(study.records.glob("*.json"))
     if not there:
         yield Finding(study.records, "has no records")
+    elif not there & set(paths):
+        fault = f"none of its {len(there)} records belongs to study {study.settings.study} in "
+        yield Finding(study.records, f"{fault}{params}; to check them, {NEEDED}")
+        return
     tables_of = {path.name for path in study.made.values()}
     for path, cell in paths.items():
         if path not in there and f"accuracy-{cell.dataset.name}.md" not in tables_of:
@@ -138,19 +193,19 @@ def _not_as_planned(study: Study, paths: dict[Path, Cell]) -> Iterator[Finding]:
 def _out_of_date(project: Project, study: Study) -> Iterator[Finding]:
     """Files that differ from what the records give now."""
     with _scratch(project) as (scratch, folder):
-        if not study.committed:
-            shutil.copytree(project.records, scratch.records)
         try:
+            if not study.committed:
+                shutil.copytree(project.records, scratch.records)
             summary.write(scratch, study.settings, study.committed, partial=True)
             claims.write(scratch, study.settings, study.committed)
             search.write(scratch, study.settings, study.committed)
             tables.write(scratch, Documents.read(scratch))
-        except ImclError as error:
+        except (ImclError, OSError) as error:
             yield Finding(study.records, f"its tables cannot be made again: {error}")
             return
         for place, path in study.made.items():
             again = folder / place
-            if not again.exists() or again.read_bytes() != path.read_bytes():
+            if not again.exists() or not filecmp.cmp(again, path, shallow=False):
                 yield Finding(path, "is not what the records give")
 
 
@@ -197,7 +252,10 @@ def sample(project: Project, checked: Iterable[Study], count: int) -> list[tuple
 
 def _can_train(project: Project, cell: Cell) -> bool:
     archives = [*cell.dataset.archives, *(cell.noise.archives if cell.noise else ())]
-    return all(archive.path(project.archives).exists() for archive in archives)
+    needed = [archive.path(project.archives) for archive in archives]
+    if cell.dataset.options.path:
+        needed.append(project.root / cell.dataset.options.path)
+    return all(path.exists() for path in needed)
 
 
 def retrain(project: Project, cell: Cell, path: Path) -> tuple[str, Finding | None]:
@@ -210,14 +268,18 @@ def retrain(project: Project, cell: Cell, path: Path) -> tuple[str, Finding | No
 
     Returns:
         How the new record was compared with the old one, and what differs.
+
+    Raises:
+        ImclError: the record or an archive is damaged.
     """
     from imcl.training import worker  # imports torch, which takes seconds
 
     record = Store(project).read(cell, path)
     with _scratch(project) as (scratch, _):
-        prepare.prepare(scratch, cell.dataset)
-        if cell.noise:
-            inject.inject(scratch, cell.noise)
+        for dataset in dict.fromkeys(data.dataset for data in cell.all_data):
+            prepare.prepare(scratch, dataset)
+        for noise in dict.fromkeys(data.noise for data in cell.all_data if data.noise):
+            inject.inject(scratch, noise)
         where = record["environment"]
         options = worker.RunOptions(device=where["device"], threads=where["threads"])
         worker.train(scratch, cell, options)
@@ -226,29 +288,33 @@ def retrain(project: Project, cell: Cell, path: Path) -> tuple[str, Finding | No
 
 
 def _compare(record: Record, again: Record, path: Path) -> tuple[str, Finding | None]:
-    """Bit for bit if the machine is of the same kind, otherwise within the tolerances."""
-    if again["dataset"] != record["dataset"]:
-        return "data", Finding(path, "the dataset, prepared again, is different")
-    if again["noise"] != record["noise"]:
-        return "data", Finding(path, "the noise, drawn again, is different")
-    if _machine(record) == _machine(again):
+    """Bit for bit if machine and code are of the same kind, otherwise within the tolerances."""
+    for run, new in zip(record["runs"], again["runs"], strict=True):
+        (dataset, noise), (dataset_now, noise_now) = trained_on(record, run), trained_on(again, new)
+        if dataset_now != dataset:
+            return "data", Finding(path, "the dataset, prepared again, is different")
+        if noise_now != noise:
+            return "data", Finding(path, "the noise, drawn again, is different")
+    earlier = record.get("migrated", {}).get("earlier")
+    if _machine(record) == _machine(again) and not earlier:
         same = again["runs"] == record["runs"]
         return "bit for bit", None if same else Finding(path, "trained again, it differs")
     pairs = list(zip(record["runs"], again["runs"], strict=True))
     losses = [(before["history"][0]["loss"], now["history"][0]["loss"]) for before, now in pairs]
-    loss = max(abs(now / before - 1) for before, now in losses)
+    loss = max(abs(now - before) / (abs(before) or 1) for before, now in losses)
     gains = [now["final"]["accuracy"] - before["final"]["accuracy"] for before, now in pairs]
     accuracy = abs(sum(gains)) / len(gains)
     seeds = statistics.estimate([before["final"]["accuracy"] for before, _ in pairs])
     least, most = ACCURACY_TOLERANCE
     tolerance = min(max(least, 2**0.5 * (seeds["half_width"] or 0)), most)
+    where = "by earlier code" if earlier else "on another machine"
     how = (
-        f"on another machine ({record['environment']['device_name']}): first epoch's loss within "
+        f"{where} ({record['environment']['device_name']}): first epoch's loss within "
         f"{loss:.2%} (tolerance {LOSS_TOLERANCE:.0%}), mean accuracy within "
         f"{100 * accuracy:.2f} points (tolerance {100 * tolerance:.2f})"
     )
     if loss > LOSS_TOLERANCE or accuracy > tolerance:
-        fault = "trained again, it differs by more than another machine explains"
+        fault = "trained again, it differs by more than another machine or earlier code explains"
         return how, Finding(path, fault)
     return how, None
 

@@ -45,19 +45,20 @@ def trained(project: Project, method: str, **training: object) -> Record:
 def prepare_instead(project: Project, arrays: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prepare other arrays as the digits."""
     monkeypatch.setattr(digits, "read", lambda *_: arrays)
-    prepare.prepare(project, quick.cell(project, "digits-clean-resnet18-base").dataset)
+    every = {"datasets": {"digits": {"train_size": len(arrays.train_labels)}}}
+    prepare.prepare(project, quick.cell(project, "digits-clean-resnet18-base", file=every).dataset)
 
 
 # settings ---------------------------------------------------------------------------------------
 
 
 def test_a_batch_larger_than_the_data_is_refused(project):
-    with pytest.raises(ImclError, match=r"batch_size is 1438, but there are 1437 training images"):
-        trained(project, "base", batch_size=1438)
-    assert trained(project, "base", batch_size=1437)["runs"]
+    with pytest.raises(ImclError, match=r"batch_size is 321, but there are 320 training images"):
+        trained(project, "base", batch_size=321)
+    assert trained(project, "base", batch_size=320)["runs"]
 
 
-@pytest.mark.parametrize("rate", [1e3, 1e10, 1e30, 1e300])
+@pytest.mark.parametrize("rate", [1e3, 1e6, 1e9])  # the bound is 1e9
 def test_an_exploding_learning_rate_ends_with_advice_or_finite_numbers(project, rate):
     try:
         record = trained(project, "all", learning_rate=rate, batch_size=64)
@@ -85,7 +86,7 @@ def test_a_loss_that_is_not_finite_at_the_last_step_is_found(project, monkeypatc
 
 
 def test_what_failed_is_among_the_events(project):
-    cell = quick.cell(project, "digits-clean-resnet18-base", training={"learning_rate": 1e300})
+    cell = quick.cell(project, "digits-clean-resnet18-base", training={"learning_rate": 1e9})
     with pytest.raises(ImclError) as error:
         worker.train(project, cell, RunOptions("cpu"))
     events = Events.read(project.events(cell.key))
@@ -153,7 +154,7 @@ def test_a_test_image_left_over_is_evaluated_like_the_others():
 
 ADVICE = (
     "digits-clean-resnet18-base, seed 1: out of memory on the cpu. Lower training.batch_size "
-    "(now 256), or set training.precision to bf16 (now float32)"
+    "(now 64), or set training.precision to bf16 (now float32)"
 )
 
 
@@ -183,6 +184,8 @@ def test_a_process_that_gets_no_memory_says_so(project):
         import resource, sys
         import torch
         from imcl.cli import main
+        from imcl.training import memory
+        memory.check = lambda *_: None  # the estimate, which would refuse before
         used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + 2**29, used + 2**29))
         sys.exit(main(sys.argv[1:]))

@@ -1,7 +1,10 @@
 """A cell stopped anywhere resumes to the same bits; nothing damaged or foreign is used."""
 
+import errno
 import hashlib
+import inspect
 import io
+import multiprocessing
 import os
 import pickle
 import shutil
@@ -11,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 
 import pytest
@@ -24,9 +28,10 @@ from imcl.project import Project
 from imcl.records.record import Record
 from imcl.records.store import Store
 from imcl.study.grid import Cell
-from imcl.training import checkpoint, worker
+from imcl.training import checkpoint, evaluation, worker
 from imcl.training.checkpoint import Checkpoints
 from imcl.training.loop import Trainer
+from imcl.training.report import Report
 from imcl.training.seed import SeedRun
 from imcl.training.worker import RunOptions
 
@@ -337,7 +342,8 @@ def handlers() -> Iterator[None]:
     """As in a process that a terminal started, whatever started this one."""
     before = {number: signal.getsignal(number) for number in checkpoint.SIGNALS}
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in before.keys() - {signal.SIGINT}:
+        signal.signal(number, signal.SIG_DFL)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -375,6 +381,97 @@ def test_a_second_signal_does_not_wait(make, handlers):
         send(signal.SIGTERM)
         send(signal.SIGTERM)
         pytest.fail("it continued")
+
+
+def test_a_signal_at_any_line_of_a_save_leaves_a_checkpoint(make, handlers):
+    """At once, or with the next epoch: a signal is neither lost nor ends without a checkpoint."""
+    source, first = inspect.getsourcelines(Checkpoints.save)
+    tracing, stopped = sys.gettrace(), 0
+    for line in range(first, first + len(source)):
+        checkpoints = make(0.0)
+
+        def at(frame: FrameType, event: str, _: object, line: int = line) -> Any:
+            if frame.f_code is not Checkpoints.save.__code__:
+                return None
+            if event == "line" and frame.f_lineno == line:
+                sys.settrace(tracing)
+                send(signal.SIGTERM)
+            return at
+
+        with pytest.raises(Stopped), checkpoints.stopping():
+            for epoch in range(1, 4):
+                checkpoints.hold()
+                sys.settrace(at if epoch == 1 else tracing)
+                checkpoints.save(1, lambda epoch=epoch: {"epoch": epoch})
+            sys.settrace(tracing)
+            assert checkpoints._signal is None, "the signal was lost"
+            raise Stopped(0)  # no signal, since this line does nothing
+        if checkpoints._signal is not None:
+            stopped += 1
+            assert checkpoints.load(1) in ({"epoch": 1}, {"epoch": 2})
+        checkpoints.remove()
+    assert stopped > 5
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        (evaluation, "metrics"),  # after the epoch's training
+        (Report, "epoch"),  # after its line among the events
+        (evaluation, "redundancy"),  # after the last epoch
+    ],
+)
+@pytest.mark.parametrize("number", checkpoint.SIGNALS)
+def test_a_signal_after_an_epoch_leaves_its_checkpoint(
+    project, handlers, place, name, number, monkeypatch
+):
+    """Though the epoch before was saved, so that there is something to continue from."""
+    cell = quick.cell(project, "digits-clean-resnet18-base", training=TRAINING, seeds=[1])
+    passed = getattr(place, name)
+
+    def then_signal(*arguments: Any) -> Any:
+        result = passed(*arguments)
+        if saved(project, cell):
+            send(number)
+        return result
+
+    with monkeypatch.context() as patched, pytest.raises(Stopped):
+        patched.setattr(place, name, then_signal)
+        worker.train(project, cell, EVERY_EPOCH)
+    last = Events.read(project.events(cell.key))
+    epochs = [event["epoch"] for event in last if event["event"] == "epoch"]
+    assert saved(project, cell)[-1] == f"seed-1-{epochs[-1]}.pt"
+    assert epochs[-1] == (3 if name == "redundancy" else 2)
+    assert last[-1]["signal"] == signal.Signals(number).name
+
+
+def test_a_signal_of_another_kind_is_not_the_second(make, handlers):
+    """At Ctrl-C a terminal sends SIGINT to `imcl run` and its children, which it then ends."""
+    checkpoints = make(0.0)
+    with checkpoints.stopping():
+        checkpoints.save(1, dict)
+        send(signal.SIGINT)
+        send(signal.SIGTERM)
+        with pytest.raises(Stopped):
+            checkpoints.save(1, lambda: {"epoch": 2})
+    assert checkpoints.load(1) == {"epoch": 2}
+
+
+def test_a_terminal_that_has_gone_costs_no_checkpoint(make, handlers, monkeypatch):
+    """Who logs out sends SIGHUP, and every line on standard error fails from then on."""
+
+    class Gone(io.StringIO):
+        def write(self, _: str) -> int:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    checkpoints = make(0.0)
+    with checkpoints.stopping():
+        checkpoints.save(1, dict)
+        send(signal.SIGHUP)
+        with pytest.raises(Stopped):
+            checkpoints.save(1, lambda: {"epoch": 2})
+    assert checkpoints.load(1) == {"epoch": 2}
 
 
 def test_a_signal_that_was_ignored_from_the_start_stays_ignored(make, handlers):
@@ -514,6 +611,45 @@ def test_when_the_first_of_two_processes_is_killed_the_second_resumes(long, two)
     assert second.returncode == 0, err
     assert "resuming after epoch" in err
     long.check()
+
+
+@pytest.mark.parametrize("moment", ["half written", "before it is renamed"])
+def test_a_kill_while_the_record_is_written_costs_no_training(project, moment, capsys):
+    cell = quick.cell(project, "digits-clean-resnet18-base", training=TRAINING)
+    whole = worker.train(project, cell, CPU)
+    path = project.record(cell.key)
+    path.unlink()
+
+    def killed() -> None:
+        """A process of its own, in which this changes what all others do to the record."""
+        write, replace = Path.write_text, Path.replace
+
+        def half(self: Path, text: str, **options: Any) -> int:
+            if self.parent == path.parent:
+                write(self, text[: len(text) // 2], **options)
+                send(signal.SIGKILL)
+            return write(self, text, **options)
+
+        def never(self: Path, target: Path) -> Path:
+            if target == path:
+                send(signal.SIGKILL)
+            return replace(self, target)
+
+        if moment == "half written":
+            Path.write_text = half  # type: ignore[method-assign]
+        else:
+            Path.replace = never  # type: ignore[method-assign]
+        worker.train(project, cell, EVERY_EPOCH)
+
+    process = multiprocessing.get_context("fork").Process(target=killed)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert [left.suffix for left in path.parent.iterdir()] == [".tmp"]
+    capsys.readouterr()
+    assert without_cost(worker.train(project, cell, CPU)) == without_cost(whole)
+    assert capsys.readouterr().err.count("was finished before") == len(cell.seeds)
+    assert list(path.parent.iterdir()) == [path]
 
 
 # what is left over -------------------------------------------------------------------------------

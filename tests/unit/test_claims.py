@@ -316,7 +316,7 @@ def test_costs_are_judged_on_each_machine(project, loaded):
         rows[0] = {**rows[0], "time_ratio": ratio}
         bench = {
             "bench": "overhead",
-            "settings": {"repeats": 7},
+            "settings": {"width": 64, "batch_size": 8, "precision": "float32", "repeats": 7},
             "code": {"version": "1", "commit": None, "modified": None},
             "environment": {**ENVIRONMENT, "device_name": device},
             "rows": rows,
@@ -377,3 +377,23 @@ def test_settings_are_told_by_their_parts_where_none_is_left_out():
     grid_ = [(d, b) for d in ("cifar10", "stl10") for b in ("resnet18", "vgg16")]
     assert claims._settings(grid_) == "cifar10, stl10; resnet18, vgg16"
     assert claims._settings(grid_[1:]) == "cifar10 vgg16, stl10 resnet18, stl10 vgg16"
+
+
+@pytest.mark.parametrize(
+    ("seed", "said"),
+    [
+        (None, "or 1 if no time is measured."),
+        (
+            0,
+            "The subset is the same in all runs, so intervals cover the training's randomness "
+            "alone.",
+        ),
+        ("per_run", "The subset is drawn anew for each run, so intervals cover that too."),
+    ],
+)
+def test_the_ledger_says_what_intervals_cover(project, loaded, seed, said):
+    if seed is not None:
+        loaded["datasets"]["stl10"] |= {"train_size": 4000, "subset_seed": seed}
+    found = judged(project, loaded, "stl10_resnet18", base=BASE, all=[b + 0.1 for b in BASE])
+    for table in (shown.table([found]), shown.readings_table([found])):
+        assert table.caption.endswith(said)

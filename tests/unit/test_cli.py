@@ -3,14 +3,19 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import yaml
 
-from imcl.cli import main
+from imcl.cli import main, training
+from imcl.errors import ImclError, shown
+from imcl.files import atomic
 from imcl.project import Project
 from imcl.records import plan
 from imcl.study import grid
@@ -156,10 +161,6 @@ def test_a_dataset_from_a_package_needs_no_download(imcl):
             "study 'quick': unknown cell 'digits-clean-vgg16-bse'; "
             "did you mean 'digits-clean-vgg16-base'?",
         ),
-        (f"train {CELL} --threads 0", "--threads 0: must be at least 1"),
-        (f"train {CELL} --checkpoint-share 2", "--checkpoint-share 2.0: must be from 0 to 1"),
-        (f"train {CELL} --checkpoint-share nan", "--checkpoint-share nan: must be from 0 to 1"),
-        ("verify --retrain -1", "--retrain -1: must be at least 0"),
         (
             "plan --params nope.yaml",
             "nope.yaml: no such file; run this in the project's folder, or name that folder with "
@@ -169,6 +170,27 @@ def test_a_dataset_from_a_package_needs_no_download(imcl):
 )
 def test_wrong_usage(imcl, arguments, message):
     assert imcl(*arguments.split()) == (2, "", f"{message}\n")
+
+
+@pytest.mark.parametrize("value", ["-1", "nan", "inf", "1e99", "x", "9" * 5000, "\x1b[2J"])
+@pytest.mark.parametrize(
+    ("command", "option", "bounds"),
+    [
+        (f"train {CELL}", "--threads", "a whole number from 1 to 1,024"),
+        (f"train {CELL}", "--checkpoint-share", "a number from 0 to 1"),
+        ("run", "--jobs", "a whole number from 1 to 1,024"),
+        ("run", "--threads", "a whole number from 1 to 1,024"),
+        ("run", "--minutes", "a number from 0 to 10,000,000"),
+        ("run", "--grace", "a number from 0 to 10,000,000"),
+        ("verify", "--retrain", "a whole number from 0 to 1,000,000"),
+    ],
+)
+def test_a_number_out_of_bounds(imcl, command, option, bounds, value):
+    done = imcl(*command.split(), option, value)
+    assert (done.code, done.out) == (2, "")
+    last = done.err.splitlines()[-1]
+    assert last.endswith(f"argument {option}: {shown(value)} is not {bounds}")
+    assert len(last) < 250 and last.isprintable()
 
 
 def test_clean_labels_are_not_drawn(imcl):
@@ -278,6 +300,39 @@ def test_the_list_of_datasets_says_what_is_missing(imcl):
     assert "1,437" in table and "imcl fetch stl10" in table
 
 
+def test_the_subsets_and_labels_of_each_run(imcl, tmp_path):
+    file = tmp_path / "params.yaml"
+    raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    raw["datasets"]["digits"] |= {"train_size": 100, "subset_seed": "per_run"}
+    raw["noise"]["n50"]["noise_seed"] = "per_run"
+    raw["studies"]["quick"]["seeds"] = [3, 1]
+    write(file, yaml.safe_dump(raw))
+
+    def digits() -> dict[str, object]:
+        rows = json.loads(imcl("data", "--json").out)
+        return next(row for row in rows if row["name"] == "digits")
+
+    assert digits()["missing"] == "`imcl prepare digits`"
+    one = imcl("prepare", "digits", "--seed", "1")
+    assert (one.code, one.out.count("\n")) == (0, 1)
+    assert digits()["state"] == "fetched"
+    refused = imcl("noise", "digits", "n50")
+    assert refused.code == 1
+    assert refused.err.endswith("dataset.json: missing; run `imcl prepare digits --seed 3` first\n")
+    both = imcl("prepare", "digits")
+    assert one.out in both.out
+    assert both.out.count("100 training and 360 test images") == 2
+    found = digits()
+    assert (found["state"], found["n_train"], found["sha256"]) == ("prepared", 100, None)
+    drawn = imcl("noise", "digits", "n50")
+    assert drawn.out.count("nominal 50.00%, realised 50.00%") == 2
+    other = imcl("prepare", "digits", "--seed", "7")  # of no seed of the study
+    assert other.code == 0
+    assert other.out not in both.out
+    for seed in ("-1", "4294967296", "per_run"):
+        assert imcl("noise", "digits", "n50", "--seed", seed).code == 2
+
+
 def test_noise_without_data(imcl):
     done = imcl("noise", "digits", "n50")
     path = HERE.dataset(grid.datasets(load(PARAMS))["digits"].key)
@@ -311,6 +366,33 @@ def test_paper_without_tex(imcl, monkeypatch):
     done = imcl("paper")
     assert done.code == 1
     assert done.err.startswith("imcl paper: latexmk is not installed")
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "message"),
+    [
+        ("exit 1", 1, "imcl paper: paper/build/paper.log: a fault\n"),
+        ("kill -INT $PPID; exec sleep 9", 130, "imcl paper: interrupted\n"),
+        ("exit 0", 0, ""),
+    ],
+)
+def test_a_paper_that_is_not_finished_leaves_no_pdf(
+    imcl, tmp_path, monkeypatch, end, code, message
+):
+    """And the next try begins anew: latexmk alone would only repeat that it had failed."""
+    tex = tmp_path / "bin/latexmk"
+    begin = 'echo "$@" > build/arguments; touch build/paper.pdf; echo a fault >&2'
+    write(tex, f"#!/bin/sh\n{begin}\n{end}\n")
+    tex.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tex.parent}:{os.environ['PATH']}")
+    build = Path("paper/build")
+    build.mkdir(parents=True)
+
+    done = imcl("paper")
+
+    assert (done.code, done.err) == (code, message)
+    assert "-g" in (build / "arguments").read_text().split()
+    assert (build / "paper.pdf").exists() == (code == 0)
 
 
 @pytest.mark.parametrize(
@@ -366,6 +448,46 @@ def test_what_the_machine_or_the_user_stops(imcl, monkeypatch, error, code, mess
 
     monkeypatch.setattr(plan, "rows", stop)
     assert imcl("plan") == (code, "", f"imcl plan: {message}\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_command_after_it_has_cleaned_up(imcl, monkeypatch, number):
+    before = signal.getsignal(number)
+
+    def stop(project, settings):
+        with atomic(Path("half.json")) as temporary:
+            temporary.write_text("half")
+            os.kill(os.getpid(), number)
+            temporary.write_text("whole")
+
+    monkeypatch.setattr(plan, "rows", stop)
+    name = signal.Signals(number).name
+    message = f"imcl plan: {name}; run it again to continue\n"
+    assert imcl("plan") == (128 + number, "", message)
+    assert [path.name for path in Path().iterdir()] == ["params.yaml"]
+    assert signal.getsignal(number) is before
+
+
+def test_ctrl_c_while_a_command_is_still_loading_ends_in_one_line(imcl, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "register", stop)
+    assert imcl("plan") == (130, "", "imcl: interrupted\n")
+
+
+def test_a_command_runs_outside_the_main_thread(imcl):
+    """Where Python lets nobody handle signals."""
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(imcl, "plan").result().code == 0
+
+
+def test_an_error_cannot_command_the_terminal(imcl, monkeypatch):
+    def stop(project, settings):
+        raise ImclError("a\x1b[2Jb\u202ec\nnext line")
+
+    monkeypatch.setattr(plan, "rows", stop)
+    assert imcl("plan").err == "imcl plan: a\\x1b[2Jb\\u202ec\nnext line\n"
 
 
 def test_a_mistake_of_ours_is_not_hidden(imcl, monkeypatch):

@@ -17,6 +17,7 @@ from threading import Event
 
 import numpy as np
 import pytest
+from hostile import within
 from sklearn.datasets import load_digits
 
 from imcl.data import cifar10, cifar100, digits, prepare, stl10
@@ -221,6 +222,31 @@ def test_an_archive_that_is_none_is_an_error(tmp_path, content):
         read(cifar10, path)
 
 
+def tar_of_size(path: Path, size: bytes) -> Path:
+    """An archive whose second header states this size, in tar's form for large numbers."""
+    first = tarfile.TarInfo("readme").tobuf(tarfile.USTAR_FORMAT)
+    member = tarfile.TarInfo("cifar-10-batches-py/data_batch_1")
+    header = bytearray(member.tobuf(tarfile.USTAR_FORMAT))
+    header[124:136] = size
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    path.write_bytes(gzip.compress(first + header + bytes(10 * 512)))
+    return path
+
+
+def test_a_member_of_a_negative_size_is_refused_at_once(tmp_path):
+    """It makes a reader that can go back read the same header for ever (CVE-2025-8194)."""
+    path = tar_of_size(tmp_path / "a.tar.gz", (-512).to_bytes(12, "big", signed=True))
+    with within(seconds=5), pytest.raises(ImclError, match=rf"^{path}: "):
+        read(cifar10, path)
+
+
+def test_a_member_larger_than_any_official_file_is_refused(tmp_path):
+    path = tar_of_size(tmp_path / "a.tar.gz", b"\x80" + (3 * 10**9).to_bytes(11, "big"))
+    with pytest.raises(ImclError, match=rf"^{path}: data_batch_1 unpacks to more than 2 GB"):
+        read(cifar10, path)
+
+
 WRONG_DATA = {
     "narrow": np.zeros((2, 3071), np.uint8),
     "float": np.zeros((2, 3072), np.float32),
@@ -244,6 +270,13 @@ WRONG_MEMBERS = {
     "no labels": ("test_batch", {"data": np.zeros((2, 3072), np.uint8)}),
     "no names": ("batches.meta", {"num_cases_per_batch": 10000}),
     "a list": ("data_batch_2", [0, 1]),
+    "ragged labels": ("data_batch_2", {"data": np.zeros((2, 3072), np.uint8), "labels": [[0], []]}),
+    "text labels": ("data_batch_2", {"data": np.zeros((2, 3072), np.uint8), "labels": ["a", "b"]}),
+    "large labels": ("test_batch", {"data": np.zeros((2, 3072), np.uint8), "labels": [0, 2**64]}),
+    "numbers as names": ("batches.meta", {"label_names": [*range(10)]}),
+    "a text as names": ("batches.meta", {"label_names": "abcdefghij"}),
+    "bytes as names": ("batches.meta", {"label_names": [b"a"] * 10}),
+    "no list of names": ("batches.meta", {"label_names": None}),
 }
 
 
@@ -400,6 +433,10 @@ BAD_ARRAYS = {
     "float": (replace(small(), train_images=np.zeros((6, 4, 4, 3))), "float64 .*not uint8"),
     "planes": (replace(small(), train_images=np.zeros((6, 3, 4, 4), np.uint8)), "not uint8"),
     "no channels": (replace(small(), test_images=np.zeros((3, 4, 4), np.uint8)), "not uint8"),
+    "empty name": (replace(small(), class_names=("a", "", "c")), "'' cannot be the name"),
+    "line in a name": (replace(small(), class_names=("a", "b\nc", "d")), "cannot be the name"),
+    "escape in a name": (replace(small(), class_names=("a", "\x1b[2J", "d")), "cannot be the name"),
+    "one name twice": (replace(small(), class_names=("a", "b", "a")), "the same name"),
     "two sizes": (replace(small(), test_images=np.zeros((3, 5, 5, 3), np.uint8)), r"5, 5, 3"),
 }
 
@@ -922,6 +959,10 @@ def test_stl10_is_read_column_by_column_with_labels_from_0(tmp_path):
         ("train_X.bin", b"12345"),
         ("fold_indices.txt", b"0 x\n"),
         ("fold_indices.txt", b"0 3\n"),
+        ("fold_indices.txt", b"0 1\n\n"),
+        ("fold_indices.txt", b"9" * 500),
+        ("class_names.txt", b"\xff"),
+        ("test_X.bin", b""),
     ],
 )
 def test_a_malformed_stl10_member_is_an_error_that_names_the_archive(tmp_path, member, content):

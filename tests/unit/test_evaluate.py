@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from imcl.models import resnet18
-from imcl.training import evaluation
+from imcl.training import device, evaluation
 from imcl.training.batches import Normalise
 from imcl.training.evaluation import (
     _Moments,
     expected_calibration_error,
     metrics,
+    predict,
     predictions,
     redundancy,
 )
@@ -57,6 +58,31 @@ def test_predictions_by_hand():
 def test_a_confusion_matrix_of_many_classes_is_not_stored():
     assert "confusion" in predictions(torch.zeros(2, 20), torch.tensor([0, 1]))
     assert "confusion" not in predictions(torch.zeros(2, 21), torch.tensor([0, 1]))
+
+
+def test_in_bf16_the_classifier_runs_in_float32():
+    """Rounded to bf16, 256 logits between 1 and 4 would take 256 values at most, so many tie."""
+    torch.manual_seed(0)
+    model = resnet18.build(256, 3, 4).eval()
+    torch.nn.init.normal_(model.classifier.weight)
+    images, normalise = torch.randint(256, (20, 8, 8, 3)).byte(), Normalise(*torch.ones(2, 3) / 2)
+    found = predict(model, images, normalise, "bf16")
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        last = model.features(normalise(images))[-1]
+    assert last.dtype == torch.bfloat16
+    expected = model.double().classifier(last.double().mean((2, 3)))
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
+    assert all(len(row.unique()) > 250 for row in found)
+
+
+def test_tf32_is_for_convolutions_alone():
+    """Elsewhere it would round as much as it does there, but heads and sums are float32."""
+    threads = torch.get_num_threads()
+    device.settle(threads, "tf32")
+    assert torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+    device.settle(threads, "float32")
+    assert not torch.backends.cudnn.allow_tf32
 
 
 def test_redundancy_agrees_with_numpy_across_batches(monkeypatch):

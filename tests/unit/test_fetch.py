@@ -5,8 +5,9 @@ import hashlib
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -32,10 +33,13 @@ class Server(ThreadingHTTPServer):
         self.ranges = True  # whether it understands the Range header
         self.refusals: list[int] = []  # statuses of the first answers
         self.drops: list[int] = []  # bytes after which the first answers break off
-        self.headers: dict[str, str] = {}  # sent with each file
+        self.headers: dict[str, str | None] = {}  # sent with each file; None: left out
+        self.endless: Callable[[], bytes] | None = None  # makes what follows each file for ever
+        self.redirect: str | None = None  # where all requests are sent to
         self.gate: Event | None = None  # answers wait for it
         self.seen: list[tuple[str, str | None]] = []  # path and Range of each request
         self.sent: list[int] = []  # bytes of each body
+        self.encodings: list[str | None] = []  # that each request accepts
 
     @property
     def url(self) -> str:
@@ -48,10 +52,16 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         wanted = self.headers["Range"]
         self.server.seen.append((self.path, wanted))
+        self.server.encodings.append(self.headers["Accept-Encoding"])
         if self.server.gate:
             assert self.server.gate.wait(5)
         if self.server.refusals:
             return self.send_error(self.server.refusals.pop(0))
+        if self.server.redirect:
+            self.send_response(302)
+            self.send_header("Location", self.server.redirect)
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
         content = self.server.files.get(self.path)
         if content is None:
             return self.send_error(404)
@@ -62,14 +72,21 @@ class Handler(BaseHTTPRequestHandler):
                 return self.send_error(416)
         body = content[start:]
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(body)))
-        for name, value in self.server.headers.items():
-            self.send_header(name, value)
+        headers: dict[str, str | None] = {"Content-Length": str(len(body))}
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        for name, value in (headers | self.server.headers).items():
+            if value is not None:
+                self.send_header(name, value)
         self.end_headers()
         if self.server.drops:
             body = body[: self.server.drops.pop(0)]
         self.server.sent.append(len(body))
-        self.wfile.write(body)
+        with suppress(OSError):  # the client has closed the connection
+            self.wfile.write(body)
+            while self.server.endless:
+                more = self.server.endless()
+                self.server.sent[-1] += self.wfile.write(more)
 
     def log_message(self, *arguments) -> None:
         pass
@@ -81,6 +98,7 @@ def server() -> Iterator[Server]:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server
+        server.endless = None
         server.shutdown()
         thread.join()
 
@@ -92,6 +110,7 @@ def waits(monkeypatch) -> list[float]:
         monkeypatch.delenv(name, raising=False)
     seconds: list[float] = []
     monkeypatch.setattr(fetch.time, "sleep", seconds.append)
+    monkeypatch.setattr(fetch, "TIMEOUT_S", 5)
     return seconds
 
 
@@ -253,6 +272,168 @@ def test_an_archive_stays_compressed_where_the_server_calls_that_an_encoding(ser
     fetch.fetch(archive(server.url, content), tmp_path)
 
     assert (tmp_path / NAME).read_bytes() == content
+
+
+def test_a_server_is_asked_not_to_compress(server, tmp_path):
+    fetch.fetch(archive(server.url), tmp_path)
+
+    assert server.encodings == ["identity"]
+
+
+@pytest.mark.parametrize("length", [None, "abc", "-5", "", "9" * 5000])
+def test_a_length_that_the_server_does_not_tell_costs_nothing(server, tmp_path, length):
+    server.headers = {"Content-Length": length}
+
+    assert fetch.fetch(archive(server.url), tmp_path).read_bytes() == CONTENT
+
+    assert len(server.seen) == 1
+
+
+def test_two_lengths_are_an_error(server, tmp_path):
+    server.headers = {"Content-Length": "50000, 50001"}
+
+    with pytest.raises(ImclError, match=rf"^{server.url}/{NAME}: .*Content-Length"):
+        fetch.fetch(archive(server.url), tmp_path)
+
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("length", [None, str(10**15)])
+@pytest.mark.parametrize("right", [True, False])
+def test_no_more_than_the_official_size_is_taken(server, tmp_path, length, right):
+    server.headers = {"Content-Length": length}
+    server.endless = lambda: bytes(1 << 16)
+    if not right:
+        server.files[f"/{NAME}"] = b"other" + CONTENT
+
+    if right:
+        assert fetch.fetch(archive(server.url), tmp_path).read_bytes() == CONTENT
+    else:
+        with pytest.raises(ImclError, match=r"SHA-256.*discarded"):
+            fetch.fetch(archive(server.url), tmp_path)
+        assert names(tmp_path) == []
+    assert len(server.seen) == 1
+
+
+def test_the_size_of_another_file_is_the_one_that_its_server_tells(server, tmp_path, monkeypatch):
+    trusted = tmp_path / "SHA256SUMS"
+    trusted.write_text(f"{hashlib.sha256(CONTENT).hexdigest()}  {NAME}\n")
+    monkeypatch.setenv("IMCL_SHA256SUMS", str(trusted))
+    folder = tmp_path / "archives"
+    server.endless = lambda: bytes(1 << 16)
+
+    assert fetch.fetch(archive(server.url, b"official"), folder).read_bytes() == CONTENT
+
+    (folder / NAME).unlink()
+    server.headers = {"Content-Length": None}
+    with pytest.raises(ImclError, match=rf"^{server.url}/{NAME}: the server does not tell the fil"):
+        fetch.fetch(archive(server.url, b"official"), folder)
+    assert names(folder) == []
+
+
+def test_a_server_that_is_too_slow_is_given_up_and_what_came_is_kept(
+    server, tmp_path, waits, monkeypatch
+):
+    monkeypatch.setattr(fetch, "WINDOW_S", 0.05)
+    pause = Event()
+    server.files[f"/{NAME}"] = CONTENT[:100]
+    server.headers = {"Content-Length": str(len(CONTENT))}
+    server.endless = lambda: b"" if pause.wait(0.005) else b"x"  # 200 bytes/s
+
+    with pytest.raises(ImclError, match=r"sends \S+ bytes/s, and less than 10,000 are given up"):
+        fetch.fetch(archive(server.url), tmp_path)
+
+    assert waits == [1, 2, 4, 8]
+    part = tmp_path / f"{NAME}.part"
+    assert part.read_bytes().startswith(CONTENT[:100])
+    server.endless, server.headers = None, {}
+    server.files[f"/{NAME}"] = CONTENT
+    part.write_bytes(part.read_bytes()[:100])
+    assert fetch.fetch(archive(server.url), tmp_path).read_bytes() == CONTENT
+
+
+def test_a_steady_server_takes_as_long_as_it_needs(server, tmp_path, monkeypatch):
+    """The rate is measured over the last window, so that a long download is not its mean."""
+    monkeypatch.setattr(fetch, "WINDOW_S", 0.02)
+    pause = Event()
+    parts = iter([CONTENT[at : at + 1000] for at in range(1000, len(CONTENT), 1000)])
+    server.files[f"/{NAME}"] = CONTENT[:1000]
+    server.headers = {"Content-Length": str(len(CONTENT))}
+    server.endless = lambda: b"" if pause.wait(0.005) else next(parts, b"")  # 200 kB/s
+
+    assert fetch.fetch(archive(server.url), tmp_path).read_bytes() == CONTENT
+
+    assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize("wrong", ["bytes 0-29999/50000", "bytes */50000", "none", None])
+def test_another_range_than_was_asked_for_starts_over(server, tmp_path, wrong):
+    server.headers = {"Content-Range": wrong}
+    (tmp_path / f"{NAME}.part").write_bytes(CONTENT[:20_000])
+
+    assert fetch.fetch(archive(server.url), tmp_path).read_bytes() == CONTENT
+
+    assert server.seen == [(f"/{NAME}", "bytes=20000-"), (f"/{NAME}", None)]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "http://[::bad",
+        "http://127.0.0.1:99999999/",
+        f"http://{'a' * 300}.example/",
+        "http://",
+        "file:///etc/passwd",
+        "ftp://127.0.0.1/",
+        f"/{NAME}",  # for ever
+    ],
+)
+def test_a_redirect_to_nowhere_is_an_error_at_once(server, tmp_path, waits, place):
+    server.redirect = place
+
+    with pytest.raises(ImclError, match=rf"^{server.url}/{NAME}: .*Check the address"):
+        fetch.fetch(archive(server.url), tmp_path)
+
+    assert waits == []
+    assert names(tmp_path) == []
+
+
+def test_an_answer_that_is_not_http_is_an_error(tmp_path, waits):
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+
+        def answer() -> None:
+            for _ in range(fetch.TRIES):
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(1000)
+                    connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+
+        done = pool.submit(answer)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(ImclError, match=rf"^{url}/{NAME}: .*Check the address"):
+            fetch.fetch(archive(url), tmp_path)
+        done.result()
+
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("chunked", [b"5\r\nhel", b"zz\r\nhello", b"5\r\nhello\r\n"])
+def test_chunks_that_break_off_are_an_error(tmp_path, waits, chunked):
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+
+        def answer() -> None:
+            for _ in range(fetch.TRIES):
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(1000)
+                    connection.sendall(head + chunked)
+
+        done = pool.submit(answer)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(ImclError, match=rf"^{url}/{NAME}: "):
+            fetch.fetch(archive(url), tmp_path)
+        done.result()
 
 
 def test_a_good_file_is_not_downloaded_again(server, tmp_path):

@@ -2,17 +2,30 @@
 
 import errno
 import fcntl
+import gzip
 import json
 import math
+import os
+import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
 import pytest
 
 from imcl.errors import ImclError
-from imcl.files import atomic, locked, read_json, room, sha256, sweep, write_json, write_text
+from imcl.files import (
+    atomic,
+    locked,
+    room,
+    sha256,
+    sweep,
+    write_bytes,
+    write_json,
+    write_text,
+)
 
 
 def names(folder) -> list[str]:
@@ -57,6 +70,19 @@ def test_atomic_leaves_everything_as_it_was_after_an_exception(tmp_path, error, 
         assert path.read_text() == before
 
 
+def test_atomic_names_the_file_not_its_temporary_one(tmp_path):
+    path = tmp_path / "file.txt"
+
+    with pytest.raises(OSError, match="Is a directory") as error, atomic(path) as temporary:
+        temporary.mkdir()
+        try:
+            temporary.write_text("text")
+        finally:
+            temporary.rmdir()
+
+    assert error.value.filename == str(path)
+
+
 def test_atomic_passes_an_exception_on_where_nothing_was_written(tmp_path):
     with pytest.raises(ValueError, match="first"), atomic(tmp_path / "file.txt"):
         raise ValueError("first")
@@ -81,17 +107,8 @@ def test_json_comes_back_as_it_went(tmp_path):
 
     write_json(tmp_path / "file.json", value)
 
-    assert read_json(tmp_path / "file.json") == value
+    assert json.loads((tmp_path / "file.json").read_text()) == value
     assert (tmp_path / "file.json").read_bytes().endswith(b"}\n")
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'"a"', b"3", b"\xff", b'{"a": 1}'])
-def test_damaged_json_is_named(tmp_path, content):
-    path = tmp_path / "file.json"
-    path.write_bytes(content)
-
-    with pytest.raises(ImclError, match=rf"^{path}: damaged .* delete it and run again"):
-        read_json(path, ("name",))
 
 
 def test_text_is_written_as_utf_8(tmp_path):
@@ -122,9 +139,46 @@ def test_a_full_disk_is_named(tmp_path, number):
         raise OSError(number, "full")
 
 
-def test_other_errors_of_the_disk_stay_what_they_are(tmp_path):
-    with pytest.raises(PermissionError), room(tmp_path):
-        raise PermissionError(errno.EACCES, "denied")
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (errno.EFBIG, "larger than this disk or `ulimit -f` lets a file be; raise the limit, "),
+        (errno.EIO, "the disk fails; see the system's log"),
+        (errno.ESTALE, "Stale file handle"),
+    ],
+)
+def test_a_disk_that_refuses_is_named_with_the_reason(tmp_path, number, reason):
+    with pytest.raises(ImclError) as error, room(tmp_path):
+        raise OSError(number, os.strerror(number))
+    assert str(error.value).startswith(f"{tmp_path}: {reason}")
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError(errno.EACCES, "denied", "file"), gzip.BadGzipFile("not a gzip file")]
+)
+def test_other_errors_of_the_disk_stay_what_they_are(tmp_path, error):
+    with pytest.raises(type(error)), room(tmp_path):
+        raise error
+
+
+@pytest.fixture
+def limit_of_files() -> Iterator[int]:
+    """No file may be longer; in bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    yield 4096
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_file_that_a_limit_forbids_is_named_and_leaves_the_old_one(tmp_path, limit_of_files):
+    path = tmp_path / "file"
+    write_bytes(path, b"old")
+
+    with pytest.raises(ImclError, match=rf"^{path}: larger than this disk or `ulimit -f` lets"):
+        write_bytes(path, bytes(limit_of_files + 1))
+
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["file"]
 
 
 # locks ------------------------------------------------------------------------------------------

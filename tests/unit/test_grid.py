@@ -257,6 +257,8 @@ def test_other_values_have_other_digests(one, other):
         ("ways.representation.ramp_up", 0.5, of_methods("representation", "all")),
         ("ways.intermediate.variant", "relation", of_methods("all")),
         ("noise.n50.noise_seed", 1, of_noise("n50")),
+        ("noise.n50.noise_seed", "per_run", of_noise("n50")),
+        ("datasets.part.subset_seed", "per_run", of_dataset("part")),
         ("noise.n20.rate", 0.25, of_noise("n20")),
         ("noise.n50.kind", "symmetric_inclusive", of_noise("n50")),
         ("noise.n80.rate", 0.75, nothing),
@@ -533,3 +535,116 @@ def test_all_means_the_four_ways_of_the_paper_whatever_is_registered(monkeypatch
     assert {"fifth", "output+fifth", "kernel+fifth"} <= set(methods.names())
     assert methods.parse("all").ways == methods.parse("elr+all").ways
     assert methods.fault("all") is methods.fault("elr+all") is methods.fault("elr+fifth") is None
+
+
+# data drawn for each run --------------------------------------------------------------------------
+
+PER_RUN_NOISE = ("noise.n50.noise_seed", "per_run")
+PER_RUN_SUBSET = ("datasets.part.subset_seed", "per_run")
+
+
+def keys(data: grid.Data) -> tuple[str, str | None]:
+    """The names of the files."""
+    return data.dataset.key, data.noise and data.noise.key
+
+
+@pytest.mark.parametrize(
+    ("per_run", "fixed"),
+    [
+        ([PER_RUN_NOISE], ["noise.n50.noise_seed"]),
+        ([PER_RUN_SUBSET], ["datasets.part.subset_seed"]),
+        (
+            [PER_RUN_NOISE, PER_RUN_SUBSET],
+            ["noise.n50.noise_seed", "datasets.part.subset_seed"],
+        ),
+    ],
+)
+def test_a_run_has_the_files_of_a_fixed_seed(per_run, fixed):
+    found = grid.find(settings(*per_run), "part-n50-vgg16-base")
+    for seed in (1, 2):
+        other = grid.find(settings(*((key, seed) for key in fixed)), "part-n50-vgg16-base")
+        assert keys(found.data(seed)) == keys(other.data(7))
+        assert found.data(seed).dataset.config == other.dataset.config
+        assert found.data(seed).noise.config == other.noise.config
+    assert [data.noise.words for data in found.all_data] == [
+        ["part", "n50", "--seed", "1"],
+        ["part", "n50", "--seed", "2"],
+    ]
+    assert len({keys(data) for data in found.all_data}) == 2
+
+
+def test_runs_share_what_is_not_drawn_for_each():
+    cell = grid.find(settings(PER_RUN_NOISE), "part-n50-vgg16-base")
+    assert cell.data(1).dataset is cell.data(2).dataset is cell.dataset
+    assert cell.drawn_per_run == {"noise"}
+    same = grid.find(SETTINGS, "part-n50-vgg16-base")
+    assert same.all_data == [(same.dataset, same.noise)]
+    assert same.data(5).noise is same.noise
+    assert same.noise.words == ["part", "n50"]
+    # Another subset has other labels, so noise of one seed is drawn for each run too.
+    subset = grid.find(settings(PER_RUN_SUBSET), "part-n50-vgg16-base")
+    assert subset.drawn_per_run == {"dataset", "noise"}
+    clean = grid.find(settings(PER_RUN_SUBSET), "part-clean-vgg16-base")
+    assert clean.drawn_per_run == {"dataset"}
+    assert [data.noise for data in clean.all_data] == [None, None]
+
+
+def test_each_method_of_a_seed_has_the_same_data():
+    cells = grid.cells(settings(PER_RUN_NOISE, PER_RUN_SUBSET))
+    for dataset in ("part", "digits"):
+        for noise in ("clean", "n20", "n50"):
+            alike = [c for c in cells if (c.dataset.name, c.noise_name) == (dataset, noise)]
+            assert len(alike) == 2 * 6
+            for seed in (1, 2):
+                assert len({keys(cell.data(seed)) for cell in alike}) == 1
+
+
+def test_without_a_run_there_are_no_files():
+    cell = grid.find(settings(PER_RUN_NOISE, PER_RUN_SUBSET), "part-n50-vgg16-base")
+    for part in (cell.dataset, cell.noise):
+        with pytest.raises(AssertionError, match="only the"):
+            _ = part.key
+
+
+@pytest.mark.parametrize("where", ["noise.n50.noise_seed", "datasets.part.subset_seed"])
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("per_runs", "unknown seed 'per_runs'; did you mean 'per_run'?"),
+        ("each", "unknown seed 'each'; known: per_run, a whole number"),
+        ("3", "'3' is not a whole number; write 3 without quotes"),
+        (-1, "-1 is out of range; it must be at least 0"),
+        (2**32, "4294967296 is out of range; it must be at most 4294967295"),
+        (True, "True is not a whole number"),
+        (None, "has no value; give one, or leave the key out"),
+        (["per_run"], "['per_run'] is not a whole number"),
+    ],
+)
+def test_a_wrong_seed_gets_one_message(where, value, message):
+    with pytest.raises(UsageError) as refused:
+        settings((where, value))
+    assert str(refused.value).startswith(f"params.yaml: {where}: {message}")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_held_out_share_is_the_same_in_all_runs():
+    held_out = {"validation_share": 0.1, "validation_seed": "per_run"}
+    with pytest.raises(UsageError, match="validation_seed: 'per_run' is not a whole number"):
+        settings(("datasets.part", PARAMS["datasets"]["part"] | held_out))
+
+
+def test_the_draws_of_cells_are_merged():
+    held_out = {"validation_share": 0.1, "validation_seed": 0}
+    found = settings(PER_RUN_NOISE, ("datasets.digits", PARAMS["datasets"]["digits"] | held_out))
+    draws = {cell.name: cell.draws for cell in grid.cells(found)}
+    assert draws["digits-clean-vgg16-base"] == {"held-out share": "same"}
+    assert draws["part-clean-vgg16-base"] == {"subset": "same"}
+    assert draws["part-n50-vgg16-base"] == {"noise": "anew", "subset": "same"}
+    assert draws["part-n20-vgg16-base"] == {"noise": "same", "subset": "same"}
+    assert grid.merged_draws(draws.values()) == {
+        "held-out share": "same",
+        "subset": "same",
+        "noise": "mixed",
+    }
+    plain = grid.find(SETTINGS, "digits-clean-vgg16-base")
+    assert plain.draws == {}

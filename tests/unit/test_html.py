@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import pytest
 from handmade import record
 from rocrate.rocrate import ROCrate
-from studies import Study
+from studies import MARKUP, Study, hostile
 
 from imcl.files import sha256
 from imcl.present import crate, html
@@ -205,6 +205,39 @@ def test_costs_of_runs_are_compared_on_one_kind_of_machine_alone(tmp_path, brows
     page.locator("#cost").scroll_into_view_if_needed()
     page.locator("#cost-chart svg").wait_for()
     assert page.locator("#cost-chart .mark-symbol.role-mark path").count() == 2
+    page.close()
+
+
+@browser_only
+def test_no_text_is_taken_for_markup_or_reorders_its_neighbours(tmp_path, browser):
+    study = hostile(tmp_path)
+    page, heard = browser.new_page(), []
+    page.on("console", lambda message: heard.append(message.text))
+    page.on("pageerror", lambda error: heard.append(str(error)))
+    page.on("dialog", lambda dialog: (heard.append("dialog"), dialog.dismiss()))
+    page.goto(html.write(study.project, study.documents()).as_uri())
+    page.wait_for_selector("html[data-ready=true]")
+    assert MARKUP in page.locator("#claims summary").first.inner_text()
+    assert page.locator("script").count() == 4
+    page.locator("#grid button.open").first.click()
+    assert "alert(1)" in page.locator("dialog[open]").inner_text()
+    # The word after the machine's name stands to the right of the one before it, on its own line.
+    place = """() => {
+      const walk = document.createTreeWalker(document.querySelector("#provenance"), 4);
+      for (let node; (node = walk.nextNode());) {
+        const at = node.data.indexOf("threads 1");
+        if (at < 0) continue;
+        const box = (from, to) => {
+          const range = document.createRange();
+          range.setStart(node, from), range.setEnd(node, to);
+          return range.getBoundingClientRect().left;
+        };
+        return [box(at, at + 1), box(at + 8, at + 9)];
+      }
+    }"""
+    first, last = page.evaluate(place)
+    assert first < last
+    assert heard == []
     page.close()
 
 

@@ -16,8 +16,12 @@ from imcl.data.arrays import Arrays
 from imcl.errors import ImclError
 from imcl.noise import human, inject
 from imcl.project import Project
+from imcl.study import grid
 from imcl.study.grid import Dataset, Noise
+from imcl.study.load import load
 from imcl.study.sources import KINDS, DatasetOptions, NoiseOptions
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def dataset(labels: np.ndarray, classes: int, **changes) -> Arrays:
@@ -323,7 +327,7 @@ def test_an_interrupted_drawing_leaves_nothing_to_load(project, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         inject.inject(project, noise())
 
-    assert list(file_of(project, noise()).parent.iterdir()) == []
+    assert [*file_of(project, noise()).parent.glob("*")] == []
 
 
 # kinds by class -------------------------------------------------------------------------------
@@ -373,16 +377,33 @@ def test_instance_noise_has_the_rate_and_spreads_it_over_the_classes():
     assert len(set(noisy[changed].tolist())) == 10
 
 
-def test_instance_noise_depends_on_the_image():
-    # Black and white images have opposite normalised pixels, so opposite scores.
-    arrays = dataset(np.zeros(4000, np.int64), 6)
+def test_instance_noise_takes_the_pixels_as_they_are():
+    """The scores of a black image are zero, so all classes are as likely. Those of a white one are
+    255 times the sums of normal numbers, so far apart that one class gets all flips."""
     shade = np.arange(4000) % 2
     images = np.broadcast_to(255 * shade[:, None, None, None], (4000, 2, 2, 3)).astype(np.uint8)
-    arrays = Arrays(images, arrays.train_labels, images, arrays.train_labels, arrays.class_names)
-    noisy = import_module("imcl.noise.instance").flip(arrays, 0.9, rng())
+    labels = np.zeros(4000, np.int64)
+    arrays = replace(dataset(labels, 6), train_images=images)
+    noisy = import_module("imcl.noise.instance").flip(arrays, 0.5, rng())
     black, white = (np.bincount(noisy[shade == s], minlength=6)[1:] for s in (0, 1))
-    assert black.argmax() == white.argmin()
-    assert white.argmax() == black.argmin()
+    assert stats.chisquare(black).pvalue > 1e-3
+    assert sorted(white)[:4] == [0] * 4
+    assert white.sum() == pytest.approx(1000, abs=100)
+
+
+def test_a_new_revision_of_a_kind_renews_its_labels_and_their_cells_alone(monkeypatch):
+    any_cell = grid.cells(load(ROOT / "params.yaml", "quick"))[0]
+
+    def keys() -> dict[str, str]:
+        labels = {kind: noise(kind) for kind in FLIPS}
+        cells = {f"cell with {kind}": replace(any_cell, noise=labels[kind]) for kind in FLIPS}
+        return {name: each.key for name, each in {**labels, **cells}.items()}
+
+    monkeypatch.setattr(grid, "REVISIONS", {})
+    before = keys()
+    monkeypatch.setattr(grid, "REVISIONS", {"instance": 2})
+    renewed = {name for name, key in keys().items() if key != before[name]}
+    assert renewed == {"instance", "cell with instance"}
 
 
 # labels that people gave ------------------------------------------------------------------------

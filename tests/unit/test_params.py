@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, get_args
@@ -13,6 +14,7 @@ import jsonschema
 import pytest
 import yaml
 
+from imcl.bench.options import BENCHES
 from imcl.errors import UsageError
 from imcl.study import faults, grid, listing, methods, schema
 from imcl.study.load import checked, load
@@ -200,6 +202,28 @@ def test_the_schema_has_the_default_and_the_meaning_of_each_option():
             assert option["description"]
 
 
+def numbers(schema: object) -> Iterator[dict[str, Any]]:
+    """Every number in a JSON schema."""
+    if isinstance(schema, dict) and schema.get("type") in ("integer", "number"):
+        yield schema
+    children = schema.values() if isinstance(schema, dict) else schema
+    for child in children if isinstance(schema, dict | list) else ():
+        yield from numbers(child)
+
+
+@pytest.mark.parametrize(
+    "specification",
+    [SCHEMA, *(bench.model_json_schema() for bench in BENCHES.values())],
+    ids=["params.yaml", *BENCHES],
+)
+def test_every_number_has_bounds(specification):
+    found = list(numbers(specification))
+    assert found
+    for number in found:
+        assert {"minimum", "exclusiveMinimum"} & set(number), number
+        assert {"maximum", "exclusiveMaximum"} & set(number), number
+
+
 def test_the_schema_knows_every_way_and_baseline():
     assert list(SCHEMA["$defs"]["Ways"]["properties"]) == list(WAYS)
     assert list(SCHEMA["$defs"]["Trial"]["properties"]) == [*WAYS, "training"]
@@ -238,18 +262,18 @@ def test_the_listing_has_every_option_with_its_value_and_default():
         "setting": "weight",
         "value": 3.0,
         "default": 10.0,
-        "bounds": "number >= 0",
+        "bounds": "number >= 0, <= 1000000000",
         "help": "factor of the loss",
     }
     assert found["baselines.elr", "beta"]["value"] == 0.9
     assert found["baselines.elr", "beta"]["bounds"] == "number >= 0, < 1"
     assert found["training", "epochs"]["value"] == 14  # as study quick overrides it
     assert found["training", "epochs"]["default"] == 200
-    assert found["training", "epochs"]["bounds"] == "whole number >= 1"
+    assert found["training", "epochs"]["bounds"] == "whole number >= 1, <= 1000000"
     assert found["training", "schedule"]["bounds"] == "cosine, one_cycle"
     assert found["ways.intermediate", "centred"]["bounds"] == "true, false"
     branches = found["baselines.multihead", "branches"]["bounds"]
-    assert branches == "list of 2, each a whole number >= 1"
+    assert branches == "list of 2, each a whole number >= 1, <= 64"
     assert "variant dropout only" in found["ways.output", "dropout_rate"]["help"]
 
 
@@ -663,6 +687,21 @@ def test_a_chosen_study_that_does_not_exist(name):
     assert "'paper'?" in fault or "known: quick, cpu, cpu_transfer, every, gpu, paper" in fault
 
 
+def test_a_study_of_more_cells_than_a_machine_can_plan():
+    """Refused before any of them is made."""
+    many = {
+        f"d{i}": ("datasets", {"source": "digits", "padding": 0, "flip": False}) for i in range(500)
+    } | {f"n{i}": ("noise", {"kind": "pair", "rate": 0.1, "noise_seed": i}) for i in range(500)}
+    changes = [(f"{section}.{name}", entry) for name, (section, entry) in many.items()]
+    axes = [
+        (f"studies.quick.{axis}", [name for name in many if many[name][0] == axis])
+        for axis in ("datasets", "noise")
+    ]
+    assert faults_after(*changes, *axes) == [
+        "params.yaml: studies.quick: 6,000,000 networks are too many; a study may have 100,000"
+    ]
+
+
 def test_the_name_clean_is_taken():
     assert faults_after(("noise.clean", {"kind": "symmetric", "rate": 0.1, "noise_seed": 0})) == [
         "params.yaml: noise.clean: 'clean' always means the true labels; choose another name"
@@ -694,9 +733,18 @@ def test_a_name_that_no_file_could_bear(section, entry):
         ("noise.n20.rate", -0.1, "-0.1 is out of range; it must be at least 0"),
         ("ways.kernel.ramp_up", 1.01, "1.01 is out of range; it must be at most 1"),
         ("ways.kernel.weight", -1, "-1 is out of range; it must be at least 0"),
-        ("ways.output.temperature", 0, "0 is out of range; it must be more than 0"),
+        ("ways.output.temperature", 0, "0 is out of range; it must be at least 1e-09"),
         ("ways.output.parts", 1, "1 is out of range; it must be at least 2"),
-        ("training.learning_rate", 0, "0 is out of range; it must be more than 0"),
+        ("training.learning_rate", 0, "0 is out of range; it must be at least 1e-09"),
+        ("training.learning_rate", 1e10, "10000000000.0 is out of range; it must be at most 1e+09"),
+        ("studies.quick.width", 2**40, "1099511627776 is out of range; it must be at most 8192"),
+        ("ways.output.parts", 10**6, "1000000 is out of range; it must be at most 64"),
+        ("baselines.dml.networks", 10**6, "1000000 is out of range; it must be at most 64"),
+        (
+            "datasets.digits.padding",
+            2**62,
+            "4611686018427387904 is out of range; it must be at most 1024",
+        ),
         ("training.momentum", 1, "1 is out of range; it must be less than 1"),
         ("studies.quick.width", 0, "0 is out of range; it must be at least 2"),
         ("studies.quick.seeds", [1, 2, 1], "1 appears twice"),
@@ -985,7 +1033,7 @@ def test_yaml_reads_1e_3_as_a_text(tmp_path):
         ("study: !!python/name:os.system\n", "line 1, column 8: "),
         ("", "None is not a mapping"),
         ("- study\n", "['study'] is not a mapping"),
-        ("[" * 2000, "nested too deeply"),
+        ("[" * 2000, "line 1, column 21: nested too deeply"),
     ],
 )
 def test_a_text_that_is_no_mapping_of_parameters(tmp_path, text, message):

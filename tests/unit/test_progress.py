@@ -1,9 +1,13 @@
 """Progress as lines for people, and as events for programs."""
 
+import os
+import sys
+from contextlib import suppress
+
 import pytest
 
 from imcl import progress
-from imcl.progress import LINES, Events, Progress
+from imcl.progress import LINES, Events, Progress, say
 
 
 @pytest.fixture
@@ -55,3 +59,20 @@ def test_a_line_that_a_killed_process_left_unfinished_is_skipped(tmp_path):
         assert len(Events.read(path)) == 1
         Events(path).add("done")
         assert [event["event"] for event in Events.read(path)] == ["started", "done"]
+
+
+def test_a_terminal_that_was_closed_ends_nothing(monkeypatch):
+    master, terminal = os.openpty()
+    monkeypatch.setenv("TERM", "xterm")
+    file = os.fdopen(terminal, "w")
+    monkeypatch.setattr(sys, "stderr", file)
+    with Progress("training", 10, "epochs") as shown:
+        assert shown._bar, "this is a terminal"
+        shown.advance()
+        os.close(master)
+        shown.advance()
+        say("to nobody")
+    monkeypatch.undo()
+    assert shown.done == 2
+    with suppress(OSError):
+        file.close()

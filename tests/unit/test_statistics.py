@@ -1,13 +1,12 @@
 """Statistics against tables, scipy, published numbers and full enumeration."""
 
-from itertools import product
-
 import numpy as np
 import pytest
 from scipy.stats import permutation_test, ttest_rel
 from statsmodels.stats.multitest import multipletests
 
 from imcl.analysis import statistics
+from imcl.errors import ImclError
 
 
 def test_interval_by_hand():
@@ -75,27 +74,99 @@ def test_permutation_p_agrees_with_scipys_on_pairs_and_with_its_least_value():
     assert statistics.permutation_p([0.5], [0.4]) is None
 
 
+def test_permutation_p_counts_swaps_that_differ_by_rounding_alone_as_equal():
+    """The differences, 1, -1, -1 and 1 hundredths, have the sum 0, but not for a computer. All sums
+    of swaps are as far from 0."""
+    values, base = [0.02, 0.0, 0.02, 0.04], [0.01, 0.01, 0.03, 0.03]
+    assert statistics.permutation_p(values, base) == 1
+
+
+def test_the_least_permutation_p_is_what_the_test_gives_where_it_draws_swaps():
+    steps = [float(k) for k in range(1, 21)]  # 20 pairs: more swaps than are enumerated
+    least = statistics.permutation_p(steps, [0.0] * 20)
+    assert least == statistics.least_permutation_p(20) == pytest.approx(2 / (2**15 + 1))
+
+
 def test_the_interquartile_mean_by_hand():
-    # Of eight values the middle four are 2, 3, 4, 5.
-    assert statistics.interquartile_mean([[0, 2, 4, 90], [1, 3, 5, 70]])["mean"] == 3.0 + 0.5
-    single = statistics.interquartile_mean([[1.0], [5.0]])
-    assert single == {"mean": 3.0, "low": None, "high": None, "n": 2}
+    # The first seed's middle two of 0, 2, 4, 90 are 2 and 4; the second's of 1, 3, 5, -70: 1 and 3.
+    found = statistics.interquartile_mean([[0, 1], [2, 3], [90, -70], [4, 5]])
+    assert found == statistics.estimate([3.0, 2.0])
+    # Of fewer than four settings nothing is cut off.
+    assert statistics.interquartile_mean([[0, 9], [1, 9], [5, 9]]) == statistics.estimate([2, 9])
 
 
-def test_its_interval_is_that_of_all_stratified_resamples():
-    settings = [[0.0, 1.0, 5.0], [10.0, 14.0], [3.0]]
-    resampled = product(*[product(values, repeat=len(values)) for values in settings])
-    middles = []
-    for parts in resampled:
-        ordered = sorted(sum(parts, ()))
-        middles.append(np.mean(ordered[1:5]))  # of six values the middle four
-    found = statistics.interquartile_mean(settings)
-    assert found["n"] == 6
-    assert (found["low"], found["high"]) == pytest.approx(
-        np.percentile(middles, [2.5, 97.5]), abs=0.3
-    )
+def test_the_interquartile_mean_of_one_setting_is_its_mean():
+    values = [0.1, 0.5, 0.3]
+    assert statistics.interquartile_mean([values]) == statistics.estimate(values)
 
 
-def test_the_same_values_give_the_same_interval():
-    settings = [[0.0, 1.0, 5.0], [10.0, 14.0]]
-    assert statistics.interquartile_mean(settings) == statistics.interquartile_mean(settings)
+def test_the_interquartile_mean_of_one_seed_has_no_interval():
+    one = {"mean": 3.0, "half_width": None, "n": 1, "std": None}
+    assert statistics.interquartile_mean([[1.0], [5.0]]) == one
+
+
+@pytest.mark.parametrize("settings", [2, 6])
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_the_interval_of_the_interquartile_mean_covers_the_truth(settings, seeds):
+    """In 95 of 100 studies. Settings differ in their true value and in their spread, evenly about
+    10, and those of a seed depend on each other."""
+    rng, studies = np.random.default_rng(settings), 2000
+    place = np.linspace(-1, 1, settings)
+    spread = (0.5 + place**2)[:, None]
+    noise = rng.normal(size=(studies, settings, seeds)) + rng.normal(size=(studies, 1, seeds))
+    drawn = 10 + 3 * place[:, None] + spread * noise
+    found = [statistics.interquartile_mean(study) for study in drawn.tolist()]
+    covered = np.mean([abs(f["mean"] - 10) <= f["half_width"] for f in found])
+    error = (0.95 * 0.05 / studies) ** 0.5  # of the simulation
+    assert 0.95 - 3 * error < covered < 0.95 + 3 * error
+
+
+# refused ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize(
+    "statistic",
+    [
+        lambda bad: statistics.estimate([1.0, bad]),
+        lambda bad: statistics.estimate([bad]),
+        lambda bad: statistics.paired_p([1.0, bad, 2.0], [0.0] * 3),
+        lambda bad: statistics.paired_p([1.0, 2.0, 3.0], [0.0, bad, 0.0]),
+        lambda bad: statistics.paired_p([bad], [0.0]),
+        lambda bad: statistics.permutation_p([1.0, bad, 2.0], [0.0] * 3),
+        lambda bad: statistics.permutation_p([1.0, 2.0, 3.0], [0.0, bad, 0.0]),
+        lambda bad: statistics.interquartile_mean([[1.0, 2.0], [bad, 3.0]]),
+        # Cut off, it would leave no trace.
+        lambda bad: statistics.interquartile_mean([[1.0], [2.0], [3.0], [bad]]),
+        lambda bad: statistics.holm([0.01, None, bad]),
+    ],
+)
+def test_a_number_that_is_not_finite_is_refused(statistic, bad):
+    with pytest.raises(ImclError, match=f"{bad}"):
+        statistic(bad)
+
+
+@pytest.mark.parametrize("bad", [-0.01, 1.01])
+def test_holm_refuses_what_is_no_probability(bad):
+    with pytest.raises(ImclError, match=f"{bad} is no p-value"):
+        statistics.holm([0.5, bad])
+
+
+@pytest.mark.parametrize("test", [statistics.paired_p, statistics.permutation_p])
+@pytest.mark.parametrize("base", [[0.0], [], [0.0, 1.0], [0.0] * 4])
+def test_values_without_partners_are_refused(test, base):
+    with pytest.raises(ImclError, match=f"3 values cannot be paired with {len(base)}"):
+        test([1.0, 2.0, 3.0], base)
+
+
+def test_settings_with_different_numbers_of_seeds_are_refused():
+    with pytest.raises(ImclError, match=r"different numbers of seeds: 2, 1"):
+        statistics.interquartile_mean([[1.0, 2.0], [3.0]])
+
+
+@pytest.mark.parametrize("empty", [[], [[]], [[], []]])
+def test_no_values_have_no_mean(empty):
+    with pytest.raises(ImclError, match="no values"):
+        statistics.interquartile_mean(empty)
+    with pytest.raises(ImclError, match="no values"):
+        statistics.estimate([])

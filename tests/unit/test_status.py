@@ -276,6 +276,6 @@ def test_epochs_go_to_tensorboard_when_it_is_asked_for(tmp_path, monkeypatch):
 
 def test_a_missing_tensorboard_is_named_before_training(tmp_path, monkeypatch):
     monkeypatch.setenv(tensorboard.FOLDER, str(tmp_path))
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    monkeypatch.setitem(sys.modules, "tensorboard.summary.writer.record_writer", None)
     with pytest.raises(ImclError, match="uv sync --extra"):
         tensorboard.writer("cell", 1)

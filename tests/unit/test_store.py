@@ -1,13 +1,17 @@
 """The store of records: what it finds, what it refuses, and how it says so."""
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from handmade import ROOT, empty_project, record, write
+from studies import Study
 
+from imcl.analysis import rows
 from imcl.data import prepare
 from imcl.errors import ImclError
 from imcl.files import json_text, sha256, write_json
@@ -134,8 +138,9 @@ DAMAGE = {
     "list": ("[1, 2]", "is damaged: [1, 2] is not a JSON object"),
     "nan": ('{"runs": NaN}', "is damaged: NaN is not a finite number"),
     "infinite": ('{"runs": 1e999}', "is damaged: 1e999 is not a finite number"),
-    "deep": ("[" * 100_000, "is damaged: "),
+    "deep": ("[" * 100_000, "is damaged: nested too deeply"),
     "long": ('{"runs": ' + "1" * 5000 + "}", "is damaged: "),
+    "twice": ('{"runs": [{"seed": 1, "seed": 2}]}', "is damaged: the key 'seed' appears twice"),
 }
 
 
@@ -154,10 +159,34 @@ def test_a_record_that_is_not_utf_8_is_refused(store, cell, path):
     assert store.faults(cell, path) == ["is damaged: not UTF-8 text (byte 13)"]
 
 
+def test_what_is_no_file_or_too_large_is_refused_unread(store, cell, path):
+    with path.open("ab") as file:
+        file.truncate(100_000_000)  # it takes no room on the disk
+    assert store.faults(cell, path) == ["is damaged: it has 100 MB, and no record has 64"]
+    path.unlink()
+    os.mkfifo(path)  # to read from it would wait for ever
+    assert store.faults(cell, path) == ["is not a file, but a folder, a pipe or a device"]
+    assert store.glance(path) is None
+    path.unlink()
+    path.mkdir()
+    assert store.faults(cell, path) == ["is not a file, but a folder, a pipe or a device"]
+
+
+def test_a_glance_refuses_what_the_store_refuses(store, path):
+    for text, _ in DAMAGE.values():
+        path.write_text(text)
+        assert store.glance(path) is None
+    path.write_text(
+        '{"digest": "a", "config": {}, "cost": [{"training_seconds": 1%s, ' % ("0" * 400)
+    )
+    path.write_text(path.read_text() + '"evaluation_seconds": 0.5}]}')
+    assert store.glance(path).seconds is None
+
+
 def respelled(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text
-    path.write_text(text.replace(old, new, 1))
+    path.write_text(text.replace(old, new, 1), newline="")
 
 
 SPELLINGS = {
@@ -165,7 +194,9 @@ SPELLINGS = {
     "zeros": ('"accuracy": 0.75', '"accuracy": 0.750'),
     "space": ('"accuracy": 0.75', '"accuracy":  0.75'),
     "escape": ('"cell": "digits', '"cell": "\\u0064igits'),
-    "twice": ('"accuracy": 0.75', '"accuracy": 0.5,\n    "accuracy": 0.75'),
+    "blanks": ("{", "{" + " " * 1000),
+    "whole": ('"realised_rate": 0.5', '"realised_rate": 0.50'),
+    "lines": ("\n", "\r\n"),
 }
 
 
@@ -193,6 +224,22 @@ def test_a_missing_seal_is_a_fault(store, cell, path):
     assert fault.startswith("has no seal")
     with pytest.raises(ImclError, match="has no seal"):
         store.read(cell, path)
+
+
+def test_a_whole_number_written_as_another_kind_breaks_the_seal(store, cell, path):
+    respelled(path, '"seed": 1', '"seed": 1.0')
+    assert "was changed since it was written: its seal is broken" in store.faults(cell, path)
+
+
+def test_a_key_that_appears_twice_is_refused_by_every_reader(store, cell, path):
+    """Python's reader takes the last one, so the seal is that of the record without the first."""
+    respelled(path, '"accuracy": 0.75', '"accuracy": 0.5,\n    "accuracy": 0.75')
+    assert is_sealed(json.loads(path.read_text()))
+    fault = "is damaged: the key 'accuracy' appears twice"
+    assert store.faults(cell, path) == [fault]
+    for read in (lambda: store.read(cell, path), lambda: store.open(path)):
+        with pytest.raises(ImclError, match=fault):
+            read()
 
 
 def run(content: dict[str, Any]) -> dict[str, Any]:
@@ -226,6 +273,31 @@ SHAPES = {
     ),
     "no hash": (lambda c: run(c).update(weights_sha256="ab"), "runs[1].weights_sha256: 'ab': "),
     "no runs": (lambda c: c.update(runs=[]), "runs: []: "),
+    "no epochs": (lambda c: run(c).update(history=[]), "runs[1].history: []: "),
+    "a decimal": (lambda c: run(c).update(seed=2.0), "runs[1].seed: 2.0 is not a whole number"),
+    "huge": (
+        lambda c: c["cost"][0].update(peak_memory_bytes=10**400),
+        "cost[0].peak_memory_bytes: 10000",
+    ),
+    "no control": (
+        lambda c: c["environment"].update(device_name="\x1b[2J"),
+        "environment.device_name: '\\x1b[2J' contains a control character",
+    ),
+    "half a character": (
+        lambda c: c["environment"].update(device_name="\ud800"),
+        "environment.device_name: '\\ud800' holds half a character",
+    ),
+    "no split": (lambda c: c["dataset"].update(evaluation="train"), "dataset.evaluation: 'train'"),
+    "no square": (
+        lambda c: c["noise"].update(transition_matrix=[[1.0], [0.5, 0.5]]),
+        "noise.transition_matrix: [[1.0], [0.5, 0.5]]: is not a square matrix",
+    ),
+    "uneven bins": (
+        lambda c: run(c).update(
+            predictions={"calibration": {"count": [1], "confidence": [], "correct": [1]}}
+        ),
+        "runs[1].predictions.calibration: {'count': [1], 'confidence': [], 'correct': [1]}: has li",
+    ),
 }
 
 
@@ -285,13 +357,9 @@ CONTRADICTIONS = {
         lambda c: run(c)["oracle"].update(ece=0.9),
         "seed 2: oracle ece is not that of",
     ),
-    "runs": (lambda c: c["runs"].pop(), "runs are not of the seeds [1, 2]"),
-    "order": (lambda c: c["runs"].reverse(), "runs are not of the seeds [1, 2]"),
-    "cost": (lambda c: c["cost"].pop(), "cost is not of the seeds [1, 2]"),
-    "epoch": (lambda c: run(c)["history"].pop(3), "seed 2: history is not of 14 epochs"),
-    "last": (
-        lambda c: run(c)["history"][-1].pop("evaluation"),
-        "seed 2: history has no evaluation of the last epoch",
+    "epoch": (
+        lambda c: [each["history"].pop(3) for each in c["runs"]],
+        "seed 2: history is not of 14 epochs",
     ),
     "roc": (
         lambda c: run(c)["history"][-1]["evaluation"].update(roc_auc=0.5),
@@ -307,12 +375,99 @@ def test_a_record_that_contradicts_itself_is_found(store, cell, path, edit, faul
     store.read(cell, path)  # its seal is right, and its shape
 
 
-def test_a_record_without_epochs_is_found(store, cell, path):
-    change(path, lambda content: run(content).update(history=[]))
-    assert store.faults(cell, path) == [
-        "seed 2: history is not of 14 epochs",
-        "seed 2: history has no evaluation of the last epoch",
-    ]
+MISFITS = {
+    "runs": (lambda c: c["runs"].pop(), "runs are not of the seeds [1, 2]"),
+    "order": (lambda c: c["runs"].reverse(), "runs are not of the seeds [1, 2]"),
+    "cost": (lambda c: c["cost"].pop(), "cost is not of the seeds [1, 2]"),
+    "epoch": (
+        lambda c: run(c)["history"].pop(3),
+        "seed 2: history is not like that of seed 1",
+    ),
+    "last": (
+        lambda c: [each["history"][-1].pop("evaluation") for each in c["runs"]],
+        "seed 1: history has no evaluation of the last epoch",
+    ),
+    "metric": (
+        lambda c: run(c)["final"].update(roc_auc=0.5),
+        "seed 2: final is not like that of seed 1",
+    ),
+    "predictions": (
+        lambda c: run(c).update(
+            predictions={"calibration": {"count": [1], "confidence": [1.0], "correct": [1]}}
+        ),
+        "seed 2: predictions is not like that of seed 1",
+    ),
+    "dataset": (lambda c: c["dataset"].update(name="letters"), "seed 1: dataset.name is not dig"),
+    "labels": (lambda c: c["noise"].update(sha256=None), "seed 1: noise.sha256 does not fit n50"),
+}
+
+
+@pytest.mark.parametrize(("edit", "fault"), MISFITS.values(), ids=MISFITS)
+def test_runs_that_cannot_be_compared_are_refused(store, cell, path, edit, fault):
+    change(path, edit)
+    assert [found for found in store.faults(cell, path) if found.startswith(fault)]
+    with pytest.raises(ImclError) as refused:
+        store.read(cell, path)
+    assert f"{path}: {fault}" in str(refused.value)
+
+
+# Any value anywhere ------------------------------------------------------------------------------
+
+GONE = object()
+DEEP: list[Any] = json.loads("[" * 500 + "]" * 500)
+VALUES = (GONE, None, {}, [], DEEP, "x", "\x1b[2J", -1, 0, 0.5, 5.0, 1e300, 10**400, True, {"a": 1})
+
+
+def places(value: object, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every key, and the last index of every list."""
+    if place:
+        yield place
+    if isinstance(value, dict):
+        for key in value:
+            yield from places(value[key], (*place, key))
+    elif isinstance(value, list) and value:
+        yield from places(value[-1], (*place, len(value) - 1))
+
+
+def test_whatever_stands_in_a_record_it_is_a_fault_or_documents_can_be_made(tmp_path):
+    """Each value at each place under a new seal: never another error than that of the store."""
+    study = Study.make(tmp_path)
+    study.plan |= {"methods": ["base"], "noise": ["n50"], "seeds": [1, 2]}
+    study.plan["training"] = {"epochs": 2, "warmup_epochs": 0}
+    (cell,), project = study.cells, study.project
+    store = Store(project)
+    whole = good(cell) | {"migrated": {"digest": "0" * 12, "change": "its form"}}
+    matrix = {
+        "calibration": {"count": [2], "confidence": [1.5], "correct": [1]},
+        "confusion": [[2]],
+    }
+    for each, cost in zip(whole["runs"], whole["cost"], strict=True):
+        each["predictions"], cost["resumed"] = matrix, 1
+    del whole["seal"]
+    path = write(project, cell, whole)
+    assert store.faults(cell, path) == []
+    text, read = json.dumps(whole), 0
+    for place in places(whole):
+        for value in VALUES:
+            changed = json.loads(text)
+            at: Any = changed
+            for key in place[:-1]:
+                at = at[key]
+            if value is GONE:
+                del at[place[-1]]
+            else:
+                at[place[-1]] = value
+            path.write_text(json.dumps(sealed(changed)))
+            store.faults(cell, path)
+            store.glance(path)
+            try:
+                record = store.read(cell, path)
+            except ImclError:
+                continue
+            read += 1
+            row = rows.compared_rows([(cell, record, {"path": "", "sha256": ""})])
+            json_text(row)  # which refuses NaN and infinity
+    assert read > 50  # a time, for example, may be any
 
 
 def test_other_weights_are_found(project, store, cell, path):
@@ -484,6 +639,7 @@ ROW_FAULTS = {
     "missing": (lambda c: c["rows"][2].pop("seconds"), "rows[2].seconds: missing"),
     "zero": (lambda c: c["rows"][0].update(macs=0.0), "rows[0].macs: 0.0 is out of range"),
     "text": (lambda c: c["rows"][1].update(macs="3"), "rows[1].macs: '3' is not a number"),
+    "no width": (lambda c: c["settings"].update(width="x"), "settings.width: 'x' is not a whole"),
     "no repeats": (lambda c: c["settings"].pop("repeats"), "settings.repeats: missing"),
     "no device": (
         lambda c: c["environment"].pop("device_name"),
@@ -519,3 +675,69 @@ def test_every_fault_of_every_existing_record_is_listed(project, store, cells):
         list(store.existing(planned))
     assert f"{first}: was changed" in str(refused.value)
     assert f"{second}: is damaged" in str(refused.value)
+
+
+# data drawn for each run --------------------------------------------------------------------------
+
+
+def drawn(cell: grid.Cell) -> grid.Cell:
+    """The cell, but with noise that is drawn for each run."""
+    assert cell.noise
+    options = cell.noise.options.model_copy(update={"noise_seed": "per_run"})
+    return replace(cell, noise=replace(cell.noise, options=options))
+
+
+def test_a_record_tells_of_each_run_what_was_drawn_for_it(project, store, cell):
+    own = drawn(cell)
+    path = write(project, own, good(own))
+    assert store.faults(own, path) == []
+    made = store.read(own, path)
+    assert "noise" not in made
+    assert [run["noise"]["sha256"] for run in made["runs"]] == ["00" * 32, "01" * 32]
+
+
+TOLD_TWICE = {
+    "of all and of one": (
+        lambda c: c.update(noise=c["runs"][0]["noise"]),
+        ["runs[0].noise: unknown key", "runs[1].noise: unknown key"],
+    ),
+    "of one run only": (lambda c: c["runs"][1].pop("noise"), ["runs[1].noise: missing"]),
+    "of none": (lambda c: [run.pop("noise") for run in c["runs"]], ["noise: missing"]),
+    "once for all": (
+        lambda c: c.update(noise={**[run.pop("noise") for run in c["runs"]][-1]}),
+        ["noise must stand in each run"],
+    ),
+    "the dataset too": (
+        lambda c: [run.update(dataset=c["dataset"]) for run in c["runs"]] and c.pop("dataset"),
+        ["dataset must stand once for all runs"],
+    ),
+    "a wrong rate": (
+        lambda c: c["runs"][1]["noise"].update(realised_rate=2.0),
+        ["runs[1].noise.realised_rate: 2.0 is out of range; it must be at most 1.0"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("edit", "faults"), TOLD_TWICE.values(), ids=TOLD_TWICE)
+def test_a_record_tells_of_data_once(project, store, cell, edit, faults):
+    own = drawn(cell)
+    made = good(own)
+    edit(made)
+    path = write(project, own, made)
+    assert store.faults(own, path) == faults
+    with pytest.raises(ImclError):
+        store.read(own, path)
+
+
+def test_records_of_one_run_must_be_of_the_same_labels(project, store, cells):
+    pair = [drawn(c) for c in cells if c.noise][:2]
+    paths = {one.name: write(project, one, good(one)) for one in pair}
+    store.read_all(pair, paths)
+    made = good(pair[1])
+    made["runs"][1]["noise"]["sha256"] = "ff" * 32
+    write(project, pair[1], made)
+    with pytest.raises(ImclError) as refused:
+        store.read_all(pair, paths)
+    first, second = paths.values()
+    message = f"{second}: was made from other data than {first} (noise digits n50 --seed 2); "
+    assert str(refused.value).startswith(message)

@@ -6,7 +6,7 @@ import pytest
 from handmade import record, write
 from studies import ACCURACY, Study, by_name, rows_of
 
-from imcl.present import render, tables
+from imcl.present import html, render, tables
 from imcl.study import grid
 
 
@@ -51,6 +51,17 @@ def test_the_text_counts_what_the_table_shows(built):
     said = {name: row["value"].text for name, row in built["text"].rows().items()}
     counts = [said[f"{what} digits"] for what in ("compared", "higher", "better", "worse")]
     assert counts == ["2", "2", "1", "0"]
+
+
+def test_the_table_of_accuracies_says_what_earlier_code_computed(study):
+    def migrate(cell, made):
+        if cell.method != "base":
+            change, earlier = "a revision is now 2", "the loss was halved"
+            made["migrated"] = {"digest": "0" * 12, "change": change, "earlier": earlier}
+
+    study.write(ACCURACY, migrate)
+    said = "2 of the study's 3 records were made by earlier code, in which the loss was halved."
+    assert said in study.tables()["accuracy-digits"].caption
 
 
 def test_captions_say_what_holms_correction_covers(study):
@@ -157,7 +168,7 @@ def test_the_text_counts_the_verdicts(usual):
 
 
 def test_the_aggregate_over_backbones_by_hand(study):
-    """Of the differences of kernel, 1, 2, 3 and 2, 4, 6, the middle half are 2, 2, 3, 4."""
+    """The differences of kernel by seed are 1, 2, 3 and 2, 4, 6, so their means 1.5, 3 and 4.5."""
     study.plan |= {"backbones": ["resnet18", "vgg16"], "methods": ["base", "kernel"]}
     study.write(
         lambda cell: [
@@ -166,9 +177,9 @@ def test_the_aggregate_over_backbones_by_hand(study):
         ]
     )
     row = study.tables()["aggregate"].rows()["kernel"]
-    assert row["all"].value["mean"] == pytest.approx((2 + 2 + 3 + 4) / 4)
-    assert row["all"].text.startswith("+2.8 [+")
-    assert row["all"].value["n"] == 6
+    assert row["all"].value["mean"] == pytest.approx(3)
+    assert row["all"].text == "+3.0 ± 3.7"  # 4.303 * 1.5 / sqrt 3
+    assert row["all"].value["n"] == 3
     assert len(row["all"].sources) == 4
 
 
@@ -335,3 +346,98 @@ def test_markdown_of_a_table():
     assert lines[0] == "| a   | b     |"
     assert lines[2] == "| 1   | **2** |"
     assert lines[-1] == "A caption."
+
+
+# what an interval covers --------------------------------------------------------------------------
+
+ALONE = "the same in all runs, so intervals cover the training's randomness alone."
+
+
+@pytest.mark.parametrize(
+    ("draws", "said"),
+    [
+        ({}, ""),
+        ({"noise": "same"}, f"The noise is {ALONE}"),
+        ({"noise": "same", "subset": "same"}, f"The noise and the subset are {ALONE}"),
+        (
+            {"noise": "same", "subset": "same", "held-out share": "same"},
+            f"The noise, the subset and the held-out share are {ALONE}",
+        ),
+        (
+            {"noise": "anew", "subset": "anew"},
+            "The noise and the subset are drawn anew for each run, so intervals cover that too.",
+        ),
+        (
+            {"noise": "anew", "subset": "same"},
+            "The noise is drawn anew for each run, so intervals cover that too. "
+            "The subset is the same in all runs, so intervals do not cover that.",
+        ),
+        (
+            {"noise": "mixed"},
+            "The noise is drawn anew for each run in some cells, and the same in all runs in "
+            "others.",
+        ),
+    ],
+)
+def test_what_intervals_cover_in_words(draws, said):
+    assert render.coverage(draws) == said
+    ended = f"Mean of n = 3 seeds ± 95 % t-interval. {said}".strip()
+    assert render.protocol(3, draws) == ended
+    assert render.protocol(1, draws) == "One seed."
+    assert render.protocol(3) == "Mean of n = 3 seeds."
+
+
+WITH_INTERVALS = (
+    *("accuracy-digits", "difference-to-base-digits", "oracle-digits", "calibration-digits"),
+    *("redundancy-digits", "aggregate", "error-digits", "noise-digits"),
+)
+
+
+def test_captions_of_clean_labels_of_a_whole_dataset_say_nothing_of_draws(built):
+    for name in WITH_INTERVALS:
+        assert built[name].caption.endswith("seeds ± 95 % t-interval.")
+
+
+def test_captions_say_what_intervals_cover(study):
+    study.plan |= {"noise": ["clean", "n50"]}
+    study.write(ACCURACY)
+    found = study.tables()
+    for name in WITH_INTERVALS:
+        assert found[name].caption.endswith(f"seeds ± 95 % t-interval. The noise is {ALONE}")
+    assert "runs" not in found["cost-digits"].caption  # it has no intervals
+    assert study.written("results.tex").count(f"The noise is {ALONE}") == 3  # of figures
+
+
+def test_captions_say_that_labels_are_drawn_for_each_run(study, monkeypatch):
+    study.raw["noise"]["n50"]["noise_seed"] = "per_run"
+    study.plan |= {"noise": ["clean", "n50"]}
+
+    def rates(cell, made):
+        for run, rate in zip(made["runs"], (0.75, 0.25, 0.5), strict=True):
+            if cell.noise:
+                matrix = [[1 - rate, rate], [0.0, 1.0]]
+                run["noise"] |= {"realised_rate": rate - 0.06, "transition_matrix": matrix}
+
+    study.write(ACCURACY, rates)
+    built = study.tables()
+    anew = "The noise is drawn anew for each run, so intervals cover that too."
+    for name in WITH_INTERVALS:
+        assert built[name].caption.endswith(anew)
+    data = {
+        f"{row[0].text} {row[1].text}": [e.text for e in row] for row in built["data"].groups[0]
+    }
+    assert data["digits n50"][5:] == ["50.00 %", "44.00 %", "3 draws"]  # the mean of three rates
+    assert data["digits clean"][-1] == "abababababab"
+    assert built["data"].caption.endswith(
+        "If each run draws its own, rates are means over the runs."
+    )
+    noisy = [row for row in study.documents().summary["cells"] if row["noise"] == "n50"]
+    assert [row["realised_rate"] for row in noisy] == pytest.approx([0.44] * 3)
+    transition = built["transition-digits"]
+    assert [entry.text for entry in transition.groups[0][0]] == ["n50", "0", "50", "50"]
+    assert transition.caption.endswith("mean over the runs.")
+    monkeypatch.setattr(html.vl_convert, "javascript_bundle", str)  # takes seconds
+    page = html.write(study.project, study.documents()).read_text(encoding="utf-8")
+    assert page.count(anew) >= 5 + len(WITH_INTERVALS) - 2  # the head, four charts, the tables
+    for index in range(3):
+        assert f"<code>{f'{index:02d}' * 32}</code>" in page

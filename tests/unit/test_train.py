@@ -10,11 +10,14 @@ import quick
 import torch
 from conftest import without_cost
 
+from imcl import verify
+from imcl.cli import main
 from imcl.data import prepare
 from imcl.errors import ImclError
 from imcl.models import vgg16
 from imcl.noise import inject
 from imcl.project import Project
+from imcl.records.store import Store
 from imcl.study import grid
 from imcl.study.settings import Training
 from imcl.training import device, evaluation, loop, seed, worker
@@ -242,20 +245,20 @@ def test_seeds_pair_across_methods(project, monkeypatch):
 
 
 def test_a_loss_that_is_not_finite_stops_with_step_terms_and_advice(project):
-    cell = quick.cell(project, "digits-clean-vgg16-kernel", training={"learning_rate": 1e30})
+    cell = quick.cell(project, "digits-clean-vgg16-kernel", training={"learning_rate": 1e9})
     with pytest.raises(ImclError) as error:
         worker.train(project, cell, CPU)
     message = str(error.value)
     assert "digits-clean-vgg16-kernel, seed 1: the loss is not finite at epoch 1, step " in message
     assert "cross_entropy" in message
-    assert "Lower training.learning_rate (now 1e+30)" in message
+    assert "Lower training.learning_rate (now 1e+09)" in message
     assert not project.record(cell.key).exists()
     assert not list(project.results.rglob("*.pt"))
 
 
 def test_weights_that_the_last_update_broke_are_no_record(project):
     # One step, whose loss is still finite.
-    settings = {"learning_rate": 1e30, "batch_size": 1437, "epochs": 1, "warmup_epochs": 0}
+    settings = {"learning_rate": 1e9, "batch_size": 320, "epochs": 1, "warmup_epochs": 0}
     cell = quick.cell(project, "digits-clean-resnet18-base", training=settings)
     with pytest.raises(ImclError, match=r"the trained network's \w+ is nan.*learning_rate"):
         worker.train(project, cell, CPU)
@@ -308,7 +311,7 @@ def test_compiled_stages_give_the_numbers_of_eager_ones(project, monkeypatch):
     # One short stage, since compiling takes seconds for each.
     monkeypatch.setattr(vgg16, "CONVOLUTIONS", (1,))
     monkeypatch.setattr(vgg16, "MULTIPLES", (1,))
-    cell = quick.cell(project, "digits-n50-vgg16-kernel", training={"batch_size": 500})
+    cell = quick.cell(project, "digits-n50-vgg16-kernel", training={"batch_size": 160})
     eager = worker.train(project, cell, CPU)
     compiled = worker.train(project, cell, RunOptions("cpu", compiled=True))
     assert compiled["environment"]["compiled"]
@@ -349,3 +352,109 @@ def test_held_out_images_are_evaluated_with_labels_as_noisy_as_the_others(projec
     assert (truth != arrays.validation_labels).mean() == pytest.approx(0.5, abs=0.1)
     counts = np.array(record["runs"][0]["predictions"]["confusion"]).sum(1)
     assert counts.tolist() == np.bincount(truth, minlength=10).tolist()
+
+
+# data drawn for each run --------------------------------------------------------------------------
+
+SHORT = {"epochs": 1, "warmup_epochs": 0}
+
+
+def made_by_commands(project: Project, *commands: list[str]) -> None:
+    """Make data as a user does."""
+    for command in commands:
+        assert main([*command, "--project", str(project.root)]) == 0
+
+
+def labels_of(project: Project, data: grid.Data) -> np.ndarray:
+    _, arrays = prepare.load(project, data.dataset)
+    assert data.noise
+    return inject.load(project, data.noise, arrays.labels)[1]
+
+
+@pytest.fixture
+def trained(monkeypatch) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The images and labels of each training, in their order."""
+    seen: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def recorded(images, labels, *rest, **options):
+        seen.append((images.numpy().copy(), labels.numpy().copy()))
+        return Batches(images, labels, *rest, **options)
+
+    monkeypatch.setattr(seed, "Batches", recorded)
+    return seen
+
+
+def test_each_run_trains_on_labels_of_its_own_the_same_for_each_method(project, trained):
+    file = {"noise": {"n50": {"noise_seed": "per_run"}}}
+    cells = [
+        quick.cell(project, f"digits-n50-resnet18-{method}", file=file, training=SHORT)
+        for method in ("base", "kernel")
+    ]
+    cell = cells[0]
+    with pytest.raises(ImclError, match="run `imcl noise digits n50 --seed 1` first"):
+        worker.train(project, cell, CPU)
+    made_by_commands(project, ["noise", "digits", "n50"])
+    first, second = (labels_of(project, cell.data(seed)) for seed in (1, 2))
+    assert 0.3 < (first != second).mean() < 0.95  # half of each differ from the true ones
+
+    records = [worker.train(project, cell, CPU) for cell in cells]
+    for (_, labels), drawn in zip(trained, (first, second, first, second), strict=True):
+        np.testing.assert_array_equal(labels, drawn)
+
+    record = json.loads(json.dumps(records[0]))
+    assert "noise" not in record
+    assert record["dataset"]["n_train"] == len(first)
+    for number, run in enumerate(record["runs"], start=1):
+        noise = cells[0].data(number).noise
+        file = project.noise(cells[0].dataset.key, noise.key)
+        described = json.loads(file.read_text())
+        assert run["noise"]["sha256"] == described["sha256"]
+        assert run["noise"]["realised_rate"] == described["realised_rate"]
+        assert run["noise"]["transition_matrix"] == described["transition_matrix"]
+        assert "dataset" not in run
+        assert described["config"]["noise_seed"] == number
+    assert [r["noise"] for r in records[0]["runs"]] == [r["noise"] for r in records[1]["runs"]]
+    store = Store(project)
+    assert [store.faults(each, store.path(each)) for each in cells] == [[], []]
+
+    # If one run's labels change, the record is of other labels.
+    one = project.noise(cell.dataset.key, cell.data(2).noise.key)
+    description = json.loads(one.read_text())
+    one.write_text(json.dumps({**description, "sha256": "0" * 64}))
+    assert store.faults(cell, store.path(cell)) == [f"noise is not that of {one}"]
+
+
+def test_each_run_trains_on_a_subset_of_its_own(project, trained):
+    part = {"train_size": 100, "subset_seed": "per_run"}
+    cell = quick.cell(
+        project, "digits-n50-resnet18-base", file={"datasets": {"digits": part}}, training=SHORT
+    )
+    with pytest.raises(ImclError, match="run `imcl prepare digits --seed 1` first"):
+        worker.train(project, cell, CPU)
+    made_by_commands(
+        project,
+        ["prepare", "digits"],
+        ["noise", "digits", "n50", "--seed", "1"],
+        ["noise", "digits", "n50", "--seed", "2"],
+    )
+    subsets = [prepare.load(project, cell.data(s).dataset)[1] for s in (1, 2)]
+    assert not np.array_equal(*(subset.train_indices for subset in subsets))
+
+    made_by_commands(project, ["train", cell.name, "--study", "quick", "--device", "cpu"])
+
+    record = Store(project).read(cell, project.record(cell.key))
+    for (images, _), subset in zip(trained, subsets, strict=True):
+        np.testing.assert_array_equal(images, subset.train_images)
+    assert "dataset" not in record
+    assert "noise" not in record
+    for run in record["runs"]:
+        dataset, noise = cell.data(run["seed"])
+        described = json.loads(project.dataset(dataset.key).read_text())
+        assert run["dataset"]["sha256"] == described["sha256"]
+        assert (run["dataset"]["n_train"], run["dataset"]["n_test"]) == (100, 360)
+        drawn = json.loads(project.noise(dataset.key, noise.key).read_text())
+        assert run["noise"]["sha256"] == drawn["sha256"]
+    assert len({run["dataset"]["sha256"] for run in record["runs"]}) == 2
+    store = Store(project)
+    assert store.faults(cell, store.path(cell)) == []
+    assert verify.retrain(project, cell, store.path(cell)) == ("bit for bit", None)

@@ -1,8 +1,11 @@
 """`imcl verify` finds what was changed by hand, by accident, or by another machine."""
 
 import copy
+import json
+import os
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +18,7 @@ from imcl import verify
 from imcl.analysis import claims, search, summary
 from imcl.cli import main
 from imcl.data import prepare
-from imcl.files import read_json, write_json
+from imcl.files import write_json
 from imcl.present import tables
 from imcl.present.documents import Documents
 from imcl.project import Project
@@ -53,7 +56,7 @@ def a_record(project: Project) -> Path:
 
 
 def change(path: Path, edit: Callable[[dict[str, Any]], object], seal: bool = True) -> None:
-    record = read_json(path)
+    record = json.loads(path.read_text())
     del record["seal"]
     edit(record)
     write_json(path, sealed(record) if seal else record)
@@ -74,7 +77,7 @@ def test_what_is_committed_is_as_computed(project, capsys):
 
 def test_a_record_with_one_digit_changed_is_found(project, capsys):
     path = a_record(project)
-    loss = str(read_json(path)["runs"][1]["history"][7]["loss"])
+    loss = str(json.loads(path.read_text())["runs"][1]["history"][7]["loss"])
     digit = loss[5]
     replace_once(path, loss, loss[:5] + str((int(digit) + 1) % 10) + loss[6:])
     code, out, err = verified(capsys, project)
@@ -161,8 +164,106 @@ def test_a_folder_of_no_study_is_found_and_the_others_are_checked(project, capsy
     (folder / "records").mkdir(parents=True)
     code, out, err = verified(capsys, project)
     assert code == 1
-    assert f"{folder}: unknown study 'cpuu'; did you mean 'cpu'?" in err
+    assert f"{project.params}: has no study cpuu, but {project.committed} has its results" in err
     assert f"{project.committed_records('quick')}: " in out
+
+
+def test_a_study_whose_folder_is_gone_is_told_by_git_and_by_the_readme(project, capsys):
+    table = (project.committed / "quick/accuracy-digits.md").read_text()
+    readme = project.root / "README.md"
+    readme.write_text(f"<!-- quick/accuracy-digits -->\n{table}<!-- /quick/accuracy-digits -->\n")
+    git = ("git", "-C", str(project.root), "-c", "user.name=x", "-c", "user.email=x@example.org")
+    for command in (("init", "-q"), ("add", "paper/results"), ("commit", "-q", "-m", "all")):
+        subprocess.run([*git, *command], check=True)
+    assert verified(capsys, project)[0] == 0
+    (project.measurements / "growth-cpu.json").unlink()
+    folder = project.committed / "quick"
+    shutil.rmtree(folder)
+    code, _, err = verified(capsys, project)
+    gone = f"shows the table quick/accuracy-digits, but {folder}/accuracy-digits.md is gone"
+    assert code == 1
+    assert err.splitlines() == [
+        "imcl verify: 3 faults:",
+        f"  {folder}: is gone, but it is in git",
+        f"  {project.measurements / 'growth-cpu.json'}: is gone, but it is in git",
+        f"  {readme}: {gone}",
+    ]
+    shutil.rmtree(project.committed)
+    err = verified(capsys, project)[2]
+    for name in ("quick", "bench"):
+        assert f"{project.committed / name}: is gone, but it is in git" in err
+
+
+def test_a_readme_that_shows_another_table_is_found(project, capsys):
+    readme, table = project.paper / "README.md", project.committed / "quick/accuracy-digits.md"
+    readme.write_text("<!-- quick/accuracy-digits -->\nmine\n<!-- /quick/accuracy-digits -->\n")
+    err = verified(capsys, project)[2]
+    assert err == one_fault(readme, f"shows the table quick/accuracy-digits otherwise than {table}")
+
+
+def test_with_parameters_of_ones_own_one_sentence_says_what_is_needed(project, capsys):
+    raw = parameters()
+    raw["studies"]["quick"]["width"] = 9
+    raw["studies"]["mine"] = raw["studies"].pop("cpu")
+    own = project.root / "own.yaml"
+    own.write_text(yaml.safe_dump(raw))
+    for name in ("cpu", "every"):
+        (project.committed / name / "records").mkdir(parents=True)
+    del raw["studies"]["every"]
+    own.write_text(yaml.safe_dump(raw))
+    code, _, err = verified(capsys, project, "--params", str(own))
+    assert code == 1
+    needed = "verify needs the study and all that it names (datasets, noise, "
+    lacking, differing = err.splitlines()[1:]
+    assert lacking.startswith(f"  {own}: has no study cpu, every, but {project.committed} has its")
+    assert needed in lacking
+    folder = project.committed_records("quick")
+    assert differing.startswith(
+        f"  {folder}: none of its 24 records belongs to study quick in {own}"
+    )
+    assert needed in differing
+
+
+def test_every_fault_of_every_record_is_listed(project, capsys, monkeypatch):
+    """However damaged a record is, the others are checked, and there is no traceback."""
+    records = sorted(project.committed_records("quick").glob("*.json"))
+    cells = {cell.key: cell for cell in grid.cells(load(project.params))}
+    monkeypatch.setattr(verify, "sample", lambda *_: [(cells[records[0].stem], records[0])])
+    faults = dict(zip(records, DAMAGES.items(), strict=False))
+    for path, (_, damage) in faults.items():
+        damage(path)
+    code, out, err = verified(capsys, project, "--retrain", "1")
+    assert code == 1
+    for path, (fault, _) in faults.items():
+        assert f"  {path}: {fault}" in err
+    assert f"  {records[0]}: cannot be trained again: {records[0]}: is damaged" in err
+    # The record with another digit has two: it contradicts itself as well.
+    assert f"{len(faults) + 1} faults" in out
+
+
+# Their first words, by what is done to a record.
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "is damaged: nested too deeply": lambda path: path.write_text("[" * 100_000),
+    "was changed since it was written: the values are": lambda path: path.write_bytes(
+        path.read_bytes().replace(b"\n", b"\r\n")
+    ),
+    "is damaged: it has 100 MB, and no record has 64": lambda path: os.truncate(path, 100_000_000),
+    "is damaged: line 1, column 1": lambda path: path.write_text(""),
+    "runs[0].final: missing": lambda path: change(path, lambda r: r["runs"][0].pop("final")),
+    "environment: [] is not a mapping": lambda path: change(
+        path, lambda r: r.update(environment=[])
+    ),
+    "dataset: missing": lambda path: change(path, lambda r: r.pop("dataset")),
+    "runs[1].history: []": lambda path: change(path, lambda r: r["runs"][1].update(history=[])),
+    "runs are not of the seeds [1, 2]": lambda path: change(path, lambda r: r["runs"].pop()),
+    "runs[0].final.accuracy: 'x' is not a number": lambda path: change(
+        path, lambda r: r["runs"][0]["final"].update(accuracy="x")
+    ),
+    "peer: unknown key": lambda path: change(path, lambda r: r.update(peer=1)),
+    "was changed since it was written: its seal": lambda path: replace_once(
+        path, '"accuracy": 0.', '"accuracy": 0.0'
+    ),
+}
 
 
 def test_a_study_without_tables_has_all_its_records(project, capsys):
@@ -194,7 +295,7 @@ def test_a_table_with_one_digit_changed_is_found(project, capsys):
 )
 def test_a_changed_ratio_of_a_measurement_is_found(project, capsys, bench, ratio):
     path = project.measurements / f"{bench}-cpu.json"
-    record = read_json(path)
+    record = json.loads(path.read_text())
     record["rows"][0][ratio] *= 2
     write_json(path, record)
     code, _, err = verified(capsys, project)
@@ -296,7 +397,7 @@ def test_other_weights_and_other_data_are_found(run, capsys):
         file.seek(500)
         file.write(b"x")
     dataset = run.project.dataset(run.cell.dataset.key)
-    write_json(dataset, read_json(dataset) | {"sha256": "0" * 64})
+    write_json(dataset, json.loads(dataset.read_text()) | {"sha256": "0" * 64})
     code, _, err = verified(capsys, run.project)
     assert code == 1
     assert f"{run.record}: seed 2: {weights} " in err
@@ -304,6 +405,15 @@ def test_other_weights_and_other_data_are_found(run, capsys):
 
 
 # Trained again ----------------------------------------------------------------------------------
+
+
+def test_damaged_data_is_one_fault_among_others(run, capsys):
+    dataset = run.project.dataset(run.cell.dataset.key)
+    dataset.write_text("{")
+    change(run.record, lambda record: record["runs"][0]["final"].update(nll=9.0))
+    err = verified(capsys, run.project)[2]
+    assert f"{run.record}: cannot be compared with what it was made from: {dataset}: damaged" in err
+    assert f"{run.record}: seed 1: final nll is not that of the last epoch" in err
 
 
 def test_a_cell_trained_again_is_the_same_to_the_bit_and_leaves_nothing(run, capsys, monkeypatch):
@@ -337,6 +447,18 @@ def test_another_machine_may_differ_within_the_tolerance(run, points, factor, ag
     how, finding = verify.retrain(run.project, run.cell, run.record)
     assert "an abacus" in how
     assert (finding is None) == agrees
+
+
+def test_a_record_of_earlier_code_is_compared_within_the_tolerance(run):
+    def before(record):
+        migrated = {"digest": "0" * 12, "change": "x is y", "earlier": "z was different"}
+        record["migrated"] = migrated
+        record["runs"][0]["history"][0]["loss"] *= 1.05
+
+    change(run.record, before)
+    how, finding = verify.retrain(run.project, run.cell, run.record)
+    assert how.startswith("by earlier code")
+    assert finding is None
 
 
 @pytest.mark.parametrize(

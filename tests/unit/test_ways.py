@@ -145,6 +145,36 @@ def test_the_statistics_of_a_map_are_those_of_numpy():
     np.testing.assert_allclose(found["energy"], (values**2).mean(1))
 
 
+def far_from_zero() -> torch.Tensor:
+    """A map in bf16 whose channels have mean 5 and standard deviation 1, little correlated."""
+    generator = torch.Generator().manual_seed(0)
+    return (5 + torch.randn(32, 16, 8, 8, generator=generator)).bfloat16()
+
+
+def test_autocast_rounds_no_statistic():
+    stage = far_from_zero()
+    with torch.autocast("cpu", torch.bfloat16):
+        _, found = observe(stage, EVERYTHING)
+    for name, value in statistics(stage.double()).items():
+        torch.testing.assert_close(found[name].double(), value, rtol=1e-6, atol=0)
+
+
+def test_correlations_far_from_zero_are_right_under_autocast_and_so_is_their_gradient():
+    """The products are 25 and the covariances 1, so rounding the products to bf16 hides these."""
+    stage = far_from_zero().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = redundancy(stage, centred=True)
+        loss.backward()
+    wide = stage.detach().double().requires_grad_()
+    squares = torch.corrcoef(wide.transpose(0, 1).flatten(1)).square()
+    expected = (squares.sum() - 16) / (16 * 15)
+    expected.backward()
+    # 1e-7 of 25, of correlations of about 0.02
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-3)
+    error = (stage.grad.double() - wide.grad).norm() / wide.grad.norm()
+    assert error < 4e-3  # bf16's rounding of the gradient itself
+
+
 @pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("needed", [EVERYTHING, *({name} for name in sorted(EVERYTHING))])
 def test_the_gradients_of_map_and_statistics_add_up(needed, order):

@@ -3,10 +3,11 @@
 import json
 import os
 import random
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from conftest import without_cost
 
 from imcl.cli import main
 from imcl.errors import ImclError
+from imcl.noise.inject import inject
 from imcl.project import Project
 from imcl.study import grid
-from imcl.training import worker
+from imcl.training import tensorboard, worker
 from imcl.training.checkpoint import Checkpoints
 from imcl.training.worker import RunOptions
 
@@ -58,6 +60,15 @@ def results(project) -> Iterator[Path]:
 
 def remount(folder: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", folder], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Fill the disk of a folder with a file."""
+    filler = folder / "filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    return filler
 
 
 def files(folder: Path) -> list[Path]:
@@ -102,27 +113,48 @@ def test_a_full_disk_during_checkpoints_and_weights_costs_no_bit(
     assert "damaged" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kilobytes", [20, 100, 180])
+def test_a_disk_that_fills_while_the_weights_are_written_is_named(
+    results, project, cell, kilobytes
+):
+    remount(results, f"size={kilobytes}k")
+    weights = project.weights(cell.key, 1)
+    with pytest.raises(ImclError, match=rf"{weights}: no space is left on this disk; free some"):
+        worker.train(project, cell, RunOptions("cpu", checkpoint_share=0.0))
+    assert not list(weights.parent.iterdir())
+
+
+def test_a_disk_that_fills_while_noise_is_drawn_is_named(project, cell):
+    noise = project.noise(cell.dataset.key, cell.noise.key)
+    shutil.rmtree(noise.parent)
+    labels = noise.with_suffix(".npy")
+    with mounted(noise.parent, "size=64k") as folder:
+        filler = fill(folder)
+        with pytest.raises(ImclError, match=rf"^{labels}: no space is left on this disk; free"):
+            inject(project, cell.noise)
+        assert files(folder) == [filler]
+
+
+def test_a_disk_that_fills_with_what_tensorboard_shows_is_named(tmp_path, monkeypatch):
+    with mounted(tmp_path / "board", "size=20k") as folder:
+        monkeypatch.setenv(tensorboard.FOLDER, str(folder))
+        write = tensorboard.writer("cell", 1)
+        with pytest.raises(ImclError, match=rf"^{folder}/cell/seed-1/\S+: no space is left"):
+            for number in range(1, 1000):
+                write({"epoch": number, "loss": 1.0, "terms": {}})
+
+
 def test_a_full_disk_when_the_record_is_written_costs_no_training(
     results, whole, project, cell, monkeypatch, capsys
 ):
-    filler = results / "filler"
-
-    def fill() -> dict:
-        with filler.open("wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(bytes(4096))
-            except OSError:
-                return code
-
     code = worker.code()
     with monkeypatch.context() as patched:
-        patched.setattr(worker, "code", fill)
+        patched.setattr(worker, "code", lambda: fill(results) and code)
         message = rf"{project.record(cell.key)}: no space is left on this disk"
         with pytest.raises(ImclError, match=message):
             worker.train(project, cell, EVERY_EPOCH)
     assert not files(project.records)
-    filler.unlink()
+    (results / "filler").unlink()
     capsys.readouterr()
     assert train(project, cell) == whole
     assert capsys.readouterr().err.count("was finished before") == 2

@@ -10,12 +10,12 @@ import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
+from imcl.data.contents import settings_of
 from imcl.errors import UsageError, unknown
 from imcl.present.pdf import HINT, can_build
 from imcl.project import Project
 from imcl.records.store import Store
 from imcl.study import grid
-from imcl.study.load import load
 from imcl.study.sources import KINDS, SOURCES
 
 PROJECT = Project(Path())
@@ -29,7 +29,7 @@ try:
     if config.get("records", "committed") != "committed":
         known = unknown("origin", config["records"], ["committed"])
         raise UsageError(f"--config records={config['records']}: {known}")
-    SETTINGS = load(PROJECT.params, config.get("study"))
+    SETTINGS = settings_of(PROJECT, config.get("study"))
 except UsageError as error:
     raise WorkflowError(str(error))
 # imcl has checked more, with better messages; this holds the published schema to the same file.
@@ -41,12 +41,9 @@ validate(
 
 STUDY = SETTINGS.study
 CELLS = {cell.key: cell for cell in grid.cells(SETTINGS)}
-DATASETS = {cell.dataset.key: cell.dataset for cell in CELLS.values()}
-NOISES = {
-    (cell.noise.dataset.key, cell.noise.key): cell.noise
-    for cell in CELLS.values()
-    if cell.noise
-}
+DATA = dict.fromkeys(data for cell in CELLS.values() for data in cell.all_data)
+DATASETS = {data.dataset.key: data.dataset for data in DATA}
+NOISES = {(data.dataset.key, data.noise.key): data.noise for data in DATA if data.noise}
 ARCHIVES = {
     archive.name: name
     for name, source in (SOURCES | KINDS).items()
@@ -121,10 +118,11 @@ def cell_of(wildcards):
 
 
 def prepared(cell):
-    """The data and labels that a cell is trained on."""
-    noise = cell.noise
-    labels = [PROJECT.noise(noise.dataset.key, noise.key)] if noise else []
-    return [PROJECT.dataset(cell.dataset.key), *labels]
+    """The data and labels that a cell's runs are trained on."""
+    used = cell.all_data
+    paths = [PROJECT.dataset(data.dataset.key) for data in used]
+    paths += [PROJECT.noise(d.dataset.key, d.noise.key) for d in used if d.noise]
+    return list(dict.fromkeys(paths))  # runs with labels of their own share a dataset
 
 
 def archives(of):
@@ -158,7 +156,7 @@ def imports():
 
 
 # What each command loads before it does anything. A test compares with what commands do load.
-COMMAND_LINE = ("imcl.__main__", "imcl.study.load", "imcl.bench.options")
+COMMAND_LINE = ("imcl.__main__", "imcl.data.contents", "imcl.bench.options")
 
 
 @cache

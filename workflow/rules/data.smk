@@ -28,7 +28,7 @@ rule prepare:
     conda:
         "../envs/imcl.yaml"
     params:
-        name=lambda wildcards: DATASETS[wildcards.dataset].name,
+        name=lambda wildcards: DATASETS[wildcards.dataset].words,
     message:
         "prepare {params.name}"
     shell:
@@ -47,10 +47,7 @@ rule noise:
     conda:
         "../envs/imcl.yaml"
     params:
-        names=lambda wildcards: [
-            NOISES[wildcards.dataset, wildcards.noise].dataset.name,
-            NOISES[wildcards.dataset, wildcards.noise].name,
-        ],
+        names=lambda wildcards: NOISES[wildcards.dataset, wildcards.noise].words,
     message:
         "draw labels {params.names}"
     shell:

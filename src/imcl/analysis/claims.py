@@ -18,15 +18,19 @@ from dataclasses import dataclass
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import Literal, NamedTuple, NotRequired, TypedDict, cast
+from typing import Literal, NamedTuple, NotRequired
+
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # pydantic checks these on Python 3.11
 
 from imcl.analysis import statistics
 from imcl.errors import ImclError
-from imcl.files import read_json, write_json
+from imcl.files import write_json
 from imcl.project import Project
 from imcl.records.record import Measurement
 from imcl.records.store import Store
 from imcl.study import grid
+from imcl.study.grid import Draw
 from imcl.study.settings import Claim, Settings
 from imcl.study.settings import Claims as ClaimSettings
 
@@ -73,6 +77,7 @@ class ClaimComparison(TypedDict):
         values: by seed, in points or relative in percent; above 0 is better than the reference.
         p: of the paired t-test.
         p_holm: p after Holm's correction over the comparisons of the reading that count.
+        draws: `Cell.draws` of both.
         cells: the keys of method and reference.
         records: the paths of their records, or of the measurement, from the project's root.
     """
@@ -90,6 +95,7 @@ class ClaimComparison(TypedDict):
     effect: NotRequired[Effect]
     p: NotRequired[float | None]
     p_holm: NotRequired[float | None]
+    draws: NotRequired[dict[str, Draw]]
     cells: NotRequired[list[str]]
     records: NotRequired[list[str]]
 
@@ -137,6 +143,9 @@ class ClaimsFile(TypedDict):
 
     committed: bool
     claims: list[JudgedClaim]
+
+
+_FILE = TypeAdapter(ClaimsFile)
 
 
 class Pair(NamedTuple):
@@ -248,7 +257,10 @@ def read(project: Project, committed: bool = False) -> list[JudgedClaim]:
     if not path.exists():
         command = "imcl claims --save" + " --committed" * committed
         raise ImclError(f"{path}: missing; run `{command}` first")
-    return cast(ClaimsFile, read_json(path, ClaimsFile.__required_keys__))["claims"]
+    try:
+        return _FILE.validate_json(path.read_bytes())["claims"]
+    except ValidationError:
+        raise ImclError(f"{path}: damaged or changed by hand; delete it and run again") from None
 
 
 def describe(reading: Mapping[str, str]) -> str:
@@ -454,6 +466,7 @@ def _candidates(
             "values": values,
             "effect": {**statistics.estimate(values)},
             "p": statistics.paired_p(values, [0.0] * len(values)),
+            "draws": grid.merged_draws([mine.cell.draws, theirs.cell.draws]),
             "cells": [mine.cell.key, theirs.cell.key],
             "records": [mine.record, theirs.record],
         }

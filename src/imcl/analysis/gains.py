@@ -6,7 +6,8 @@ four ways are added. The accuracies and differences are in the summary's rows of
 
 from collections.abc import Container
 from itertools import product
-from typing import TypedDict
+
+from typing_extensions import TypedDict  # pydantic checks these on Python 3.11
 
 from imcl.analysis.rows import Axes, SummaryRow, setting
 from imcl.study import methods

@@ -1,11 +1,13 @@
 """A row of the summary for each cell: its values by seed, their estimates, and its comparisons."""
 
 from collections.abc import Iterable, Sequence
-from typing import Literal, NotRequired, TypedDict, cast
+from typing import Literal, NotRequired, cast
+
+from typing_extensions import TypedDict  # pydantic checks these on Python 3.11
 
 from imcl.analysis import statistics
 from imcl.analysis.statistics import Estimate
-from imcl.records.record import Calibration, Predictions, Record, Run
+from imcl.records.record import Calibration, Predictions, Record, Run, noises
 from imcl.study.grid import Cell
 from imcl.study.settings import Study
 
@@ -83,7 +85,7 @@ class SummaryRow(TypedDict):
     Attributes:
         cell: its name.
         key: its name and digest.
-        realised_rate: share of the training labels that are wrong.
+        realised_rate: share of the training labels that are wrong; mean over the runs.
         training_parameters: number of parameters in training; `parameters`: those that remain.
         views: augmentations of each image in a step.
         machine: the name of the device that trained it.
@@ -183,6 +185,7 @@ def _row(cell: Cell, record: Record, file: RecordFile) -> SummaryRow:
         run["oracle"]["accuracy"] - run["final"]["accuracy"] for run in runs
     ]
     values["train_accuracy"] = [run["history"][-1]["train_accuracy"] for run in runs]
+    rates = [noise["realised_rate"] for noise in noises(record)]
     row: SummaryRow = {
         "cell": cell.name,
         "key": cell.key,
@@ -193,7 +196,7 @@ def _row(cell: Cell, record: Record, file: RecordFile) -> SummaryRow:
         "noise": cell.noise_name,
         "backbone": cell.backbone,
         "method": cell.method,
-        "realised_rate": record["noise"]["realised_rate"],
+        "realised_rate": sum(rates) / len(rates),
         "parameters": runs[0]["parameters"],
         "training_parameters": runs[0]["training_parameters"],
         "views": cell.views,
@@ -263,7 +266,11 @@ def _mark_best(rows: list[SummaryRow]) -> None:
 
 
 def _compare_costs(rows: list[SummaryRow]) -> None:
-    bases = {setting(row): row for row in rows if row["method"] == "base"}
+    bases = {
+        setting(row): row
+        for row in rows
+        if row["method"] == "base" and row["training_seconds"] and row["peak_memory_bytes"]
+    }
     for row in rows:
         base = bases.get(setting(row))
         if base is not None and base["machine"] == row["machine"]:

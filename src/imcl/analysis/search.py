@@ -5,10 +5,13 @@ A rung is a study on held-out training images (params.yaml: search). Rejected tr
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # pydantic checks these on Python 3.11
 
 from imcl.errors import ImclError
-from imcl.files import read_json, write_json
+from imcl.files import write_json
 from imcl.project import Project
 from imcl.records.store import Store
 from imcl.study.grid import Cell, cells
@@ -52,6 +55,9 @@ class SearchFile(TypedDict):
 
     committed: bool
     rows: list[SearchRow]
+
+
+_FILE = TypeAdapter(SearchFile)
 
 
 class ChosenTrial(TypedDict):
@@ -124,7 +130,10 @@ def read(project: Project, committed: bool = False) -> list[SearchRow]:
     if not path.exists():
         command = "imcl search" + " --committed" * committed
         raise ImclError(f"{path}: missing; run `{command}` first")
-    return cast(SearchFile, read_json(path, SearchFile.__required_keys__))["rows"]
+    try:
+        return _FILE.validate_json(path.read_bytes())["rows"]
+    except ValidationError:
+        raise ImclError(f"{path}: damaged or changed by hand; delete it and run again") from None
 
 
 def chosen(

@@ -2,19 +2,23 @@
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import TypedDict  # pydantic checks these on Python 3.11
+
+from imcl.errors import ImclError
 
 # scipy takes a second to import, so each function imports what it uses: commands that only list
 # files start without it.
 
 CONFIDENCE = 0.95
 SIGNIFICANCE = 0.05  # the p below which a difference is called significant
-RESAMPLES = 2000
+SWAPS = 2**15  # of pairs, in a permutation test
 
 # Accuracies are counts divided by a number of images, so a smaller difference is only rounding.
-TIE = 1e-9
+DECIMALS = 9
+TIE = 10**-DECIMALS
 
 
 class Estimate(TypedDict):
@@ -34,25 +38,18 @@ class Estimate(TypedDict):
     std: float | None
 
 
-class Aggregate(TypedDict):
-    """The interquartile mean of n values from several settings, with its 95 % interval.
-
-    The bounds are None if no setting has two values to resample.
-    """
-
-    mean: float
-    low: float | None
-    high: float | None
-    n: int
-
-
 def estimate(values: Sequence[float]) -> Estimate:
-    """The mean of independent values with Student's t-interval."""
-    n, mean = len(values), float(np.mean(values))
+    """The mean of independent values with Student's t-interval.
+
+    Raises:
+        ImclError: there are no values, or one is not finite.
+    """
+    numbers = _finite(values)
+    n, mean = len(numbers), float(np.mean(numbers))
     if n < 2:
         return {"mean": mean, "half_width": None, "n": n, "std": None}
-    std = float(np.std(values, ddof=1))
-    if np.ptp(values) < TIE:
+    std = float(np.std(numbers, ddof=1))
+    if np.ptp(numbers) < TIE:
         return {"mean": mean, "half_width": None, "n": n, "std": 0.0}
     return {"mean": mean, "half_width": _student(n - 1) * std / n**0.5, "n": n, "std": std}
 
@@ -69,8 +66,11 @@ def paired_p(values: Sequence[float], base: Sequence[float]) -> float | None:
 
     None where the test is undefined: fewer than two pairs, or the same difference in each pair. No
     difference in any pair gives 1.
+
+    Raises:
+        ImclError: there are no pairs, a value has no partner, or is not finite.
     """
-    differences = np.subtract(values, base)
+    differences = _differences(values, base)
     if len(differences) < 2:
         return None
     if np.ptp(differences) < TIE:
@@ -85,16 +85,24 @@ def permutation_p(values: Sequence[float], base: Sequence[float]) -> float | Non
 
     Under the null hypothesis each pair may be swapped. The mean difference is compared with those
     of all 2^n swaps, or of a random sample of them for n > 15. None for fewer than two pairs.
+
+    Raises:
+        ImclError: there are no pairs, a value has no partner, or is not finite.
     """
-    if len(values) < 2:
+    differences = _differences(values, base)
+    if len(differences) < 2:
         return None
     from scipy.stats import permutation_test
 
+    def mean(sample: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+        """Rounded, since swaps that give the same mean may differ by rounding alone."""
+        return sample.mean(axis).round(DECIMALS)
+
     test = permutation_test(
-        (np.subtract(values, base),),
-        np.mean,
+        (differences,),
+        mean,
         permutation_type="samples",
-        n_resamples=2**15,
+        n_resamples=SWAPS,
         rng=np.random.default_rng(0),
     )
     return float(test.pvalue)
@@ -102,50 +110,70 @@ def permutation_p(values: Sequence[float], base: Sequence[float]) -> float | Non
 
 def least_permutation_p(n: int) -> float:
     """The least p that the permutation test of n pairs can give: 0.0625 for five."""
-    return min(1.0, 2 / 2**n)
+    # A random sample counts the swaps that were observed as one more.
+    return min(1.0, 2 / 2**n if 2**n <= SWAPS else 2 / (SWAPS + 1))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's correction over the p-values that are not None; None stays None."""
+    """Holm's correction over the p-values that are not None; None stays None.
+
+    Raises:
+        ImclError: a p-value is not in 0..1.
+    """
     # Written here: that of statsmodels collects garbage at each call, which was half the time of
     # judging the claims.
     order = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
     corrected, largest = list(p_values), 0.0
     for rank, (p, index) in enumerate(order):
+        if not 0 <= p <= 1:
+            raise ImclError(f"statistics: {p} is no p-value, which is in 0..1")
         largest = max(largest, min(1.0, (len(order) - rank) * p))
         corrected[index] = largest
     return corrected
 
 
-def interquartile_mean(settings: Sequence[Sequence[float]]) -> Aggregate:
-    """The mean of the middle half of all values, with a stratified bootstrap interval.
+def interquartile_mean(settings: Sequence[Sequence[float]]) -> Estimate:
+    """The interquartile mean over settings: its mean over the seeds, with Student's t-interval.
+
+    For each seed it is the mean of the middle half of the settings' values; of fewer than four
+    settings nothing is cut off. The interval covers what a seed decides, not the choice of
+    settings. It holds however the settings of a seed depend on each other.
 
     Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice" (NeurIPS
-    2021): values are resampled within each setting, never across, and the bounds are percentiles of
-    the resampled means.
+    2021), cut off over settings and seeds together and resample the seeds in each setting. Of six
+    settings with normal values, such an interval at 95 % covers the truth in 86 % of simulated
+    studies with three seeds and in 92 % with five. This one covers it in 95 % with both
+    (tests/unit/test_statistics.py).
 
     Args:
-        settings: for each setting (dataset, noise, backbone) its values by seed.
+        settings: for each setting (dataset, noise, backbone) its values by seed, in the same order.
+
+    Raises:
+        ImclError: there are no values, one is not finite, or settings differ in their seeds.
     """
-    from scipy.stats import bootstrap, trim_mean
+    counts = [len(values) for values in settings]
+    if len({*counts}) > 1:
+        listed = ", ".join(map(str, counts))
+        raise ImclError(f"statistics: settings with different numbers of seeds: {listed}")
+    from scipy.stats import trim_mean
 
-    samples = [np.asarray(values, float) for values in settings]
-    drawn = [sample for sample in samples if len(sample) > 1]
-    single = np.array([sample[0] for sample in samples if len(sample) == 1])
-    mean, n = float(trim_mean(np.concatenate(samples), 0.25)), sum(map(len, samples))
-    if not drawn:
-        return {"mean": mean, "low": None, "high": None, "n": n}
+    table = _finite(np.ravel(settings)).reshape(len(settings), -1)
+    return estimate(trim_mean(table, 0.25, axis=0))
 
-    def middle(*resampled: np.ndarray, axis: int = -1) -> Any:
-        fixed = np.broadcast_to(single, (*resampled[0].shape[:-1], len(single)))
-        return trim_mean(np.concatenate([*resampled, fixed], axis=axis), 0.25, axis=axis)
 
-    interval = bootstrap(
-        drawn,
-        middle,
-        n_resamples=RESAMPLES,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return {"mean": mean, "low": float(interval.low), "high": float(interval.high), "n": n}
+def _differences(values: Sequence[float], base: Sequence[float]) -> NDArray[np.float64]:
+    """Of each value and its partner."""
+    if len(values) != len(base):
+        raise ImclError(f"statistics: {len(values)} values cannot be paired with {len(base)}")
+    return _finite(values) - _finite(base)
+
+
+def _finite(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
+    """The values as an array, which is not empty."""
+    numbers = np.asarray(values, float)
+    if not len(numbers):
+        raise ImclError("statistics: no values, so no mean")
+    if not np.isfinite(numbers).all():
+        bad = numbers[~np.isfinite(numbers)][0]
+        raise ImclError(f"statistics: a value is {bad}, but each must be a finite number")
+    return numbers

@@ -7,9 +7,13 @@ params.yaml, its record stays on disk, but is not in the summary.
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar, cast
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # pydantic checks these on Python 3.11
 
 from imcl.analysis import search, statistics
 from imcl.analysis.gains import Gain, gains
@@ -25,14 +29,22 @@ from imcl.analysis.rows import (
     setting,
 )
 from imcl.analysis.search import ChosenTrial
-from imcl.analysis.statistics import Aggregate
+from imcl.analysis.statistics import Estimate
 from imcl.errors import ImclError
-from imcl.files import read_json, sha256, write_json, write_text
+from imcl.files import sha256, write_json, write_text
 from imcl.project import Project
-from imcl.records.record import Code, DatasetInfo, Environment, Record
+from imcl.records.record import (
+    Code,
+    DatasetInfo,
+    Environment,
+    NoiseInfo,
+    Record,
+    datasets,
+    noises,
+)
 from imcl.records.store import Store
 from imcl.study import grid
-from imcl.study.grid import Cell
+from imcl.study.grid import Cell, Draw
 from imcl.study.options import WAYS
 from imcl.study.settings import Settings
 
@@ -61,8 +73,10 @@ class Comparisons(TypedDict):
     least_permutation_p: float
 
 
-class AggregateRow(Aggregate):
+class AggregateRow(Estimate):
     """A method's differences to base over datasets and backbones, for one noise or for `all`.
+
+    The estimate is that of `imcl.analysis.statistics.interquartile_mean`.
 
     Attributes:
         settings: dataset/noise/backbone of the differences.
@@ -91,9 +105,14 @@ class Summary(TypedDict):
         trials: by trial and part, the options that it states.
         baselines: options by name.
         code: of the records, without repetitions; `environment` likewise.
+        earlier: what the code computes differently since, with the number of records concerned.
         datasets: options by name; `noises` too.
-        data: the prepared data, by dataset.
-        noise: by `DATASET NOISE`, the noise's options and what its records say of the labels.
+        data: the prepared data, by dataset; that of the first run if each draws its own.
+        noise: by `DATASET NOISE`, the noise's options and what its records say of the labels. If
+            each run draws its own, the rate and the matrix are means over the runs.
+        hashes: of the data by dataset, and of the labels by `DATASET NOISE`: one SHA-256, or one
+            for each seed.
+        draws: by dataset, `Cell.draws` of its cells.
         comparisons: by dataset and reference.
         chosen: by part, the trials of the search whose settings the study uses.
     """
@@ -110,15 +129,21 @@ class Summary(TypedDict):
     baselines: Named
     code: list[Code]
     environment: list[Environment]
+    earlier: dict[str, int]
     datasets: Named
     noises: Named
     data: dict[str, DatasetInfo]
     noise: Named
+    hashes: dict[str, list[str | None]]
+    draws: dict[str, dict[str, Draw]]
     cells: list[SummaryRow]
     comparisons: dict[str, dict[Reference, Comparisons]]
     aggregate: list[AggregateRow]
     gains: list[Gain]
     chosen: dict[str, list[ChosenTrial]]
+
+
+_FILE = TypeAdapter(Summary)
 
 
 def build(
@@ -194,7 +219,11 @@ def read(project: Project) -> Summary:
     found = sorted(project.summaries.glob("*.json"))
     if not found:
         raise ImclError(f"{project.summaries}: no summary is there; run `imcl summary` first")
-    return cast(Summary, read_json(found[-1], Summary.__required_keys__))
+    path = found[-1]
+    try:
+        return _FILE.validate_json(path.read_bytes())
+    except ValidationError:
+        raise ImclError(f"{path}: damaged or changed by hand; delete it and run again") from None
 
 
 def _places(
@@ -243,16 +272,28 @@ def _summary(
         "baselines": {c.baseline[0]: c.baseline[1].model_dump() for c in cells if c.baseline},
         "code": _distinct(record["code"] for record in found.values()),
         "environment": _distinct(record["environment"] for record in found.values()),
+        "earlier": dict(
+            Counter(
+                record["migrated"]["earlier"]
+                for record in found.values()
+                if "earlier" in record.get("migrated", {})
+            )
+        ),
         "datasets": {cell.dataset.name: cell.dataset.config for cell in there},
         "noises": {cell.noise.name: cell.noise.config for cell in there if cell.noise},
-        "data": {record["dataset"]["name"]: record["dataset"] for record in found.values()},
+        "data": {cell.dataset.name: datasets(found[cell.name])[0] for cell in there},
         "noise": {
             f"{cell.dataset.name} {cell.noise.name}": {
                 **cell.noise.config,
-                **found[cell.name]["noise"],
+                **_mean(noises(found[cell.name])),
             }
             for cell in there
             if cell.noise
+        },
+        "hashes": _hashes(found, there),
+        "draws": {
+            dataset: grid.merged_draws(c.draws for c in there if c.dataset.name == dataset)
+            for dataset in shown["datasets"]
         },
         "cells": made,
         "comparisons": _comparisons(cells, made),
@@ -264,6 +305,30 @@ def _summary(
 
 def _file(project: Project, path: Path) -> RecordFile:
     return {"path": project.relative(path), "sha256": sha256(path)}
+
+
+def _hashes(found: Mapping[str, Record], cells: Iterable[Cell]) -> dict[str, list[str | None]]:
+    """Of the data by dataset, and of noisy labels by dataset and noise."""
+    hashes: dict[str, list[str | None]] = {}
+    for cell in cells:
+        record, name = found[cell.name], cell.dataset.name
+        hashes[name] = [data["sha256"] for data in datasets(record)]
+        if cell.noise:
+            hashes[f"{name} {cell.noise.name}"] = [noise["sha256"] for noise in noises(record)]
+    return hashes
+
+
+def _mean(labels: list[NoiseInfo]) -> NoiseInfo:
+    """What is said of labels, with their mean rate and matrix over the runs."""
+    mean = labels[0].copy()
+    mean["realised_rate"] = sum(noise["realised_rate"] for noise in labels) / len(labels)
+    if "transition_matrix" in mean:
+        matrices = [noise["transition_matrix"] for noise in labels]
+        mean["transition_matrix"] = [
+            [sum(shares) / len(labels) for shares in zip(*rows, strict=True)]
+            for rows in zip(*matrices, strict=True)
+        ]
+    return mean
 
 
 Each = TypeVar("Each", Code, Environment)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from imcl.models.backbone import Backbone
+from imcl.models.backbone import Backbone, pool
 
 # Called with each of the network's stages (B, C, H, W); returns what the next stage takes.
 StageHook = Callable[[Tensor], Tensor]
@@ -32,7 +32,8 @@ class Context(NamedTuple):
         another: makes a further network of the same architecture with new weights.
         training_set: the training images.
         classes: number of classes.
-        noise_rate: nominal share of wrong labels, for a baseline that has to know it.
+        noise_rate: the share of the training labels that are wrong, for a baseline that has to
+            know it. Where nobody knows it, an estimate.
         epochs: of the training.
         generator: the baseline's random stream, on the device.
     """
@@ -102,7 +103,7 @@ class BaselineMethod(nn.Module, ABC):
 
     def part_logits(self, last: Tensor, classify: Callable[[Tensor], Tensor]) -> Tensor:
         """The logits (K, N, classes) of the last stage's map (N, D, H, W)."""
-        return classify(last.mean((2, 3)))[None]
+        return classify(pool(last))[None]
 
     @abstractmethod
     def loss(self, outputs: Outputs) -> dict[str, Tensor]:

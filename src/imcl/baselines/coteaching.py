@@ -1,8 +1,15 @@
 """Co-teaching: Han et al. (NeurIPS 2018, arXiv 1804.06872).
 
 Two networks with different initial weights: each learns from the share R(t) of the batch on which
-the other's loss is smallest. R(t) falls from 1 to 1 - noise rate over `ramp_epochs`. The (nominal)
-noise rate is taken as known. The first network is evaluated.
+the other's loss is smallest. R(t) falls from 1 to 1 - noise rate over `ramp_epochs`. The noise rate
+is taken as known: it is the share of the labels trained on that are wrong, not the nominal rate
+that they were drawn with. The first network is evaluated.
+
+Differs from the authors' code (bhanML/Co-teaching): there the forgotten share of the noise rate is
+1/9 in the first epoch, 2/9 in the second and full from the ninth on; ours is 0, 1/10 ... and full
+from the eleventh on. There the mean loss of the images that are kept is divided by their number
+once more. They train with Adam, where this changes little; with SGD it would divide the step size
+by about the batch size, so we leave it out. There the noise rate is the nominal one.
 """
 
 from typing import Any
@@ -38,10 +45,7 @@ class CoTeaching(BaselineMethod):
     def loss(self, outputs: Outputs) -> dict[str, Tensor]:
         labels = outputs.labels
         losses = torch.stack(
-            [
-                F.cross_entropy(z, labels, reduction="none")
-                for z in (outputs.network, outputs.extra.float())
-            ]
+            [F.cross_entropy(z, labels, reduction="none") for z in (outputs.network, outputs.extra)]
         )
         order = losses.detach().argsort(1)[:, : self.kept(outputs.progress, len(labels))]
         return {"cross_entropy": losses.gather(1, order.flip(0)).mean(1).sum()}

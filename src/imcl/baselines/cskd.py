@@ -1,8 +1,11 @@
 """Class-wise self-knowledge distillation: Yun et al. (CVPR 2020, arXiv 2003.13964).
 
 L = CE + weight T^2 KL(p_T(z') || p_T(z)), z' the network's own logits for another image of the same
-label, without gradient. Deviation: the pass for z' does not update BatchNorm's running statistics;
-in their public code it does.
+label, without gradient.
+
+Differs from the authors' code (alinlab/cs-kd): there the other image is drawn from all images of
+the label, so it may be the image itself; here never, unless the label has no other. There the pass
+for z' updates BatchNorm's running statistics; here it does not.
 """
 
 from collections.abc import Iterator
@@ -60,7 +63,7 @@ class ClassWise(BaselineMethod):
 
     def loss(self, outputs: Outputs) -> dict[str, Tensor]:
         student = outputs.network
-        teacher = outputs.repeated(outputs.extra.float(), len(student))
+        teacher = outputs.repeated(outputs.extra, len(student))
         distance = divergence(teacher, student, self.temperature)
         return {
             "cross_entropy": cross_entropy(outputs, outputs.logits),

@@ -1,8 +1,12 @@
 """Deep mutual learning: Zhang et al. (CVPR 2018, arXiv 1706.00384).
 
-L_i = CE_i + mean over j of KL(p_j || p_i), the other networks' predictions without gradient.
-Deviation: the paper updates one network after the other, we update all at once. The first network
-is evaluated.
+L_i = CE_i + mean over j of KL(p_j || p_i), the other networks' predictions without gradient. The
+first network is evaluated.
+
+Differs from the authors' code (YingZhangDUT/Deep-Mutual-Learning): there the divergences from the
+other networks are added up, not averaged, which is the same for two networks. There the networks
+are updated in turn, each on a batch of its own; here all at once on the same batch. There 1e-8 is
+added inside the logarithm, and the labels are smoothed by 0.1.
 """
 
 from typing import Any
@@ -35,7 +39,7 @@ class Mutual(BaselineMethod):
         return model.features(images, hook)[-1], [other(images) for other in self.others]
 
     def loss(self, outputs: Outputs) -> dict[str, Tensor]:
-        logits = [outputs.network, *(other.float() for other in outputs.extra)]
+        logits = [outputs.network, *outputs.extra]
         terms = {"cross_entropy": total(cross_entropy(outputs, z) for z in logits)}
         if len(logits) > 1:
             pairs = [

@@ -2,7 +2,11 @@
 
 L = CE + weight mean log(1 - <t, p>). The target t has one row for each training image and follows
 the network's own predictions: t <- beta t + (1 - beta) p / sum p, p clamped to [1e-4, 1 - 1e-4],
-without gradient. As in their public code, t is updated before it is used.
+without gradient. t is updated before it is used.
+
+Differs from the authors' code (shengliu66/ELR): only together with a way that sees each image
+several times, which theirs does not: then p in the update of t is the mean over these. For
+asymmetric noise on CIFAR-10 they set weight 1 and beta 0.9.
 """
 
 import torch

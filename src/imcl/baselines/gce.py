@@ -1,7 +1,11 @@
 """Generalised cross-entropy: Zhang and Sabuncu (NeurIPS 2018, arXiv 1805.07836).
 
-L = mean (1 - p_y^q) / q: cross-entropy as q goes to 0, mean absolute error at q = 1. Deviation: no
-truncation; most papers that compare with it leave it out too.
+L = mean (1 - p_y^q) / q: cross-entropy as q goes to 0, mean absolute error at q = 1.
+
+Differs from the authors' code: they published none. Their paper also has a truncated form, as in
+the re-implementation AlanChou/Truncated-Loss: from epoch 40 on, images with p_y below 0.5 are left
+out, chosen anew every ten epochs. Ours has no truncation; most papers that compare with it leave it
+out too.
 """
 
 import torch

@@ -1,6 +1,8 @@
 """Label smoothing: Szegedy et al., "Rethinking the Inception Architecture" (CVPR 2016).
 
-The target is (1 - s) onehot + s / classes. torch computes it; there is no deviation.
+The target is (1 - s) onehot + s / classes. torch computes it.
+
+Differs from the authors' code: in nothing.
 """
 
 from torch import Tensor

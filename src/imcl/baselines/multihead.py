@@ -3,8 +3,12 @@
 L = sum_h [beta CE(z_h) + (1 - beta) J(q_h, z_h)], J(q, z) = -sum q log p_T(z), q_h = p_T(mean of
 the other heads' logits) without gradient. The heads form a tree that splits before each of the last
 two stages. At a split the forward pass is the identity and the gradient is divided by the number of
-children: their intermediate-level representation sharing. Public code multiplies J by T^2, the
-paper's text does not; `t_squared` chooses between them. Head 0 is evaluated.
+children: their intermediate-level representation sharing. Head 0 is evaluated.
+
+Differs from the authors' code: they published none that we know of. A re-implementation
+(DefangChen/OKDDip-AAAI2020) splits once, before the last stage. It weighs each cross-entropy by 1
+and the imitation by a ramp-up, and multiplies the imitation by T^2, which the paper's text does
+not; `t_squared` chooses between them.
 """
 
 from collections.abc import Callable
@@ -15,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imcl.baselines.baseline import BaselineMethod, Context, Outputs, StageHook, cross_entropy
-from imcl.models.backbone import Backbone
+from imcl.models.backbone import Backbone, head, pool
 from imcl.study.options import Multihead
 
 
@@ -70,16 +74,16 @@ class MultiHead(BaselineMethod):
             if child == 0:
                 inner = hook(inner)
             inner = Split.apply(inner, heads_each)
-            for head in range(child * heads_each, (child + 1) * heads_each):
-                if head == 0:
+            for number in range(child * heads_each, (child + 1) * heads_each):
+                if number == 0:
                     evaluated = hook(last(inner))
                 else:
-                    pooled = self.last[head - 1](inner).mean((2, 3))
-                    logits.append(self.classifiers[head - 1](pooled))
+                    pooled = pool(self.last[number - 1](inner))
+                    logits.append(head(self.classifiers[number - 1], pooled))
         return evaluated, logits
 
     def loss(self, outputs: Outputs) -> dict[str, Tensor]:
-        further = [z.float() for z in outputs.extra]
+        further = outputs.extra
         hard = cross_entropy(outputs, outputs.logits)
         hard = hard + sum(cross_entropy(outputs, z) for z in further)
         terms = {"cross_entropy": self.beta * hard}

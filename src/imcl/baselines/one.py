@@ -3,8 +3,10 @@
 Branches of the last stage share the stages before it. A gate on the last shared features gives the
 weights g of the teacher's logits z_e = sum g_i z_i. L = sum_i CE_i + CE_e + ramp T^2 sum_i
 KL(p_T(z_e) || p_T(z_i)), no gradient through the teacher in the last term. The gate is a linear
-layer on the pooled features, BatchNorm, ReLU and softmax, as in their public code. Branch 0 is
-evaluated.
+layer on the pooled features, BatchNorm, ReLU and softmax. Branch 0 is evaluated.
+
+Differs from the authors' code (Lan1991Xu/ONE_NeurIPS2018): there 1e-7 is added to the teacher's
+probabilities, and the ramp takes 80 epochs; here it takes the same share of the training.
 """
 
 from typing import Any
@@ -20,7 +22,7 @@ from imcl.baselines.baseline import (
     cross_entropy,
     divergence,
 )
-from imcl.models.backbone import Backbone
+from imcl.models.backbone import Backbone, head, pool
 from imcl.study.options import One
 from imcl.ways.parts import total
 from imcl.ways.ramp import ramp_up
@@ -44,13 +46,13 @@ class NativeEnsemble(BaselineMethod):
     ) -> tuple[Tensor, Any]:
         *_, shared, evaluated = model.features(images, hook)
         branches = zip(self.last, self.classifiers, strict=True)
-        logits = [classifier(last(shared).mean((2, 3))) for last, classifier in branches]
-        return evaluated, (self.gate(shared.mean((2, 3))), logits)
+        logits = [head(classifier, pool(last(shared))) for last, classifier in branches]
+        return evaluated, (head(self.gate, pool(shared)), logits)
 
     def loss(self, outputs: Outputs) -> dict[str, Tensor]:
         gate, further = outputs.extra
-        logits = torch.stack([outputs.network, *(z.float() for z in further)])
-        teacher = (gate.float().T[..., None] * logits).sum(0)
+        logits = torch.stack([outputs.network, *further])
+        teacher = (gate.T[..., None] * logits).sum(0)
         hard = cross_entropy(outputs, outputs.logits)
         hard = hard + sum(cross_entropy(outputs, z) for z in logits[1:])
         soft = total(divergence(teacher.detach(), z, self.temperature) for z in logits)

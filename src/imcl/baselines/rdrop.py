@@ -1,9 +1,15 @@
 """R-Drop: Liang et al. (NeurIPS 2021, arXiv 2106.14448).
 
-L = CE_1 + CE_2 + alpha (KL(p_1 || p_2) + KL(p_2 || p_1)) / 2 over two dropout passes; `reduction:
-mean` halves the two cross-entropies, as their public code for images does. The backbones have no
-dropout, so one dropout layer comes before the classifier in training. Deviation that changes no
-value: everything before that layer is the same in both passes, so it runs once.
+L = CE_1 + CE_2 + alpha (KL(p_1 || p_2) + KL(p_2 || p_1)) / 2 over two dropout passes, each term a
+mean over images. `reduction: mean` halves the two cross-entropies. The backbones have no dropout,
+so one dropout layer comes before the classifier in training. Everything before that layer is the
+same in both passes, so it runs once.
+
+Differs from the authors' code (dropreg/R-Drop): that for images (vit_src) adds the cross-entropies
+up, as `reduction: sum` does, but it neither halves the two divergences nor averages them over the
+batch of B images: the same alpha weighs them 2 B times as much. Its network is a transformer with
+dropout of 0.1 in every layer. The sketch in its README halves both the cross-entropies and the
+divergences.
 """
 
 from collections.abc import Callable
@@ -12,7 +18,7 @@ import torch
 from torch import Tensor
 
 from imcl.baselines.baseline import BaselineMethod, Context, Outputs, cross_entropy, divergence
-from imcl.models.backbone import Backbone
+from imcl.models.backbone import Backbone, pool
 from imcl.study.options import Rdrop
 
 
@@ -28,7 +34,7 @@ class RDrop(BaselineMethod):
         self.generator = generator
 
     def part_logits(self, last: Tensor, classify: Callable[[Tensor], Tensor]) -> Tensor:
-        pooled = last.mean((2, 3))
+        pooled = pool(last)
         drawn = torch.rand((2, *pooled.shape), generator=self.generator, device=pooled.device)
         kept = pooled * (drawn >= self.dropout_rate) / (1 - self.dropout_rate)
         return classify(kept.flatten(0, 1)).unflatten(0, (2, -1))

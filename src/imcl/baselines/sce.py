@@ -1,7 +1,11 @@
 """Symmetric cross-entropy: Wang et al. (ICCV 2019, arXiv 1908.06112).
 
 L = alpha CE + beta RCE, RCE = -sum_k p_k log onehot_k with log 0 taken as log 1e-4, which is
-(1 - p_y) log 1e4. Their public code also clamps p at 1e-7; that changes no number shown here.
+(1 - p_y) log 1e4.
+
+Differs from the authors' code (YisenWang/symmetric_cross_entropy_for_noisy_labels): there CE clips
+p at 1e-7, so an image whose p_y is less sends no gradient through it; here it does. The
+re-implementation HanxunH/SCELoss-Reproduce clips p in RCE instead.
 """
 
 import math

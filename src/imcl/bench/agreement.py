@@ -16,7 +16,7 @@ from imcl.project import Project
 from imcl.study import grid
 from imcl.study.settings import BACKBONES, Settings, Training
 from imcl.training import device as devices
-from imcl.training import evaluation
+from imcl.training import evaluation, memory
 from imcl.training.batches import Augmentation, Batches, Normalise
 from imcl.training.loop import fit
 from imcl.training.network import Architecture, Method, assemble, build
@@ -29,26 +29,28 @@ def rows(project: Project, settings: Settings, options: Agreement) -> list[Row]:
     Raises:
         ImclError: the dataset is not prepared.
     """
-    dataset = grid.datasets(settings)[options.dataset]
+    dataset = grid.datasets(settings, [options.dataset])[options.dataset].of_run(1)
     path = project.dataset(dataset.key)
     if not path.exists():
-        raise ImclError(f"{path}: missing; run `imcl prepare {dataset.name}` first")
+        raise ImclError(f"{path}: missing; run `imcl prepare {' '.join(dataset.words)}` first")
     description, arrays = prepare.load(project, dataset)
     changes = {"epochs": options.epochs, "warmup_epochs": min(2, options.epochs - 1)}
     training = settings.training.model_copy(update=changes)
     devices.settle(options.threads, training.precision)
+    device, classes = devices.choose(options.device), len(description["class_names"])
     made = []
     with Progress("agreement", len(BACKBONES) * options.seeds, "seeds") as progress:
         for backbone in BACKBONES:
+            architecture = Architecture(backbone, options.width, description["shape"], classes)
+            needed = memory.of_step(architecture, training.batch_size)
+            memory.check(f"bench agreement, {backbone}", needed, device)
             contest = Contest(
-                Architecture(
-                    backbone, options.width, description["shape"], len(description["class_names"])
-                ),
+                architecture,
                 training,
                 Augmentation(dataset.options.padding, dataset.options.flip),
                 description,
                 arrays,
-                devices.choose(options.device),
+                device,
             )
             ours, usual = [], []
             for seed in range(1, options.seeds + 1):

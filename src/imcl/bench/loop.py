@@ -1,5 +1,6 @@
 """How fast the trainer is, beside the usual loop and beside the machine's limit."""
 
+import math
 import multiprocessing
 import os
 import random
@@ -20,6 +21,7 @@ from imcl.progress import Progress
 from imcl.project import Project
 from imcl.study.settings import BACKBONES, Settings, Training
 from imcl.training import device as devices
+from imcl.training import memory
 from imcl.training.batches import Augmentation, Batches, Normalise
 from imcl.training.loop import Trainer
 from imcl.training.network import Architecture, Method, assemble, build
@@ -50,7 +52,12 @@ def rows(project: Project, settings: Settings, options: Loop) -> list[Row]:
     with Progress("loop", total, "measurements") as progress:
         for backbone in BACKBONES:
             for width in options.widths:
-                race = Race(_workload(settings, options, backbone, width), options)
+                workload = _workload(settings, options, backbone, width)
+                needed = memory.of_step(workload.architecture, workload.batch_size)
+                needed += workload.size * math.prod(SHAPE)
+                device = devices.choose(options.device)
+                memory.check(f"bench loop, {backbone} at width {width}", needed, device)
+                race = Race(workload, options)
                 made += race.run(progress)
     return made
 

@@ -5,12 +5,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from imcl.study.spec import Options
+from imcl.study.spec import BatchSize, Options, Threads, Width
 
 CORES = os.cpu_count() or 1
 
-Count = Annotated[int, Field(ge=1)]
-Width = Annotated[int, Field(ge=2)]
+Count = Annotated[int, Field(ge=1, le=10_000)]
 Precision = Literal["float32", "tf32", "bf16"]
 
 
@@ -22,20 +21,20 @@ class OnDevice(Bench):
     """A measurement in this process, on a device of its choice."""
 
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train")
-    threads: Count = Field(CORES, description="CPU threads")
+    threads: Threads = Field(CORES, description="CPU threads")
 
 
 class OnCores(Bench):
     """A measurement of whole runs of Snakemake."""
 
-    cores: Count = Field(CORES, description="cores for Snakemake")
+    cores: Threads = Field(CORES, description="cores for Snakemake")
 
 
 class Overhead(OnDevice):
     """What each method costs compared with base."""
 
     width: Width = Field(64, description="channels of the first stage")
-    batch_size: Annotated[int, Field(ge=2)] = Field(128, description="images in a batch")
+    batch_size: BatchSize = Field(128, description="images in a batch")
     repeats: Count = Field(7, description="steps of each method, of which the median counts")
 
 
@@ -46,7 +45,7 @@ class Loop(OnDevice):
     precisions: list[Precision] = Field(
         ["float32", "bf16"], description="number formats to train in"
     )
-    batch_size: Annotated[int, Field(ge=2)] = Field(128, description="images in a batch")
+    batch_size: BatchSize = Field(128, description="images in a batch")
     steps: Count = Field(
         4, description="steps in an epoch at width 64; narrower networks take more"
     )
@@ -61,7 +60,7 @@ class Pipeline(OnCores):
 class Growth(OnCores):
     """How times grow with the number of cells, with the data and with the seeds."""
 
-    sizes: list[Annotated[int, Field(ge=10)]] = Field(
+    sizes: list[Annotated[int, Field(ge=10, le=10_000)]] = Field(
         [100, 1000, 10000], description="numbers of cells, ascending"
     )
 
@@ -72,7 +71,7 @@ class Agreement(OnDevice):
     dataset: str = Field("cifar10_5k", description="a prepared dataset of params.yaml")
     width: Width = Field(8, description="channels of the first stage")
     epochs: Count = Field(12, description="epochs in each training")
-    seeds: Annotated[int, Field(ge=2)] = Field(5, description="seeds for each network")
+    seeds: Annotated[int, Field(ge=2, le=1000)] = Field(5, description="seeds for each network")
 
 
 BENCHES: dict[str, type[Bench]] = {

@@ -15,6 +15,7 @@ from imcl.project import Project
 from imcl.study.options import BASELINES, WAYS, Way
 from imcl.study.settings import BACKBONES, Settings, Training
 from imcl.training import device as devices
+from imcl.training import memory
 from imcl.training.batches import Augmentation, Batches, Normalise
 from imcl.training.network import Architecture, Method, assemble
 from imcl.training.optimizer import SGD
@@ -43,6 +44,8 @@ def rows(project: Project, settings: Settings, options: Overhead) -> list[Row]:
     with Progress("overhead", total, "steps") as progress:
         for backbone in BACKBONES:
             architecture = Architecture(backbone, options.width, SHAPE, CLASSES)
+            needed = memory.of_step(architecture, options.batch_size, copies=len(chosen))
+            memory.check(f"bench overhead, {backbone}", needed, device)
             steps = {
                 name: Step(architecture, method, settings.training, options.batch_size, device)
                 for name, method in chosen.items()

@@ -2,9 +2,11 @@
 
 import argparse
 import json
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from imcl.errors import shown
 from imcl.project import Project
 
 if TYPE_CHECKING:
@@ -44,12 +46,29 @@ def with_committed(sub: argparse.ArgumentParser) -> None:
     )
 
 
+def number(kind: type[int] | type[float], least: float, most: float) -> Callable[[str], float]:
+    """An argparse type: a number within bounds."""
+    what = "whole number" if kind is int else "number"
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            message = f"{shown(text)} is not a {what} from {least:,} to {most:,}"
+            raise argparse.ArgumentTypeError(message)
+        return value
+
+    return parse
+
+
 def settings(arguments: argparse.Namespace) -> "Settings":
     """The checked parameters, with the study that was asked for."""
-    from imcl.study.load import load
+    from imcl.data.contents import settings_of
 
     project: Project = arguments.project
-    return load(project.params, getattr(arguments, "study", None))
+    return settings_of(project, getattr(arguments, "study", None))
 
 
 def print_rows(

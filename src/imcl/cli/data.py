@@ -1,12 +1,23 @@
 """`imcl fetch | prepare | noise | data`: from archives to arrays and noisy labels."""
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imcl.cli.commands import Commands, Parents, command, print_rows, settings, with_json
+from imcl.cli.commands import (
+    Commands,
+    Parents,
+    command,
+    number,
+    print_rows,
+    settings,
+    with_json,
+    with_study,
+)
 from imcl.errors import ImclError, UsageError, unknown
+from imcl.study.spec import MOST_SEED
 
 if TYPE_CHECKING:
     from imcl.study.grid import Dataset
@@ -27,8 +38,23 @@ def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) ->
     noise = command(commands, parents, "noise", _noise, "Draw a dataset's noisy labels.")
     noise.add_argument("dataset", help="a dataset of params.yaml")
     noise.add_argument("noise", help="an entry of the section noise in params.yaml")
+    for drawn in (prepare, noise):
+        with_study(drawn)
+        drawn.add_argument(
+            "--seed",
+            type=number(int, 0, MOST_SEED),
+            help="of the training that draws its own subset or noise (default: each seed of the "
+            "study)",
+        )
     summary = "List the datasets and what is left to do for each."
-    with_json(command(commands, parents, "data", _data, summary))
+    data = command(commands, parents, "data", _data, summary)
+    with_json(data)
+    data.add_argument(
+        "--contents",
+        action="store_true",
+        help="print what decides the results besides params.yaml, as JSON: the content of your own "
+        "pictures, and of files placed by hand",
+    )
 
 
 def _fetch(arguments: argparse.Namespace) -> None:
@@ -56,51 +82,60 @@ def _fetch(arguments: argparse.Namespace) -> None:
 def _prepare(arguments: argparse.Namespace) -> None:
     from imcl.data.prepare import prepare
 
-    dataset = _dataset(arguments, settings(arguments))
+    loaded = settings(arguments)
+    dataset = _dataset(arguments, loaded)
     _require(dataset.archives, arguments.project.archives, dataset.name)
-    made = prepare(arguments.project, dataset)
-    print(
-        f"{arguments.project.dataset(dataset.key)}: {made['n_train']:,} training and "
-        f"{made['n_test']:,} test images, mean {_decimals(made['mean'])}, "
-        f"std {_decimals(made['std'])}"
-    )
+    for each in dataset.of_runs(_seeds(arguments, loaded)):
+        made = prepare(arguments.project, each)
+        print(
+            f"{arguments.project.dataset(each.key)}: {made['n_train']:,} training and "
+            f"{made['n_test']:,} test images, mean {_decimals(made['mean'])}, "
+            f"std {_decimals(made['std'])}"
+        )
 
 
 def _noise(arguments: argparse.Namespace) -> None:
     from imcl.noise.inject import inject
-    from imcl.study.grid import Noise
+    from imcl.study.grid import noise_of
 
     project, loaded = arguments.project, settings(arguments)
     dataset = _dataset(arguments, loaded)
     if arguments.noise not in loaded.noise:
         fault = unknown("noise", arguments.noise, loaded.noise)
         raise UsageError(f"{project.params}: {fault}")
-    prepared = project.dataset(dataset.key)
-    if not prepared.exists():
-        raise ImclError(f"{prepared}: missing; run `imcl prepare {dataset.name}` first")
-    noise = Noise(arguments.noise, loaded.noise[arguments.noise], dataset)
+    noise = noise_of(loaded, arguments.noise, dataset)
     _require(noise.archives, project.archives, noise.options.kind)
-    made = inject(project, noise)
-    print(
-        f"{project.noise(dataset.key, noise.key)}: nominal {made['nominal_rate']:.2%}, "
-        f"realised {made['realised_rate']:.2%}"
-    )
+    for each in noise.of_runs(_seeds(arguments, loaded)):
+        made = inject(project, each)
+        print(
+            f"{project.noise(each.dataset.key, each.key)}: nominal {made['nominal_rate']:.2%}, "
+            f"realised {made['realised_rate']:.2%}"
+        )
 
 
 def _data(arguments: argparse.Namespace) -> None:
     from imcl.data import listing
 
-    print_rows(arguments, listing.rows(arguments.project, settings(arguments)), listing.show)
+    project, loaded = arguments.project, settings(arguments)
+    if arguments.contents:
+        print(json.dumps(listing.contents(project, loaded), indent=1))
+    else:
+        print_rows(arguments, listing.rows(project, loaded), listing.show)
 
 
 def _dataset(arguments: argparse.Namespace, loaded: "Settings") -> "Dataset":
     from imcl.study.grid import datasets
 
-    known = datasets(loaded)
-    if arguments.dataset not in known:
-        fault = unknown("dataset", arguments.dataset, known)
+    name = arguments.dataset
+    if name not in loaded.datasets:
+        fault = unknown("dataset", name, loaded.datasets)
         raise UsageError(f"{arguments.project.params}: {fault}")
-    return known[arguments.dataset]
+    return datasets(loaded, [name])[name]
+
+
+def _seeds(arguments: argparse.Namespace, loaded: "Settings") -> list[int]:
+    """The trainings whose data are made, where each draws its own."""
+    return loaded.chosen_study.seeds if arguments.seed is None else [arguments.seed]
 
 
 def _require(archives: "Sequence[Archive]", folder: Path, source: str) -> None:

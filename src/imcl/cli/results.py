@@ -14,6 +14,7 @@ from imcl.cli.commands import (
     with_json,
     with_study,
 )
+from imcl.errors import printable
 
 
 def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) -> None:
@@ -103,7 +104,7 @@ def _tables(arguments: argparse.Namespace) -> None:
 
     for table in tables.write(arguments.project, Documents.read(arguments.project)):
         if arguments.all or table.name.startswith("accuracy"):
-            print(render.markdown(table))
+            print(*map(printable, render.markdown(table).split("\n")), sep="\n")
 
 
 def _figures(arguments: argparse.Namespace) -> None:

@@ -2,29 +2,37 @@
 
 import argparse
 
-from imcl.cli.commands import Commands, Parents, command, settings, with_study
-from imcl.errors import ImclError, UsageError
+from imcl.cli.commands import Commands, Parents, command, number, settings, with_study
+from imcl.errors import ImclError
+from imcl.study.spec import MOST_THREADS
+
+MOST_MINUTES = 10_000_000  # 19 years
 
 
 def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) -> None:
     """Add the commands."""
+    threads, minutes = number(int, 1, MOST_THREADS), number(float, 0, MOST_MINUTES)
     summary = "Train and evaluate one cell with all its seeds."
     train = command(commands, parents, "train", _train, summary)
     train.add_argument("cell", help="name of a cell, as `imcl plan` prints it")
     train.add_argument(
         "--checkpoint-share",
-        type=float,
+        type=number(float, 0, 1),
         default=0.02,
         metavar="SHARE",
         help="largest share of the run time for checkpoints (default: 0.02)",
     )
     summary = "Train the cells of a study in their order, without Snakemake or DVC."
     run = command(commands, parents, "run", _run, summary)
-    run.add_argument("--jobs", type=int, default=1, help="cells to train at a time (default: 1)")
-    run.add_argument("--minutes", type=float, help="end within this time; the next call continues")
+    run.add_argument(
+        "--jobs", type=threads, default=1, help="cells to train at a time (default: 1)"
+    )
+    run.add_argument(
+        "--minutes", type=minutes, help="end within this time; the next call continues"
+    )
     run.add_argument(
         "--grace",
-        type=float,
+        type=minutes,
         default=1.0,
         help="begin to stop so many minutes earlier (default: 1)",
     )
@@ -36,7 +44,7 @@ def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) ->
             choices=["auto", "cpu", "cuda"],
             help="where to train (default: auto)",
         )
-        sub.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+        sub.add_argument("--threads", type=threads, default=1, help="CPU threads (default: 1)")
         sub.add_argument(
             "--compile",
             action="store_true",
@@ -48,27 +56,21 @@ def _train(arguments: argparse.Namespace) -> None:
     from imcl.study import grid
 
     cell = grid.find(settings(arguments), arguments.cell)
-    if arguments.threads < 1:
-        raise UsageError(f"--threads {arguments.threads}: must be at least 1")
-    share = arguments.checkpoint_share
-    if not 0 <= share <= 1:
-        raise UsageError(f"--checkpoint-share {share}: must be from 0 to 1")
+    from imcl.records.record import datasets
     from imcl.training import worker
 
-    options = worker.RunOptions(arguments.device, arguments.threads, arguments.compile, share)
+    options = worker.RunOptions(
+        arguments.device, arguments.threads, arguments.compile, arguments.checkpoint_share
+    )
     record = worker.train(arguments.project, cell, options)
     accuracy = ", ".join(f"{run['final']['accuracy']:.2%}" for run in record["runs"])
     path = arguments.project.record(cell.key)
-    print(f"{path}: {record['dataset']['evaluation']} accuracy by seed {accuracy}")
+    print(f"{path}: {datasets(record)[0]['evaluation']} accuracy by seed {accuracy}")
 
 
 def _run(arguments: argparse.Namespace) -> None:
     from imcl.study import grid
 
-    for option, least in (("jobs", 1), ("threads", 1), ("minutes", 0), ("grace", 0)):
-        value = getattr(arguments, option)
-        if value is not None and value < least:
-            raise UsageError(f"--{option} {value}: must be at least {least}")
     loaded = settings(arguments)
     from imcl.training import runner
 

@@ -2,8 +2,8 @@
 
 import argparse
 
-from imcl.cli.commands import Commands, Parents, command, settings, with_study
-from imcl.errors import ImclError, UsageError
+from imcl.cli.commands import Commands, Parents, command, number, settings, with_study
+from imcl.errors import ImclError
 
 
 def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) -> None:
@@ -12,18 +12,24 @@ def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) ->
     verify = command(commands, parents, "verify", _verify, summary)
     with_study(verify)
     verify.add_argument(
-        "--retrain", type=int, default=0, metavar="N", help="also train N random cells again"
+        "--retrain",
+        type=number(int, 0, 1_000_000),
+        default=0,
+        metavar="N",
+        help="also train N random cells again",
     )
 
 
 def _verify(arguments: argparse.Namespace) -> None:
-    if arguments.retrain < 0:
-        raise UsageError(f"--retrain {arguments.retrain}: must be at least 0")
     project, loaded = arguments.project, settings(arguments)
     from imcl import verify
 
     studies = verify.studies(project, loaded)
-    found = [*verify.check_folders(project, loaded), *verify.check_measurements(project)]
+    found = [
+        *verify.check_folders(project, loaded),
+        *verify.check_readmes(project),
+        *verify.check_measurements(project),
+    ]
     for study in studies:
         faults = list(verify.check(project, study))
         count = len(list(study.records.glob("*.json")))
@@ -31,7 +37,11 @@ def _verify(arguments: argparse.Namespace) -> None:
         print(f"{study.records}: {files}, {len(faults) or 'no'} faults", flush=True)
         found += faults
     for cell, path in verify.sample(project, studies, arguments.retrain):
-        how, fault = verify.retrain(project, cell, path)
+        try:
+            how, fault = verify.retrain(project, cell, path)
+        except ImclError as error:  # a damaged record or archive; the other cells follow
+            found.append(verify.Finding(path, f"cannot be trained again: {error}"))
+            continue
         print(f"{path}: trained again: {'differs' if fault else 'agrees'}, {how}", flush=True)
         found += [fault] if fault else []
     if found:

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imcl.errors import ImclError
+from imcl.errors import ImclError, is_plain, shown
 
 BLOCK_BYTES = 1 << 22  # of images in memory at a time
 
@@ -45,7 +45,7 @@ class Arrays:
     validation_indices: Indices | None = None
 
     @property
-    def evaluation(self) -> str:
+    def evaluation(self) -> Literal["test", "validation"]:
         """Which images a network is evaluated on: "validation" if some are held out."""
         return "test" if self.validation_labels is None else "validation"
 
@@ -92,6 +92,11 @@ class Arrays:
                     f"{name}: {split} labels {labels.min()}..{labels.max()} for "
                     f"{len(self.class_names)} classes"
                 )
+        for class_name in self.class_names:
+            if not class_name or not is_plain(class_name):
+                raise ImclError(f"{name}: {shown(class_name)} cannot be the name of a class")
+        if len({*self.class_names}) != len(self.class_names):
+            raise ImclError(f"{name}: two classes have the same name")
         if self.train_labels.min() == self.train_labels.max():
             only = self.class_names[self.train_labels.min()]
             raise ImclError(

@@ -1,6 +1,7 @@
 """What CIFAR's pickled batches have in common (Krizhevsky 2009). ImageNet32 has the same format."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,18 @@ def batch(file: Path, archive: Path, *keys: str) -> dict[str, Any]:
 
 
 def images(archive: Path, data: object) -> Iterator[Images]:
-    """Rows of R, G and B planes as images uint8 (n, 32, 32, 3), a few at a time."""
+    """Rows of R, G and B planes as images uint8 (n, 32, 32, 3), a few at a time.
+
+    Raises:
+        ImclError: the data is of another type or shape, or empty.
+    """
     width = 3 * SIDE**2
     if not (
         isinstance(data, np.ndarray)
         and data.dtype == np.uint8
         and data.ndim == 2
         and data.shape[1] == width
+        and len(data)
     ):
         raise ImclError(f"{archive}: data is {_kind(data)}, not uint8 (N, {width})")
     for rows in blocks(data):
@@ -45,14 +51,37 @@ def images(archive: Path, data: object) -> Iterator[Images]:
 
 
 def labels(archive: Path, values: object) -> Labels:
-    """A batch's labels, int64 (N,)."""
-    found = np.asarray(values)
-    if found.ndim != 1 or found.dtype.kind not in "iu":
-        raise ImclError(f"{archive}: labels are {_kind(found)}, not whole numbers (N,)")
-    return found.astype(np.int64)
+    """A batch's labels, int64 (N,).
+
+    Raises:
+        ImclError: they are not a list or an array of whole numbers.
+    """
+    # Only a flat list is given to numpy: a few nested ones that share their items can stand for
+    # more numbers than memory holds.
+    if isinstance(values, list) and all(type(value) is int for value in values):
+        with suppress(OverflowError):
+            return np.array(values, np.int64)
+    elif isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iu":
+        return values.astype(np.int64)
+    raise ImclError(f"{archive}: labels are {_kind(values)}, not whole numbers (N,)")
+
+
+def names(archive: Path, values: object) -> tuple[str, ...]:
+    """The names of classes.
+
+    Raises:
+        ImclError: they are not a list of texts.
+    """
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ImclError(f"{archive}: class names are {_kind(values)}, not a list of texts")
+    return tuple(values)
 
 
 def _kind(value: object) -> str:
     if isinstance(value, np.ndarray):
         return f"{value.dtype} {value.shape}"
+    if isinstance(value, list):
+        return (
+            f"a list of {', '.join(sorted({type(item).__name__ for item in value})) or 'nothing'}"
+        )
     return type(value).__name__

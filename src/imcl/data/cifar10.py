@@ -35,5 +35,5 @@ def read(options: DatasetOptions, archives: list[Path], scratch: Path) -> Arrays
         np.concatenate(labels["train"]),
         test,
         np.concatenate(labels["test"]),
-        tuple(meta["label_names"]),
+        cifar.names(archive, meta["label_names"]),
     )

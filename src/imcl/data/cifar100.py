@@ -26,7 +26,8 @@ def read(options: DatasetOptions, archives: list[Path], scratch: Path) -> Arrays
         coarse[split] = cifar.labels(archive, batch["coarse_labels"])
         pictures = cifar.images(archive, batch.pop("data"))
         images[split] = store(scratch / f"{split}_images.npy", pictures)
-    names = tuple(cifar.batch(files["meta"], archive, "fine_label_names")["fine_label_names"])
+    meta = cifar.batch(files["meta"], archive, "fine_label_names")
+    names = cifar.names(archive, meta["fine_label_names"])
     return Arrays(
         images["train"],
         fine["train"],

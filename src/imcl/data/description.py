@@ -54,6 +54,7 @@ def describe(project: Project, dataset: Dataset) -> Description:
     try:
         return _ADAPTER.validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise ImclError(f"{path}: missing; run `imcl prepare {dataset.name}` first") from None
+        words = " ".join(dataset.words)
+        raise ImclError(f"{path}: missing; run `imcl prepare {words}` first") from None
     except ValidationError:
         raise ImclError(f"{path}: damaged or changed by hand; delete it and run again") from None

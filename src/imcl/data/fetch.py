@@ -3,20 +3,34 @@
 import hashlib
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from http.client import HTTPException
 from pathlib import Path
 from typing import BinaryIO
 
 import requests
 import urllib3
 
-from imcl.errors import ImclError, UsageError
+from imcl.data.contents import trusted_checksum
+from imcl.errors import ImclError
 from imcl.files import locked, room
 from imcl.progress import Progress, say
 from imcl.study.sources import Archive
 
 TRIES = 5
-TIMEOUT_S = 30
+TIMEOUT_S = 30  # without a single byte
+# A slower answer is given up: CIFAR-10 would take five hours, and another try may be faster.
+SLOWEST_BYTES_PER_S = 10_000
+WINDOW_S = 60.0  # over which that rate is measured
+BLOCK_BYTES = 1 << 20
+
+# What a server may cause. Of the addresses that it redirects to, some are a ValueError.
+FAULTS = (
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    HTTPException,
+    ValueError,
+)
 
 
 def expected_checksum(archive: Archive) -> tuple[str, str] | None:
@@ -27,18 +41,8 @@ def expected_checksum(archive: Archive) -> tuple[str, str] | None:
     Raises:
         UsageError: the list cannot be read.
     """
-    trusted = os.environ.get("IMCL_SHA256SUMS")
-    if trusted:
-        try:
-            lines = Path(trusted).read_text().splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"IMCL_SHA256SUMS={trusted}: cannot be read: {error}") from None
-        for line in lines:
-            checksum, _, name = line.partition(" ")
-            if name.strip().lstrip("*") == archive.name:
-                return "sha256", checksum.lower()
-    if archive.sha256:
-        return "sha256", archive.sha256
+    if checksum := trusted_checksum(archive.name) or archive.sha256:
+        return "sha256", checksum
     return ("md5", archive.md5) if archive.md5 else None
 
 
@@ -83,7 +87,8 @@ def fetch(archive: Archive, folder: Path) -> Path:
     file `.NAME.lock`.
 
     Raises:
-        ImclError: the server cannot be reached, does not have the file, or serves another one.
+        ImclError: the server cannot be reached, is too slow, does not have the file, or serves
+            another one.
     """
     expected_checksum(archive)  # so that a list that cannot be read is found before the download
     part = folder / f"{archive.name}.part"
@@ -100,10 +105,14 @@ def fetch(archive: Archive, folder: Path) -> Path:
                 f"{archive.name}: no official checksum is known, so what a server sends cannot be "
                 "checked; name a checksum list that you trust with IMCL_SHA256SUMS"
             )
-        with room(part), part.open("ab") as file:
-            _download(archive, file)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with room(part), part.open("ab") as file:
+                _download(archive, file)
+                file.flush()
+                os.fsync(file.fileno())
+        finally:
+            if part.exists() and not part.stat().st_size:
+                part.unlink()
         try:
             check(archive, part)
         except ImclError as error:
@@ -122,38 +131,76 @@ def _download(archive: Archive, file: BinaryIO) -> None:
     url = _url(archive)
     for attempt in range(1, TRIES + 1):
         try:
-            return _resume(url, archive.name, file)
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            return _resume(url, archive, file)
+        except FAULTS as error:
             status = getattr(getattr(error, "response", None), "status_code", None)
-            if attempt == TRIES or (status is not None and 400 <= status < 500):
+            refused = status is not None and 400 <= status < 500
+            lost = isinstance(error, ValueError | requests.TooManyRedirects)  # a wrong address
+            if attempt == TRIES or refused or lost:
                 raise ImclError(
                     f"{url}: {error}. Check the address and the network (IMCL_MIRROR names "
                     f"another base URL), or place the file as {file.name.removesuffix('.part')}"
                 ) from None
             wait = 2 ** (attempt - 1)
-            print(f"{url}: {error}; trying again in {wait} s", flush=True)
+            say(f"{url}: {error}; trying again in {wait} s")
             time.sleep(wait)
 
 
-def _resume(url: str, name: str, file: BinaryIO) -> None:
+def _resume(url: str, archive: Archive, file: BinaryIO) -> None:
     """One request, for the part of the archive that `file` lacks."""
     start = file.tell()
-    headers = {"Range": f"bytes={start}-"} if start else {}
+    # Some servers compress again what they send, and others number the compressed bytes in a range.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
         no_range = response.status_code == requests.codes.requested_range_not_satisfiable
         if not (start and no_range):
             response.raise_for_status()
-        if start and response.status_code != requests.codes.partial_content:
-            # The server has no ranges, or the part is longer than the file: start over.
+        continued = response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
+        if start and not (response.status_code == requests.codes.partial_content and continued):
+            # The server has no ranges or sends another, or the part is longer than the file.
             file.truncate(0)
             file.seek(0)
-            if no_range:
-                return _resume(url, name, file)
+            if response.status_code != requests.codes.ok:
+                return _resume(url, archive, file)
             start = 0
-        length = response.headers.get("Content-Length")
-        total = start + int(length) if length else None
-        with Progress(name, total, unit="bytes", done=start) as progress:
-            # Not decoded: some servers declare the archive's own compression as an encoding.
-            for chunk in response.raw.stream(1 << 20, decode_content=False):
+        left: int | None = response.raw.length_remaining  # None: the server does not say
+        declared = None if left is None else start + left
+        most = _size(archive) or declared
+        if most is None:
+            raise ImclError(
+                f"{url}: the server does not tell the file's length, and a checksum list replaces "
+                f"the official one; place the file as {file.name.removesuffix('.part')}"
+            )
+        with Progress(archive.name, declared or most, unit="bytes", done=start) as progress:
+            for chunk in _steadily(response.raw, most - start):
                 file.write(chunk)
                 progress.advance(len(chunk))
+
+
+def _size(archive: Archive) -> int | None:
+    """The size of the file whose checksum is expected; None if it is not the official one."""
+    _, checksum = expected_checksum(archive) or (None, None)
+    return archive.size if checksum in (archive.sha256, archive.md5) else None
+
+
+def _steadily(body: urllib3.BaseHTTPResponse, most: int) -> Iterator[bytes]:
+    """What arrives of an answer, up to `most` bytes.
+
+    Raises:
+        requests.Timeout: it arrives too slowly.
+    """
+    begun, arrived = time.monotonic(), 0
+    # As it arrives, since a whole block of a slow answer would never come. Not decoded, since some
+    # servers declare the archive's own compression as an encoding.
+    while most > 0 and (chunk := body.read1(min(most, BLOCK_BYTES), decode_content=False)):
+        yield chunk
+        most -= len(chunk)
+        arrived += len(chunk)
+        seconds = time.monotonic() - begun
+        if seconds >= WINDOW_S:
+            if arrived < SLOWEST_BYTES_PER_S * seconds:
+                raise requests.Timeout(
+                    f"the server sends {arrived / seconds:,.0f} bytes/s, and less than "
+                    f"{SLOWEST_BYTES_PER_S:,} are given up"
+                )
+            begun, arrived = time.monotonic(), 0

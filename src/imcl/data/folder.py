@@ -1,33 +1,50 @@
 """A folder of the user's own pictures: train/CLASS/* and test/CLASS/*."""
 
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from imcl.data.arrays import Arrays, Images, Labels, store
-from imcl.errors import ImclError
+from imcl.data.arrays import BLOCK_BYTES, Arrays, Images, Labels, store
+from imcl.data.contents import entries
+from imcl.errors import ImclError, is_plain, printable
+from imcl.progress import say
 from imcl.study.sources import DatasetOptions
 
-LISTED = 20  # unreadable files in a message
-BATCH = 256
+LISTED = 20  # faults in a message
+SPLITS = ("train", "test")
+
+# What Pillow reads, but cannot convert to 8 bits without a scale that only the user knows.
+UNSCALED = {"I": "whole numbers of 32 bits or with a sign", "F": "floating-point numbers"}
+REMEDY = "save it with 8 bits a channel, or in grey with 16 bits"
+# Tags of TIFF, which Pillow does not honour in pictures of 16 bits.
+BITS, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
 
 
 def read(options: DatasetOptions, archives: list[Path], scratch: Path) -> Arrays:
     """The pictures below `path`, each cropped to a square and resized to `side` pixels.
 
-    Classes are the folders' names in alphabetical order; files whose name begins with a dot are
-    skipped. A picture is turned as its EXIF orientation says and converted to RGB. The square is
-    cut from its middle.
+    Classes are the folders' names in alphabetical order. Files whose name begins with a dot are
+    left out; what else lies beside train and test is named and left out.
+
+    A picture is turned as its EXIF orientation says and converted to RGB; colour profiles are
+    ignored. Transparent pixels are laid on white. In grey with 16 bits, a value v becomes v / 257,
+    rounded. Of several frames or pages the first counts. The square is cut from the middle.
 
     Raises:
-        ImclError: a split or class is missing or empty, or files are not readable pictures. The
-            message lists them: no picture is skipped silently.
+        ImclError: a split or class is missing or empty, something in it is not a picture of a
+            class, or files cannot be used: damaged, larger than `max_megapixels`, of whole numbers
+            with 32 bits or a sign, of floating-point numbers, or in colour with more than 8 bits.
+            The message lists them: no picture is skipped silently.
     """
     assert options.path is not None and options.side is not None  # SOURCES says that it needs them
     root, side = Path(options.path), options.side
-    classes = {split: _classes(root / split) for split in ("train", "test")}
+    faults: list[str] = []
+    classes = {split: _classes(root / split, faults) for split in SPLITS}
+    _refuse(root, "that are no pictures of a class", faults)
     names = sorted(classes["train"])
     if names != sorted(classes["test"]):
         different = sorted(set(names) ^ set(classes["test"]))
@@ -36,49 +53,125 @@ def read(options: DatasetOptions, archives: list[Path], scratch: Path) -> Arrays
         raise ImclError(
             f"{root / 'train'}: only one class; make a folder for each class, two at least"
         )
+    beside = [printable(path.name) for path in entries(root) if path.name not in SPLITS]
+    if beside:
+        say(f"{root}: only train and test are used, not {', '.join(beside)}")
     images: dict[str, Images] = {}
     labels: dict[str, Labels] = {}
-    unreadable: list[str] = []
-    for split, found in classes.items():
-        files = [file for name in names for file in found[name]]
-        labels[split] = np.repeat(np.arange(len(names)), [len(found[name]) for name in names])
-        pictures = _images(files, side, unreadable)
-        images[split] = store(scratch / f"{split}_images.npy", pictures)
-    if unreadable:
-        more = f"\n  ... and {len(unreadable) - LISTED} more" if len(unreadable) > LISTED else ""
-        raise ImclError(
-            f"{root}: unreadable pictures: {len(unreadable)}; repair or remove them:\n  "
-            + "\n  ".join(unreadable[:LISTED])
-            + more
-        )
+    with _limit(options.max_megapixels):
+        for split, found in classes.items():
+            files = [file for name in names for file in found[name]]
+            labels[split] = np.repeat(np.arange(len(names)), [len(found[name]) for name in names])
+            pictures = _images(files, side, options.max_megapixels, faults)
+            images[split] = store(scratch / f"{split}_images.npy", pictures)
+    _refuse(root, "that cannot be used", faults)
     return Arrays(images["train"], labels["train"], images["test"], labels["test"], tuple(names))
 
 
-def _classes(folder: Path) -> dict[str, list[Path]]:
-    """The files of each class, sorted by name."""
+def _refuse(root: Path, what: str, faults: list[str]) -> None:
+    """Raise ImclError if there are faults; some are listed, all are counted."""
+    if faults:
+        more = f"\n  ... and {len(faults) - LISTED} more" if len(faults) > LISTED else ""
+        listed = "\n  ".join(map(printable, faults[:LISTED]))
+        raise ImclError(
+            f"{root}: files {what}: {len(faults)}; mend, move or remove them:\n  {listed}{more}"
+        )
+
+
+def _classes(folder: Path, faults: list[str]) -> dict[str, list[Path]]:
+    """The files of each class, sorted by name; what is no file of a class goes to `faults`."""
     if not folder.is_dir():
         raise ImclError(f"{folder}: no such folder; pictures go to {folder}/CLASS/")
-    found = {
-        path.name: sorted(f for f in path.iterdir() if f.is_file() and f.name[0] != ".")
-        for path in folder.iterdir()
-        if path.is_dir() and path.name[0] != "."
-    }
+    found: dict[str, list[Path]] = {}
+    for path in entries(folder):
+        if not path.is_dir():
+            faults.append(f"{path}: {_kind(path)} outside the folders of the classes")
+        elif not is_plain(path.name):
+            faults.append(f"{path}: a class whose name has characters that cannot be printed")
+        else:
+            found[path.name] = entries(path)
+            faults += (f"{file}: {_kind(file)}" for file in found[path.name] if not file.is_file())
     for name, files in found.items():
         if not files:
             raise ImclError(f"{folder / name}: has no files")
     return found
 
 
-def _images(files: list[Path], side: int, unreadable: list[str]) -> Iterator[Images]:
-    """Blocks uint8 (n, side, side, 3); an unreadable picture is black and noted in `unreadable`."""
-    for start in range(0, len(files), BATCH):
-        block = np.zeros((len(files[start : start + BATCH]), side, side, 3), np.uint8)
-        for index, file in enumerate(files[start : start + BATCH]):
+def _kind(path: Path) -> str:
+    """What lies there."""
+    if path.is_dir():
+        return "a folder inside a class"
+    if path.is_file():
+        return "a file"
+    return "a device or a pipe" if path.exists() else "a link that leads nowhere"
+
+
+@contextmanager
+def _limit(megapixels: int) -> Iterator[None]:
+    """Let Pillow refuse larger pictures, also those that hide in others, before it unpacks them."""
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = megapixels * 1_000_000
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _images(files: list[Path], side: int, megapixels: int, faults: list[str]) -> Iterator[Images]:
+    """Blocks uint8 (n, side, side, 3); a picture that cannot be used is black and in `faults`."""
+    step = max(1, BLOCK_BYTES // (3 * side**2))
+    for start in range(0, len(files), step):
+        some = files[start : start + step]
+        block = np.zeros((len(some), side, side, 3), np.uint8)
+        for index, file in enumerate(some):
             try:
                 with Image.open(file) as image:
-                    upright = ImageOps.exif_transpose(image).convert("RGB")
-                square = ImageOps.fit(upright, (side, side), Image.Resampling.BICUBIC)
+                    square = ImageOps.fit(_rgb(image), (side, side), Image.Resampling.BICUBIC)
                 block[index] = np.asarray(square)
+            except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+                faults.append(
+                    f"{file}: more than {megapixels} megapixels; make it "
+                    "smaller, or raise max_megapixels of the dataset"
+                )
             except Exception as error:  # a damaged picture can fail in any way
-                unreadable.append(f"{file}: {error}")
+                faults.append(f"{file}: {error}")
         yield block
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """The picture upright, in 8-bit RGB, on white.
+
+    Raises:
+        ImclError: its values have no scale that is known, or would be cut off.
+    """
+    grey16 = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
+    if image.mode in UNSCALED and not grey16:
+        raise ImclError(f"its values are {UNSCALED[image.mode]}; {REMEDY}")
+    tags = getattr(image, "tag_v2", {})
+    bits = max(tags.get(BITS, (1,)))
+    if grey16:
+        if "I;12" in _raw_modes(image):
+            raise ImclError(f"its values have 12 bits; {REMEDY}")
+    elif bits > 8 or ";16" in _raw_modes(image):
+        raise ImclError(f"its colours have 16 bits, of which 8 would be cut off; {REMEDY}")
+    inverted = grey16 and tags.get(PHOTOMETRIC) == WHITE_IS_ZERO
+    transparent = image.info.get("transparency")
+    upright = ImageOps.exif_transpose(image)
+    if grey16:
+        values = np.asarray(upright).astype(np.uint32)
+        if inverted:
+            values = 65535 - values
+        if transparent is not None:
+            values[values == transparent] = 65535
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+    if upright.has_transparency_data:
+        clear = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
+    return upright.convert("RGB")
+
+
+def _raw_modes(image: Image.Image) -> str:
+    """How the file holds the values of its parts, as Pillow names it."""
+    return " ".join(str(tile.args) for tile in getattr(image, "tile", ()))

@@ -3,24 +3,31 @@
 Class i is label i + 1 in the files. Their order is not torchvision's order of ImageNet's classes.
 """
 
+import math
 import shutil
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from imcl.data import cifar
 from imcl.data.arrays import Arrays, Images, Labels, store
 from imcl.data.fetch import expected_checksum
+from imcl.data.tar import LARGEST_MEMBER
+from imcl.data.zip import opened
 from imcl.errors import ImclError
 from imcl.study.sources import SOURCES, DatasetOptions
 
 CLASSES = 1000
 TRAIN = [f"train_data_batch_{i}" for i in range(1, 11)]
 TEST = ["val_data"]
+HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 COUNTS = {"train": 1_281_167, "test": 50_000}
 
 
@@ -59,15 +66,12 @@ def _images(
     archive: Path, names: list[str], scratch: Path, labels: list[Labels]
 ) -> Iterator[Images]:
     """The pictures of all batches; their labels are appended to `labels`."""
-    try:
-        with zipfile.ZipFile(archive) as file:
-            members = {Path(name).name: name for name in file.namelist()}
-            for name in names:
-                batch = _batch(archive, file, members, name, scratch)
-                labels.append(cifar.labels(archive, batch["labels"]))
-                yield from cifar.images(archive, batch.pop("data"))
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise ImclError(f"{archive}: not a readable zip archive: {error}") from None
+    with opened(archive) as file:
+        members = {Path(name).name: name for name in file.namelist()}
+        for name in names:
+            batch = _batch(archive, file, members, name, scratch)
+            labels.append(cifar.labels(archive, batch["labels"]))
+            yield from cifar.images(archive, batch.pop("data"))
 
 
 def _batch(
@@ -83,11 +87,30 @@ def _batch(
     with file.open(members[form]) as packed, path.open("wb") as unpacked:
         shutil.copyfileobj(packed, unpacked, 1 << 20)
     try:
-        if form == name:
-            return cifar.batch(path, archive, "data", "labels")
-        with np.load(path, allow_pickle=False) as arrays:
-            return {key: arrays[key] for key in ("data", "labels")}
-    except (ValueError, KeyError) as error:
+        return cifar.batch(path, archive, "data", "labels") if form == name else _npz(path)
+    except (KeyError, ValueError) as error:
         raise ImclError(f"{archive}: {form}: {error}") from None
     finally:
         path.unlink()
+
+
+def _npz(path: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(path) as file:
+        return {key: _array(file, key) for key in ("data", "labels")}
+
+
+def _array(file: zipfile.ZipFile, key: str) -> NDArray[Any]:
+    """An array of an npz file. numpy takes the memory that its header asks for, so check that."""
+    member = file.getinfo(f"{key}.npy")
+    if member.file_size > LARGEST_MEMBER:
+        raise ValueError(f"{key} unpacks to more than 2 GB")
+    with file.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        if version not in HEADERS:
+            raise ValueError(f"{key} has version {version} of numpy's format")
+        shape, _, dtype = HEADERS[version](stream)
+        if dtype.itemsize * math.prod(shape) != member.file_size - stream.tell():
+            raise ValueError(f"{key} is said to be {dtype} {shape}, but has another size")
+    with file.open(member) as stream:
+        array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+        return array

@@ -1,13 +1,16 @@
 """The state of each dataset, and what is left to do before it can be used."""
 
+import os
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
+from imcl.data.contents import Manifests
 from imcl.data.description import describe
 from imcl.errors import ImclError
 from imcl.project import Project
-from imcl.study.grid import Dataset, datasets
+from imcl.study.grid import Dataset, content, datasets
 from imcl.study.settings import Settings
 
 
@@ -19,6 +22,7 @@ class Row(TypedDict):
         source: where its images come from.
         state: `prepared`, `fetched` (its source is there but not converted), or `missing`.
         n_train: as in its `Description`, like n_test to sha256; None until it is prepared.
+        mean: None also if the runs have different subsets, like std and sha256.
         missing: what to do next; "" if nothing.
     """
 
@@ -34,8 +38,23 @@ class Row(TypedDict):
 
 
 def rows(project: Project, settings: Settings) -> list[Row]:
-    """One row for each dataset of params.yaml."""
-    return [_row(project, dataset) for dataset in datasets(settings).values()]
+    """One row for each dataset of params.yaml.
+
+    One whose subset each run draws is prepared when it is for each seed of the chosen study.
+    """
+    seeds = settings.chosen_study.seeds
+    return [_row(project, dataset, seeds) for dataset in datasets(settings).values()]
+
+
+def contents(project: Project, settings: Settings) -> dict[str, str]:
+    """The content of each dataset and noise with files of one's own, as their digests have it."""
+    manifests = Manifests(project)
+    found = {
+        f"{section}.{name}": content(options, manifests)
+        for section in ("datasets", "noise")
+        for name, options in getattr(settings, section).items()
+    }
+    return {place: digest for place, digest in found.items() if digest}
 
 
 def show(rows: list[Row]) -> None:
@@ -58,7 +77,7 @@ def show(rows: list[Row]) -> None:
     print(tabulate(shown, headers="keys", tablefmt="plain", intfmt=",", disable_numparse=[4, 5, 6]))
 
 
-def _row(project: Project, dataset: Dataset) -> Row:
+def _row(project: Project, dataset: Dataset, seeds: Sequence[int]) -> Row:
     row: Row = {
         "name": dataset.name,
         "source": dataset.options.source,
@@ -71,16 +90,18 @@ def _row(project: Project, dataset: Dataset) -> Row:
         "missing": "",
     }
     absent = _absent(project, dataset)
-    if project.dataset(dataset.key).exists():
+    runs = dataset.of_runs(seeds)
+    if all(project.dataset(run.key).exists() for run in runs):
         try:
-            made = describe(project, dataset)
+            made, *others = [describe(project, run) for run in runs]
         except ImclError as error:
             row["missing"] = str(error)
         else:
             row["state"] = "prepared"
             row["n_train"], row["n_test"] = made["n_train"], made["n_test"]
-            row["mean"], row["std"] = made["mean"], made["std"]
-            row["sha256"] = made["sha256"]
+            if not others:
+                row["mean"], row["std"] = made["mean"], made["std"]
+                row["sha256"] = made["sha256"]
     elif absent:
         by_hand = dataset.options.path or any(a.behind_login for a in dataset.archives)
         remedy = "place" if by_hand else f"`imcl fetch {dataset.name}`:"
@@ -99,7 +120,7 @@ def _absent(project: Project, dataset: Dataset) -> list[str]:
         if not path.exists()
     ]
     pictures = dataset.options.path
-    if pictures and not (project.root / pictures).is_dir():
+    if pictures and not os.path.isdir(project.root / pictures):  # nor if it cannot be looked into
         absent.append(f"{project.root / pictures} (your pictures)")
     return absent
 

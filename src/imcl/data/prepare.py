@@ -17,12 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imcl.data.arrays import Arrays, Images, Indices, Labels, blocks, statistics, store
+from imcl.data.contents import Manifests
 from imcl.data.description import Description, describe
 from imcl.data.fetch import check
 from imcl.errors import ImclError
 from imcl.files import locked, room, sha256, write_json
 from imcl.progress import say
 from imcl.project import Project
+from imcl.study import grid
 from imcl.study.grid import Dataset
 from imcl.study.sources import DatasetOptions
 
@@ -36,8 +38,8 @@ def prepare(project: Project, dataset: Dataset) -> Description:
     first.
 
     Raises:
-        ImclError: a file of the source is damaged or not the official one, the dataset's options do
-            not fit its source, or the disk is full.
+        ImclError: a file of the source is damaged, not the official one, or changed while it was
+            read; the dataset's options do not fit its source, or the disk is full.
     """
     path = project.dataset(dataset.key)
     archives = [archive.path(project.archives) for archive in dataset.archives]
@@ -50,6 +52,8 @@ def prepare(project: Project, dataset: Dataset) -> Description:
         source = import_module(f"imcl.data.{options.source}")
         arrays: Arrays = source.read(options, archives, scratch)
         arrays.check(dataset.name)
+        if dataset.content not in (None, grid.content(dataset.options, Manifests(project))):
+            raise ImclError(f"{dataset.name}: its files changed while they were read; run again")
         where = f"{project.params}: datasets.{dataset.name}"
         chosen = _chosen(where, options, arrays, scratch)
         mean, std = statistics(chosen["train_images"])
@@ -158,6 +162,7 @@ def _indices(where: str, options: DatasetOptions, arrays: Arrays) -> tuple[Indic
         )
         train = np.setdiff1d(train, held_out)
     if options.train_size is not None:
+        assert isinstance(options.subset_seed, int)  # a run's own, if each draws its subset
         train = _stratified(
             f"{where}.train_size", labels, train, options.train_size, options.subset_seed
         )

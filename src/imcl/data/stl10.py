@@ -40,10 +40,11 @@ def read(options: DatasetOptions, archives: list[Path], scratch: Path) -> Arrays
             tuple(files["class_names.txt"].read_text().split()),
             folds=tuple(folds),
         )
-    except ValueError as error:  # a wrong length, number or letter
+    except (ValueError, OverflowError) as error:  # a wrong length, number or letter
         raise ImclError(f"{archive}: {error}") from None
-    if any(fold.min() < 0 or fold.max() >= len(arrays.train_labels) for fold in folds):
-        raise ImclError(f"{archive}: a fold has the index of an image that does not exist")
+    count = len(arrays.train_labels)
+    if any(not len(fold) or fold.min() < 0 or fold.max() >= count for fold in folds):
+        raise ImclError(f"{archive}: a fold is empty, or has the index of no image")
     return arrays
 
 

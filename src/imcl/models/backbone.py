@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor, nn
 
 
@@ -43,9 +44,28 @@ class Backbone(nn.Module):
         return features
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits, float (B, classes)."""
-        logits: Tensor = self.classifier(self.features(images)[-1].mean((2, 3)))
-        return logits
+        """Logits, float32 or more (B, classes)."""
+        return head(self.classifier, pool(self.features(images)[-1]))
+
+
+def pool(stage: Tensor) -> Tensor:
+    """The mean over positions, float32 or more (N, C), of a map (N, C, H, W)."""
+    return stage.mean((2, 3), dtype=torch.promote_types(stage.dtype, torch.float32))
+
+
+def head(layers: nn.Module, pooled: Tensor) -> Tensor:
+    """What a head makes of pooled features (N, D), in float32 or more, also under autocast.
+
+    If logits are rounded to bf16, the two largest are equal for about one image in a hundred.
+    """
+    dtype = next((p.dtype for p in layers.parameters()), pooled.dtype)
+    with torch.autocast(pooled.device.type, enabled=False):
+        return at_least_float32(layers(pooled.to(dtype)))
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """The tensor itself, or a float32 copy if it has a shorter type."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:

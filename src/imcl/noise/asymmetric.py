@@ -3,6 +3,9 @@
 CIFAR-10: truck for automobile, bird for airplane, deer for horse, cat and dog for each other
 (Patrini et al., CVPR 2017), so a rate of 40 % changes 20 % of all labels. CIFAR-100: each class for
 the next one in its superclass, in a circle.
+
+So their paper says. Their noise.py takes the classes 0 to 4, 5 to 9 and so on for superclasses,
+which needs them sorted by superclass; here the dataset names the superclass of each class.
 """
 
 from itertools import pairwise

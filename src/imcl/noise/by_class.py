@@ -1,4 +1,8 @@
-"""Shared by the class-dependent kinds of noise: each class is mistaken for one other class."""
+"""Shared by the class-dependent kinds of noise: each class is mistaken for one other class.
+
+Here the share of changed labels is exact. The code of Patrini et al. (CVPR 2017) and of Han et al.
+(NeurIPS 2018) draws each label by itself, so their share varies about the rate.
+"""
 
 import numpy as np
 

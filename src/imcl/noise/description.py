@@ -44,8 +44,7 @@ def describe(project: Project, noise: Noise) -> Description:
     try:
         return _ADAPTER.validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise ImclError(
-            f"{path}: missing; run `imcl noise {noise.dataset.name} {noise.name}` first"
-        ) from None
+        words = " ".join(noise.words)
+        raise ImclError(f"{path}: missing; run `imcl noise {words}` first") from None
     except ValidationError:
         raise ImclError(f"{path}: damaged or changed by hand; delete it and run again") from None

@@ -3,13 +3,15 @@
 Source: Wei et al., "Learning with Noisy Labels Revisited" (ICLR 2022). Licence: CC BY-NC 4.0.
 """
 
-import zipfile
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
+from imcl.data import cifar
 from imcl.data.arrays import Arrays, Labels
 from imcl.data.unpickle import unpickle
+from imcl.data.zip import opened
 from imcl.errors import ImclError
 
 # Nominal, as the authors publish them. The realised rate is counted on the images that are used.
@@ -42,16 +44,16 @@ def read(arrays: Arrays, labels: str, archives: list[Path]) -> Labels:
     """
     (archive,) = archives
     try:
-        with zipfile.ZipFile(archive) as file:
-            (name,) = [n for n in file.namelist() if n.rpartition("/")[2] == "data.pkl"]
-            with file.open(name) as stream:
-                found = unpickle(stream)
-        clean: Labels = np.asarray(found["clean_label"]).astype(np.int64)
-        noisy: Labels = np.asarray(found[KEYS[labels]]).astype(np.int64)
-    except ImclError as error:
-        raise ImclError(f"{archive}: {error}") from None
-    except (zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
-        raise ImclError(f"{archive}: not CIFAR-10N's file: {error}") from None
+        with opened(archive) as file:
+            members = [n for n in file.namelist() if n.rpartition("/")[2] == "data.pkl"]
+            if len(members) != 1:
+                raise ImclError(f"{archive}: has {len(members)} members data.pkl, not one")
+            with file.open(members[0]) as stream:
+                found = _unpickled(archive, stream)
+        clean = cifar.labels(archive, found["clean_label"])
+        noisy = cifar.labels(archive, found[KEYS[labels]])
+    except KeyError as error:
+        raise ImclError(f"{archive}: not CIFAR-10N's file: it has no {error}") from None
     indices = arrays.train_indices
     if (
         indices is None
@@ -66,3 +68,10 @@ def read(arrays: Arrays, labels: str, archives: list[Path]) -> Labels:
             "for CIFAR-10 in its official order"
         )
     return noisy[indices]
+
+
+def _unpickled(archive: Path, stream: IO[bytes]) -> dict[str, Any]:
+    try:
+        return unpickle(stream)
+    except ImclError as error:
+        raise ImclError(f"{archive}: {error}") from None

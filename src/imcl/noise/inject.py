@@ -1,6 +1,7 @@
 """Makes noisy labels, stores them with a description, and loads them again."""
 
 import hashlib
+import io
 from importlib import import_module
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from imcl.data import prepare
 from imcl.data.arrays import Arrays, Labels
 from imcl.data.fetch import check
 from imcl.errors import ImclError
-from imcl.files import atomic, sha256, write_json
+from imcl.files import sha256, write_bytes, write_json
 from imcl.noise.description import Description, describe
 from imcl.project import Project
 from imcl.study.grid import Noise
@@ -35,8 +36,9 @@ def inject(project: Project, noise: Noise) -> Description:
     clean, count = arrays.labels, len(arrays.train_labels)
     nominal, noisy = _labels(noise.options, arrays.joined(), archives)
     file = _file(project, noise)
-    with atomic(file) as temporary, temporary.open("wb") as stream:
-        np.save(stream, noisy)
+    buffer = io.BytesIO()
+    np.save(buffer, noisy)
+    write_bytes(file, buffer.getbuffer())
     matrix = transition_matrix(clean[:count], noisy[:count], len(arrays.class_names))
     description: Description = {
         "config": noise.config,
@@ -85,6 +87,7 @@ def _labels(options: NoiseOptions, arrays: Arrays, archives: list[Path]) -> tupl
     if archives:
         return kind.RATES[options.labels], kind.read(arrays, options.labels, archives)
     assert options.rate is not None  # KINDS requires it
+    assert isinstance(options.noise_seed, int)  # a run's own, if each draws its labels
     return options.rate, kind.flip(arrays, options.rate, np.random.default_rng(options.noise_seed))
 
 

@@ -1,4 +1,8 @@
-"""Symmetric noise: a flipped label goes to one of the other classes, uniformly."""
+"""Symmetric noise: a flipped label goes to one of the other classes, uniformly.
+
+Here the share of changed labels is exact. The code of Patrini et al. (CVPR 2017) and of Han et al.
+(NeurIPS 2018) draws each label by itself, so their share varies about the rate.
+"""
 
 import numpy as np
 

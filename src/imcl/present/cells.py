@@ -26,6 +26,11 @@ def accuracy(summary: Summary, dataset: str) -> Table:
             " Bold: the best method, if it differs from base (paired by seed, at least three "
             f"seeds, p < 0.05 after {holm(summary, dataset, 'base')})."
         )
+    for change, count in summary["earlier"].items():
+        caption += (
+            f" {count} of the study's {len(summary['cells'])} records were made by earlier code, "
+            f"in which {change}."
+        )
     return _table(summary, dataset, "accuracy", caption, [Column("", show)])
 
 
@@ -85,7 +90,7 @@ def cost(summary: Summary, dataset: str) -> Table:
     header, groups = by_method(
         summary, dataset, [Column("time", time), Column("memory", memory)], [PARAMETERS]
     )
-    seeds = protocol(len(summary["axes"]["seeds"]), intervals=False)
+    seeds = protocol(len(summary["axes"]["seeds"]))
     return Table(f"cost-{dataset}", f"{dataset}: {caption} {seeds}", header, groups)
 
 
@@ -103,8 +108,9 @@ def error(summary: Summary, dataset: str) -> Table:
 
 def _table(summary: Summary, dataset: str, name: str, caption: str, columns: list[Column]) -> Table:
     """A table of means over the seeds."""
+    end = protocol(len(summary["axes"]["seeds"]), summary["draws"][dataset])
     return Table(
         f"{name}-{dataset}",
-        f"{dataset}: {caption} {protocol(len(summary['axes']['seeds']))}",
+        f"{dataset}: {caption} {end}",
         *by_method(summary, dataset, columns),
     )

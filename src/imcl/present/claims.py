@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 from imcl.analysis.claims import JudgedClaim, JudgedReading, describe
-from imcl.present.render import MISSING, Entry, Row, Table, number
+from imcl.errors import printable
+from imcl.present.render import MISSING, Entry, Row, Table, coverage, number
+from imcl.study.grid import merged_draws
 
 COUNTS = ("holding", "tested", "planned")
 MEANINGS = (
@@ -50,7 +52,7 @@ def table(judged: Sequence[JudgedClaim]) -> Table:
         f"What the abstract claims, judged from the records of all studies. {MEANINGS} The last "
         "column says what is missing for full size. The numbers are those of the first reading "
         "that could be tested; its own verdict is in brackets if it differs from the claim's. "
-        f"{NUMBERS}"
+        f"{_numbers_mean(judged)}"
     )
     header = ["claim", "verdict", "size", "reading", *COUNTS, "effect", "n", "missing"]
     align = "L{38mm}llL{28mm}rrrrrL{58mm}"
@@ -76,7 +78,7 @@ def readings_table(judged: Sequence[JudgedClaim]) -> Table:
         ]
         for claim in judged
     ]
-    caption = f"Each reading of each claim. {NUMBERS}"
+    caption = f"Each reading of each claim. {_numbers_mean(judged)}"
     header = ["claim", "reading", "verdict", "size", *COUNTS, "effect", "n"]
     return Table("readings", caption, header, groups, align="llllrrrrr")
 
@@ -85,7 +87,7 @@ def show(judged: Sequence[JudgedClaim]) -> None:
     """Print a line for each claim and one for each of its readings."""
     for claim in judged:
         size = " at reduced size" if claim["size"] == "reduced" else ""
-        print(f"{claim['claim']}: {claim['verdict']}{size}. {claim['says']}")
+        print(f"{claim['claim']}: {claim['verdict']}{size}. {printable(claim['says'])}")
         for reading in claim["readings"]:
             choice = describe(reading["reading"])
             line = (
@@ -98,13 +100,20 @@ def show(judged: Sequence[JudgedClaim]) -> None:
                 line += f", effect {number(effect, (), '', digits=2).text} (n = {effect['n']})"
             print(line)
         for missing in claim["missing"]:
-            print(f"  missing: {missing}")
+            print(f"  missing: {printable(missing)}")
 
 
 def sources(readings: Sequence[JudgedReading]) -> tuple[str, ...]:
     """The files of records and measurements that readings were judged from."""
     comparisons = (c for reading in readings for c in reading["comparisons"])
     return tuple(dict.fromkeys(path for c in comparisons for path in c.get("records", [])))
+
+
+def _numbers_mean(judged: Sequence[JudgedClaim]) -> str:
+    """What the numbers mean, and what the intervals of those comparisons that count cover."""
+    comparisons = (c for claim in judged for r in claim["readings"] for c in r["comparisons"])
+    draws = merged_draws(c.get("draws", {}) for c in comparisons if c["size"])
+    return f"{NUMBERS} {coverage(draws)}".strip()
 
 
 def _numbers(reading: JudgedReading) -> Row:

@@ -86,15 +86,14 @@ def _add_software(crate: ROCrate, summary: Summary) -> dict[str, ContextEntity]:
 def _add_data(crate: ROCrate, summary: Summary) -> dict[str, ContextEntity]:
     """The datasets by name, and the noisy labels by `DATASET NOISE`."""
     data = {}
-    for name, dataset in summary["data"].items():
-        properties = {"@type": "Dataset", "name": name, "identifier": f"sha256:{dataset['sha256']}"}
-        data[name] = crate.add(ContextEntity(crate, f"#data-{name}", properties))
-    for name, noise in summary["noise"].items():
+    for name, hashes in summary["hashes"].items():
+        kind, label = ("data", name) if name in summary["data"] else ("labels", f"labels {name}")
+        listed = [f"sha256:{digest}" for digest in hashes]
         properties = {
             "@type": "Dataset",
-            "name": f"labels {name}",
-            "identifier": f"sha256:{noise['sha256']}",
+            "name": label,
+            "identifier": listed if len(listed) > 1 else listed[0],
         }
-        identifier = f"#labels-{name.replace(' ', '-')}"
+        identifier = f"#{kind}-{name.replace(' ', '-')}"
         data[name] = crate.add(ContextEntity(crate, identifier, properties))
     return data

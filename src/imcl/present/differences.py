@@ -9,6 +9,7 @@ from imcl.analysis.rows import DIFFERENCES, Reference, SummaryRow
 from imcl.analysis.summary import Summary
 from imcl.present.by_method import Column, by_method, split
 from imcl.present.render import MISSING, Entry, Table, number, p_value, protocol
+from imcl.study.grid import merged_draws
 
 P_VALUES: dict[str, Literal["p_holm", "permutation_p_holm"]] = {
     "paired t-test": "p_holm",
@@ -73,7 +74,7 @@ def table(summary: Summary, dataset: str, reference: Reference) -> Table:
     ]
     return Table(
         f"difference-to-{reference}-{dataset}",
-        f"{caption} {protocol(len(summary['axes']['seeds']))}",
+        f"{caption} {protocol(len(summary['axes']['seeds']), summary['draws'][dataset])}",
         *by_method(summary, dataset, columns),
     )
 
@@ -84,7 +85,10 @@ def aggregate(summary: Summary) -> Table:
     axes = summary["axes"]
     there = {noise for _, noise in found}
     noises = [noise for noise in [*axes["noise"], "all"] if noise in there]
-    rule = "interquartile mean of the differences to base by seed, × 100, with bootstrap interval"
+    rule = (
+        "mean over seeds of the interquartile mean over settings of the differences to base, "
+        "× 100, ± 95 % t-interval"
+    )
     lines = []
     for method in dict.fromkeys(method for method, _ in found):
         line = [Entry(method)]
@@ -98,13 +102,9 @@ def aggregate(summary: Summary) -> Table:
         lines.append(line)
     caption = (
         f"Differences to base over all datasets ({', '.join(axes['datasets'])}) and backbones "
-        f"({', '.join(axes['backbones'])}) that have records: interquartile mean in points of "
-        f"accuracy, paired by seed (n = {len(axes['seeds'])} per setting)"
+        f"({', '.join(axes['backbones'])}) that have records, in points of accuracy, paired by "
+        "seed: for each seed the interquartile mean over these settings. Last column: all label "
+        "noises. A dash: the method lacks records of a setting. "
+        f"{protocol(len(axes['seeds']), merged_draws(summary['draws'].values()))}"
     )
-    if any(entry["low"] is not None for entry in found.values()):
-        caption += (
-            ", with a 95 % interval from a bootstrap stratified by setting. With few seeds this "
-            "interval is narrower than a t-interval"
-        )
-    caption += ". Last column: all label noises. A dash: the method lacks records of a setting."
     return Table("aggregate", caption, ["method", *noises], [lines], labels=1)

@@ -79,6 +79,8 @@ def _transition(summary: Summary, dataset: str) -> Table:
             rows.append(names + [number(s, sources, rule, scale=100, digits=0) for s in shares])
     classes = max((len(row) - 2 for row in rows), default=0)
     caption = f"{dataset}: share (%) of each true class (row) that has each label (column)."
+    if "noise" in summary["draws"][dataset] and summary["draws"][dataset]["noise"] != "same":
+        caption += " Labels that each run draws for itself: mean over the runs."
     header = ["noise", "class", *map(str, range(classes))]
     return Table(f"transition-{dataset}", caption, header, [rows])
 

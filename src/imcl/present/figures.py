@@ -40,7 +40,7 @@ STYLES: list[dict[str, Any]] = [
 ]
 FONT_SIZE = 8
 STYLE: dict[Any, Any] = {
-    "font.family": "serif",
+    "font.family": ["serif", "DejaVu Sans"],  # the second has letters that are not Latin
     "font.serif": ["Latin Modern Roman", "CMU Serif", "STIXGeneral"],
     "mathtext.fontset": "stix",
     "font.size": FONT_SIZE,
@@ -157,7 +157,8 @@ def growth(measurement: Measurement) -> Figure:
         sizes = [row["size"] / rows[0]["size"] for row in rows]
         times = [row["seconds"] / rows[0]["seconds"] for row in rows]
         largest = max(largest, *sizes)
-        axes.plot(sizes, times, marker=marker, color=colour, markersize=3, linewidth=1, label=what)
+        label = what.replace("$", r"\$")  # else matplotlib takes it for a formula
+        axes.plot(sizes, times, marker=marker, color=colour, markersize=3, linewidth=1, label=label)
     axes.plot([1, largest], [1, largest], color="grey", linewidth=0.7, linestyle=":")
     axes.set_xscale("log")
     axes.set_yscale("log")

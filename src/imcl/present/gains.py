@@ -38,7 +38,7 @@ def table(summary: Summary, dataset: str) -> Table | None:
         "but sees as many augmentations of each image as output compares. Ways: all minus "
         "control. Bold as in the tables of differences. Last columns, from base to all: expected "
         "calibration error (ECE, %), redundancy of channels and of kernels (× 1000). "
-        f"{protocol(len(summary['axes']['seeds']))}"
+        f"{protocol(len(summary['axes']['seeds']), summary['draws'][dataset])}"
     )
     header = ["backbone", "noise", *(column.title for column in OF_BASE)]
     header += ["views", "ways", "all − base", *CHANGES]

@@ -13,11 +13,12 @@ from imcl.files import write_text
 from imcl.present import charts, tables
 from imcl.present.claims import MEANINGS
 from imcl.present.documents import Documents
-from imcl.present.render import Entry
+from imcl.present.render import Entry, coverage, isolated
 from imcl.project import Project
-from imcl.records.record import Environment, Record, Run
+from imcl.records.record import Environment, Record, Run, datasets, noises
 from imcl.records.store import Store
 from imcl.study import methods
+from imcl.study.grid import merged_draws
 from imcl.study.options import WAYS
 
 PAGE = Path(__file__).parent / "page"
@@ -46,6 +47,7 @@ def write(project: Project, documents: Documents) -> Path:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    page.filters["isolated"] = isolated
     text = page.get_template("page.html.j2").render(
         summary=summary,
         claims=documents.claims,
@@ -54,6 +56,7 @@ def write(project: Project, documents: Documents) -> Path:
         built=built,
         grids=[t for t in built.values() if t.shown and t.name not in ("claims", "readings")],
         behind=behind,
+        coverage=coverage(merged_draws(summary["draws"].values())),
         style=(PAGE / "style.css").read_text(encoding="utf-8"),
         script=(PAGE / "script.js").read_text(encoding="utf-8"),
         # The stub lacks the default of `snippet`.
@@ -83,7 +86,10 @@ def _data(project: Project, documents: Documents) -> dict[str, Any]:
             for name in methods.combined()[1:]
             if name in summary["axes"]["methods"]
         },
-        "environments": environments,
+        "environments": [
+            {k: isolated(v) if isinstance(v, str) else v for k, v in environment.items()}
+            for environment in environments
+        ],
         "cells": [
             _cell(row, store.open(project.root / row["record"]["path"]), environments)
             for row in summary["cells"]
@@ -122,7 +128,10 @@ def _cell(row: SummaryRow, record: Record, environments: list[Environment]) -> d
         "difference": difference and _interval(difference),
         "record": row["record"],
         "code": record["code"],
-        "data": {"dataset": record["dataset"]["sha256"], "noise": record["noise"]["sha256"]},
+        "data": {
+            "dataset": ", ".join(data["sha256"] for data in datasets(record)),
+            "noise": ", ".join(filter(None, (noise["sha256"] for noise in noises(record)))) or None,
+        },
         "environment": environments.index(record["environment"]),
         "config": record["config"],
         "runs": [_run(run) for run in runs],

@@ -19,7 +19,7 @@ def data(summary: Summary) -> Table:
             number(dataset["n_test"] or None, sources, "dataset.n_test", digits=0),
         ]
         no_rates = [Entry(MISSING), Entry(MISSING)]
-        rows.append([Entry(name), Entry("clean"), *sizes, *no_rates, Entry(dataset["sha256"][:12])])
+        rows.append([Entry(name), Entry("clean"), *sizes, *no_rates, _hash(summary, name)])
         for key, noise in summary["noise"].items():
             of, label = key.split(" ")
             if of == name:
@@ -28,15 +28,22 @@ def data(summary: Summary) -> Table:
                     number(noise[rate], noisy, f"noise.{rate}", scale=100, digits=2, unit=" %")
                     for rate in ("nominal_rate", "realised_rate")
                 ]
-                digest = Entry(noise["sha256"][:12])
-                rows.append([Entry(name), Entry(label), *sizes, *rates, digest])
+                rows.append([Entry(name), Entry(label), *sizes, *rates, _hash(summary, key)])
     header = ["dataset", "noise", "training", "validation", "test"]
     header += ["nominal rate", "realised rate", "SHA-256"]
     caption = (
         "Data and labels: number of images, nominal and realised noise rate, and the hash of the "
         "data or, in rows with noise, of the noisy labels."
     )
+    if any(len(hashes) > 1 for hashes in summary["hashes"].values()):
+        caption += " If each run draws its own, rates are means over the runs."
     return Table("data", caption, header, [rows])
+
+
+def _hash(summary: Summary, key: str) -> Entry:
+    """The hash of data or labels; the report lists all of them if each run draws its own."""
+    hashes = summary["hashes"][key]
+    return Entry((hashes[0] or "")[:12] if len(hashes) == 1 else f"{len(hashes)} draws")
 
 
 def settings(summary: Summary) -> Table:

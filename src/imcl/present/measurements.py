@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 
-from imcl.present.render import Entry, Row, Table, number
+from imcl.present.render import Entry, Row, Table, isolated, number
 from imcl.records.record import Measurement
 
 
@@ -23,7 +23,7 @@ def tables(measurements: Mapping[str, Measurement]) -> list[Table]:
 
 def _where(measurement: Measurement) -> str:
     where = measurement["environment"]
-    return f"{where['device_name']}, torch {where['torch']}"
+    return f"{isolated(where['device_name'])}, torch {where['torch']}"
 
 
 def _name(path: str) -> str:
@@ -128,8 +128,9 @@ def _agreement(path: str, measurement: Measurement) -> Table:
     caption = (
         f"agreement: test accuracy (%) of base, width {settings['width']}, after "
         f"{settings['epochs']} epochs in our loop ({settings['precision']}) and in the usual one "
-        f"(float32); mean of n = {settings['seeds']} seeds ± 95 % t-interval. Overlap: whether the "
-        f"two intervals overlap. Measured on {_where(measurement)}."
+        f"(float32); mean of n = {settings['seeds']} seeds ± 95 % t-interval. All runs "
+        "use the same images, so intervals cover the training's randomness alone. Overlap: whether "
+        f"the two intervals overlap. Measured on {_where(measurement)}."
     )
     header = ["dataset", "backbone", "ours", "usual", "overlap"]
     rows = []

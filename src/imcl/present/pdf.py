@@ -19,7 +19,7 @@ def can_build() -> bool:
 
 
 def write(project: Project) -> Path:
-    """Typeset paper/main.tex.
+    """Typeset paper/main.tex. If that fails or is interrupted, there is no PDF.
 
     Raises:
         ImclError: latexmk is missing or failed; the message holds the first errors of its log.
@@ -29,18 +29,24 @@ def write(project: Project) -> Path:
     command = [
         "latexmk",
         "-pdf",
+        "-g",  # otherwise it does not try again what failed or was interrupted
         "-interaction=nonstopmode",
         "-halt-on-error",
         f"-outdir={project.build.name}",
         "-jobname=paper",
         "main.tex",
     ]
-    done = subprocess.run(
-        command, cwd=project.paper, capture_output=True, text=True, errors="replace"
-    )
-    if done.returncode:
-        log = project.build / "paper.log"
-        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-        faults = [line for line in lines if line.startswith(("!", "l."))] or [done.stderr.strip()]
-        raise ImclError(f"{log}: " + " ".join(faults[:4]))
-    return project.build / "paper.pdf"
+    made = project.build / "paper.pdf"
+    try:
+        done = subprocess.run(
+            command, cwd=project.paper, capture_output=True, text=True, errors="replace"
+        )
+        if done.returncode:
+            log = project.build / "paper.log"
+            lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+            faults = [line for line in lines if line.startswith(("!", "l."))]
+            raise ImclError(f"{log}: " + " ".join(faults[:4] or [done.stderr.strip()]))
+    except BaseException:
+        made.unlink(missing_ok=True)  # an older one, or a first pass without its references
+        raise
+    return made

@@ -4,6 +4,8 @@ All numbers of tables, figures and text go through `number`, together with the r
 come from. So each can be traced back.
 """
 
+import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +15,7 @@ from tabulate import tabulate
 
 from imcl.errors import ImclError
 from imcl.files import write_text
+from imcl.study.grid import Draw
 
 MISSING = "–"
 
@@ -97,8 +100,8 @@ def number(
     """A number as the entry that shows it.
 
     Args:
-        value: a plain number, an estimate (`mean` and `half_width`) or an aggregate (`mean`, `low`
-            and `high`). Without an interval the mean is shown alone. None gives a dash.
+        value: a plain number, an estimate (`mean` and `half_width`) or a range (`mean`, `low` and
+            `high`). Without an interval the mean is shown alone. None gives a dash.
         sources: keys of cells, or paths of files.
         rule: how the value follows from the sources, in words.
         scale: factor that gives the unit shown.
@@ -132,22 +135,83 @@ def p_value(value: float | None, sources: Iterable[str], rule: str) -> Entry:
     return number(value, sources, rule, digits=3)
 
 
-def protocol(seeds: int, intervals: bool = True) -> str:
-    """The end of a table's caption, which says what its numbers are."""
+def protocol(seeds: int, draws: Mapping[str, Draw] | None = None) -> str:
+    """The end of a table's caption, which says what its numbers are.
+
+    Args:
+        seeds: over which they are means.
+        draws: what was drawn before training, if they have intervals.
+    """
     if seeds < 2:
         return "One seed."
-    return f"Mean of n = {seeds} seeds{' ± 95 % t-interval' if intervals else ''}."
+    if draws is None:
+        return f"Mean of n = {seeds} seeds."
+    return f"Mean of n = {seeds} seeds ± 95 % t-interval. {coverage(draws)}".strip()
+
+
+# What follows for the intervals over the seeds from how something is drawn before training.
+COVERED: dict[Draw, str] = {
+    "anew": "drawn anew for each run, so intervals cover that too",
+    "mixed": "drawn anew for each run in some cells, and the same in all runs in others",
+    "same": "the same in all runs, so intervals do not cover that",
+}
+TRAINING_ALONE = "the same in all runs, so intervals cover the training's randomness alone"
+
+
+def coverage(draws: Mapping[str, Draw]) -> str:
+    """What the intervals over the seeds cover, in sentences.
+
+    Empty if nothing is drawn before training, as with clean labels of a whole dataset.
+    """
+    sentences = []
+    for draw, end in COVERED.items():
+        *most, last = ["", *(f"the {what}" for what in draws if draws[what] == draw)]
+        if last:
+            listed = " and ".join([", ".join(most[1:]), last] if most[1:] else [last])
+            told = TRAINING_ALONE if {*draws.values()} == {"same"} else end
+            sentences.append(f"{listed.capitalize()} {'are' if most[1:] else 'is'} {told}.")
+    return " ".join(sentences)
+
+
+# What Markdown would obey: emphasis, code, a column's end, strike-through, GitHub's formulas, tags,
+# entities, links.
+_OBEYED = re.compile(r"[\\`*|~$]|<(?=[\w/!?])|&(?=#?\w+;)|(?<!\w)_|_(?!\w)|\](?=[\[(:])")
+_INSTEAD = {"<": "&lt;", "&": "&amp;"}
+_ISOLATES = "\u2066\u2067\u2068"  # each reaches up to the next POP
+_POP = "\u2069"
+
+
+def escaped(text: str) -> str:
+    """A text so that Markdown shows it character by character, on one line."""
+    line = re.sub("[\u2028\u2029]", " ", text)
+    return isolated(_OBEYED.sub(lambda found: _INSTEAD.get(found[0], "\\" + found[0]), line))
+
+
+def isolated(text: str) -> str:
+    """A text whose letters and marks from right to left cannot reorder what stands beside it."""
+    kinds = {unicodedata.bidirectional(character) for character in text}
+    if kinds <= {"L", "EN", "ES", "ET", "AN", "CS", "NSM", "BN", "B", "S", "WS", "ON", ""}:
+        return text
+    kept, opened = [], 0
+    for character in text:
+        opened += (character in _ISOLATES) - (character == _POP)
+        if opened < 0:  # it would end the isolate around the text
+            opened = 0
+        else:
+            kept.append(character)
+    return _ISOLATES[-1] + "".join(kept) + _POP * (opened + 1)
 
 
 def markdown(table: Table) -> str:
     """The table as Markdown, its caption below."""
     rows = [
-        [f"**{entry.text}**" if entry.bold else entry.text for entry in row]
+        [f"**{escaped(entry.text)}**" if entry.bold else escaped(entry.text) for entry in row]
         for group in table.groups
         for row in group
     ]
-    grid = tabulate(rows, table.header, tablefmt="github", disable_numparse=True)
-    return f"{grid}\n\n{table.caption}\n"
+    header = [escaped(title) for title in table.header]
+    grid = tabulate(rows, header, tablefmt="github", disable_numparse=True)
+    return f"{grid}\n\n{escaped(table.caption)}\n"
 
 
 def insert(path: Path, mark: str, table: Table) -> None:

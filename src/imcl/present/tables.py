@@ -18,7 +18,7 @@ from imcl.present import (
     text,
 )
 from imcl.present.documents import Documents
-from imcl.present.render import Table, markdown
+from imcl.present.render import Table, coverage, markdown
 from imcl.project import Project
 
 
@@ -75,7 +75,7 @@ def write(project: Project, documents: Documents) -> list[Table]:
     for old in folder.iterdir():
         if old.stem not in names:
             old.unlink()
-    environment = latex.environment(project.templates)
+    environment = latex.environment(project.templates, folder)
     template = environment.get_template("table.tex.j2")
     for table in shown:
         write_text(folder / f"{table.name}.tex", template.render(table=table))
@@ -93,6 +93,7 @@ def write(project: Project, documents: Documents) -> list[Table]:
         "combinations": drawn.combinations(summary),
         "not_drawn": [name for name in summary["axes"]["methods"] if name not in lines],
         "options_differ": inputs.options_differ(summary),
+        "coverage": {name: coverage(draws) for name, draws in summary["draws"].items()},
     }
     for name in ("numbers", "results", "discussion"):
         rendered = environment.get_template(f"{name}.tex.j2").render(values)

@@ -3,7 +3,7 @@
 from imcl.analysis.claims import VERDICTS
 from imcl.present import claims
 from imcl.present.documents import Documents
-from imcl.present.render import Entry, Table, number
+from imcl.present.render import Entry, Table, isolated, number
 
 
 def table(documents: Documents) -> Table:
@@ -19,7 +19,7 @@ def _study(documents: Documents) -> dict[str, Entry]:
     every = [row["key"] for row in summary["cells"]]
     commits = dict.fromkeys((code["commit"] or "unknown")[:12] for code in summary["code"])
     modified = " (modified)" if any(code["modified"] for code in summary["code"]) else ""
-    devices = dict.fromkeys(where["device_name"] for where in summary["environment"])
+    devices = dict.fromkeys(isolated(where["device_name"]) for where in summary["environment"])
     versions = dict.fromkeys(where["torch"] for where in summary["environment"])
 
     def count(value: float, rule: str) -> Entry:

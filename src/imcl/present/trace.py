@@ -5,13 +5,13 @@ from typing import Any, NotRequired, TypedDict
 
 from tabulate import tabulate
 
-from imcl.errors import UsageError, unknown
+from imcl.errors import UsageError, printable, unknown
 from imcl.files import sha256
 from imcl.present import tables
 from imcl.present.documents import Documents
 from imcl.present.render import Entry, Table
 from imcl.project import Project
-from imcl.records.record import Measurement, Record
+from imcl.records.record import Measurement, Run
 from imcl.records.store import Store
 
 
@@ -19,7 +19,8 @@ class Source(TypedDict):
     """A file that a number comes from, with the parts of it that decide the number.
 
     `path` is relative to the project's root. A record has the entries `cell` to `noise`, and a
-    run for each seed; a measurement has `settings`.
+    run for each seed; dataset or noise are in the runs if each draws its own. A measurement has
+    `settings`.
     """
 
     path: str
@@ -111,31 +112,47 @@ def _source(project: Project, measurements: Mapping[str, Measurement], path: str
             "runs": [],
         }
     record = Store(project).open(file)
-    return {
+    source: Source = {
         "path": path,
         "sha256": sha256(file),
         "cell": record["cell"],
         "digest": record["digest"],
         "config": {**record["config"]},
-        "dataset": {**record["dataset"]},
-        "noise": {k: v for k, v in record["noise"].items() if k != "transition_matrix"},
         "code": {**record["code"]},
         "environment": {**record["environment"]},
-        "runs": _runs(record),
+        "runs": [
+            {
+                "seed": run["seed"],
+                **run["final"],
+                "weights_sha256": run["weights_sha256"],
+                **_drawn(run),
+            }
+            for run in record["runs"]
+        ],
     }
+    if "dataset" in record:
+        source["dataset"] = {**record["dataset"]}
+    if "noise" in record:
+        noise = record["noise"]
+        source["noise"] = {k: v for k, v in noise.items() if k != "transition_matrix"}
+    return source
 
 
-def _runs(record: Record) -> list[dict[str, Any]]:
-    return [
-        {"seed": run["seed"], **run["final"], "weights_sha256": run["weights_sha256"]}
-        for run in record["runs"]
-    ]
+def _drawn(run: Run) -> dict[str, Any]:
+    """What tells of the data and labels that were drawn for this run alone."""
+    told: dict[str, Any] = {}
+    if "dataset" in run:
+        told["dataset_sha256"] = run["dataset"]["sha256"]
+    if "noise" in run:
+        told["noise_sha256"] = run["noise"]["sha256"]
+        told["realised_rate"] = run["noise"]["realised_rate"]
+    return told
 
 
 def show(traced: Traced) -> None:
     """Print what was traced."""
     print(f"{traced['place']} of study {traced['study']} ({traced['study_digest']})")
-    print(f"shown  {traced['shown']}")
+    print(f"shown  {printable(traced['shown'])}")
     if traced["rule"]:
         print(f"value  {_short(traced['value'])}")
         print(f"rule   {traced['rule']}")
@@ -156,4 +173,4 @@ def show(traced: Traced) -> None:
 def _short(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_short(item)}" for key, item in value.items())
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else printable(str(value))

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
+from imcl.errors import printable
 from imcl.project import Project
 from imcl.records.store import Store
 from imcl.study import grid
@@ -32,6 +33,7 @@ def rows(project: Project, settings: Settings) -> list[Row]:
 def show(rows: list[Row]) -> None:
     """Print the rows as a table, then a line that counts them."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
     from tabulate import tabulate
 
@@ -44,7 +46,8 @@ def show(rows: list[Row]) -> None:
         table.add_column("reason", overflow="fold")
         for row in rows:
             style = "green" if row["state"] == "done" else "yellow"
-            table.add_row(row["cell"], row["digest"], row["state"], row["reason"], style=style)
+            reason = escape(row["reason"])
+            table.add_row(row["cell"], row["digest"], row["state"], reason, style=style)
         console.print(table)
     else:  # in a file or a pager, a row stays on one line
         listed = [dict(row) for row in rows]
@@ -88,7 +91,7 @@ def _change(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key)
     ]
-    return "changed: " + "; ".join(changed[:3]) + (" ..." if len(changed) > 3 else "")
+    return f"changed: {printable('; '.join(changed[:3]))}" + (" ..." if len(changed) > 3 else "")
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

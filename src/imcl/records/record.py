@@ -1,19 +1,27 @@
 """What a record holds, as types: writers fill them and readers check them.
 
 A share is a number in 0..1. A count is a whole number, at least 0. `imcl.training.evaluation`
-defines accuracies, losses and redundancies.
+defines accuracies, losses and redundancies. No number is so large that a sum or a ratio of some
+could become infinite, and no text holds a control character.
 """
 
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic checks these on Python 3.11
 
 from imcl.study.grid import CellConfig
+from imcl.study.spec import fault, validated
+
+LARGEST = 1e30
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
-Amount = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+Amount = Annotated[float, Field(ge=0, le=LARGEST)]
+LINE = r"^\P{Cc}*$"
+Line = Annotated[str, Field(pattern=LINE)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -60,13 +68,22 @@ class Epoch(TypedDict):
 
     epoch: Count
     learning_rate: Amount
-    loss: float
-    terms: dict[str, float]
+    loss: Number
+    terms: dict[Line, Number]
     train_accuracy: Share
     evaluation: NotRequired[Metrics]
 
 
-class Calibration(TypedDict):
+def _square(matrix: list[list[Any]]) -> list[list[Any]]:
+    if any(len(row) != len(matrix) for row in matrix):
+        raise PydanticCustomError("square", "is not a square matrix")
+    return matrix
+
+
+Square = AfterValidator(_square)
+
+
+class Bins(TypedDict):
     """For each bin of confidence: its images, the sum of their confidence, how many are right."""
 
     count: list[Count]
@@ -74,14 +91,51 @@ class Calibration(TypedDict):
     correct: list[Count]
 
 
+def _even(bins: Bins) -> Bins:
+    if len({len(values) for values in (bins["count"], bins["confidence"], bins["correct"])}) > 1:
+        raise PydanticCustomError("even", "has lists of different lengths")
+    return bins
+
+
+Calibration = Annotated[Bins, AfterValidator(_even)]
+
+
 class Predictions(TypedDict):
     """The data of the calibration curve and the confusion matrix (true class by predicted)."""
 
     calibration: Calibration
-    confusion: NotRequired[list[list[Count]]]
+    confusion: NotRequired[Annotated[list[list[Count]], Square]]
 
 
-class Run(TypedDict):
+class DatasetInfo(TypedDict):
+    """The prepared data: counts of images, shape (height, width, channels), and hash."""
+
+    name: Line
+    n_train: Count
+    n_validation: Count
+    n_test: Count
+    shape: list[Count]
+    sha256: Sha256
+    evaluation: Literal["test", "validation"]
+
+
+class NoiseInfo(TypedDict):
+    """The labels trained on: their rates and hash. Clean ones have no hash and no matrix."""
+
+    nominal_rate: Share
+    realised_rate: Share
+    sha256: Sha256 | None
+    transition_matrix: NotRequired[Annotated[list[list[Share]], Square]]
+
+
+class TrainedOn(TypedDict, total=False):
+    """The data and labels of all runs, in the record; in each run what was drawn for that run."""
+
+    dataset: DatasetInfo
+    noise: NoiseInfo
+
+
+class Run(TrainedOn):
     """The result of one seed."""
 
     seed: Count
@@ -91,7 +145,7 @@ class Run(TypedDict):
     parameters: Count
     training_parameters: Count
     weights_sha256: Sha256
-    history: list[Epoch]
+    history: Annotated[list[Epoch], Field(min_length=1)]
 
 
 class Cost(TypedDict):
@@ -104,32 +158,11 @@ class Cost(TypedDict):
     resumed: NotRequired[Count]
 
 
-class DatasetInfo(TypedDict):
-    """The prepared data: counts of images, shape (height, width, channels), and hash."""
-
-    name: str
-    n_train: Count
-    n_validation: Count
-    n_test: Count
-    shape: list[Count]
-    sha256: Sha256
-    evaluation: str
-
-
-class NoiseInfo(TypedDict):
-    """The labels trained on: their rates and hash. Clean ones have no hash and no matrix."""
-
-    nominal_rate: Share
-    realised_rate: Share
-    sha256: Sha256 | None
-    transition_matrix: NotRequired[list[list[Share]]]
-
-
 class Code(TypedDict):
     """The code: its version and commit. `modified`: files differ from it. None outside git."""
 
-    version: str
-    commit: str | None
+    version: Line
+    commit: Line | None
     modified: bool | None
 
 
@@ -137,34 +170,39 @@ class Code(TypedDict):
 Environment = TypedDict(
     "Environment",
     {
-        "device": str,
-        "device_name": str,
+        "device": Line,
+        "device_name": Line,
         "threads": Count,
-        "python": str,
-        "platform": str,
-        "torch": str,
-        "numpy": str,
-        "scikit-learn": str,
+        "python": Line,
+        "platform": Line,
+        "torch": Line,
+        "numpy": Line,
+        "scikit-learn": Line,
         "compiled": NotRequired[bool],
     },
 )
 
 
 class Migration(TypedDict):
-    """A later change of a record's form that kept its numbers."""
+    """A later change of a record that kept its numbers.
 
-    digest: str
-    change: str
+    Attributes:
+        digest: the one that the record had before.
+        change: what is different in the record.
+        earlier: what the code computes differently since, if that is why the digest changed.
+    """
+
+    digest: Line
+    change: Line
+    earlier: NotRequired[Line]
 
 
-class Record(TypedDict):
+class Record(TrainedOn):
     """The result of a cell: its configuration, data, code, machine, and a run for each seed."""
 
-    cell: str
-    digest: str
+    cell: Line
+    digest: Line
     config: CellConfig
-    dataset: DatasetInfo
-    noise: NoiseInfo
     code: Code
     environment: Environment
     runs: Annotated[list[Run], Field(min_length=1)]
@@ -173,13 +211,54 @@ class Record(TypedDict):
     seal: NotRequired[str]
 
 
+def datasets(record: Record) -> list[DatasetInfo]:
+    """The data of a record's runs: one entry if all have the same, else one for each run."""
+    return (
+        [record["dataset"]] if "dataset" in record else [run["dataset"] for run in record["runs"]]
+    )
+
+
+def noises(record: Record) -> list[NoiseInfo]:
+    """The labels of a record's runs, as `datasets`."""
+    return [record["noise"]] if "noise" in record else [run["noise"] for run in record["runs"]]
+
+
+def trained_on(record: Record, run: Run) -> tuple[DatasetInfo, NoiseInfo]:
+    """The data and the labels of one run of a record."""
+    dataset = run["dataset"] if "dataset" in run else record["dataset"]
+    noise = run["noise"] if "noise" in run else record["noise"]
+    return dataset, noise
+
+
+def _told_once(record: object, validate: ValidatorFunctionWrapHandler) -> Any:
+    """Data and labels are told of the record or of each of its runs, but not of both."""
+    stated = record if isinstance(record, dict) else {}
+    runs = stated.get("runs")
+    faults = []
+    for key in TrainedOn.__annotations__:
+        told = [
+            isinstance(run, dict) and key in run for run in (runs if isinstance(runs, list) else ())
+        ]
+        kind = "extra_forbidden" if key in stated else "missing"
+        if key not in stated and not any(told):
+            faults.append(fault((key,), kind, kind))
+        else:
+            wrong = [index for index, there in enumerate(told) if there == (key in stated)]
+            faults += [fault(("runs", index, key), kind, kind) for index in wrong]
+    return validated(record, validate, faults)
+
+
+# A record as a validator must know it.
+CheckedRecord = Annotated[Record, WrapValidator(_told_once)]
+
+
 class Measurement(TypedDict):
     """A benchmark: its name, settings, code, machine, and a row for each thing measured.
 
     A row is an entry of `ROWS`, by the benchmark's name.
     """
 
-    bench: str
+    bench: Line
     settings: dict[str, Any]
     code: Code
     environment: Environment
@@ -187,17 +266,17 @@ class Measurement(TypedDict):
     seal: NotRequired[str]
 
 
-Above = Annotated[float, Field(gt=0)]  # also what others are divided by
+Above = Annotated[float, Field(ge=1 / LARGEST, le=LARGEST)]  # also what others are divided by
 
 
 class OverheadRow(TypedDict):
     """A training step of one method; the ratios are to base with the same backbone."""
 
-    backbone: str
+    backbone: Line
     width: Count
     batch_size: Count
-    method: str
-    training_parameters: Count
+    method: Line
+    training_parameters: Annotated[Count, Field(ge=1)]
     parameters: Count
     macs: Above
     memory_bytes: Above
@@ -210,9 +289,9 @@ class OverheadRow(TypedDict):
 class LoopRow(TypedDict):
     """Training speeds, in images per second, and the ratios of ours to the others."""
 
-    backbone: str
+    backbone: Line
     width: Count
-    precision: str
+    precision: Line
     batch_size: Count
     images_per_second: Above
     usual: Above
@@ -231,7 +310,7 @@ class LoopRow(TypedDict):
 class PipelineRow(TypedDict):
     """A study from nothing to its paper; `own_seconds` is what its cells took together."""
 
-    study: str
+    study: Line
     cells: Count
     networks: Count
     cores: Annotated[int, Field(ge=1)]
@@ -244,8 +323,8 @@ class PipelineRow(TypedDict):
 class GrowthRow(TypedDict):
     """A time at one size, and how it grew compared with the size."""
 
-    what: str
-    unit: str
+    what: Line
+    unit: Line
     size: Annotated[int, Field(ge=1)]
     seconds: Above
     ratio_to_linear: Above
@@ -254,8 +333,8 @@ class GrowthRow(TypedDict):
 class AgreementRow(TypedDict):
     """The accuracies of two training loops by seed, and whether their intervals overlap."""
 
-    dataset: str
-    backbone: str
+    dataset: Line
+    backbone: Line
     seeds: Count
     ours: list[Share]
     usual: list[Share]
@@ -265,6 +344,33 @@ class AgreementRow(TypedDict):
     usual_half_width: Amount | None
     agree: bool
 
+
+class OverheadSettings(TypedDict):
+    """Those that documents tell of. A measurement has others too, as those of all benches have."""
+
+    width: Count
+    batch_size: Count
+    precision: Line
+    repeats: Count
+
+
+class LoopSettings(TypedDict):
+    batch_size: Count
+    repeats: Count
+
+
+class AgreementSettings(TypedDict):
+    width: Count
+    epochs: Count
+    precision: Line
+    seeds: Count
+
+
+SETTINGS: dict[str, Any] = {
+    "overhead": OverheadSettings,
+    "loop": LoopSettings,
+    "agreement": AgreementSettings,
+}
 
 ROWS: dict[str, Any] = {
     "overhead": OverheadRow,

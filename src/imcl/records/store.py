@@ -7,8 +7,9 @@ every fault of every file.
 
 import json
 import math
+import stat
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
@@ -18,19 +19,32 @@ from pydantic_core import ErrorDetails
 
 from imcl.data.description import describe as describe_dataset
 from imcl.errors import ImclError, shown, unknown
-from imcl.files import json_text, read_json, room, sha256, write_json
+from imcl.files import json_text, sha256, write_json
 from imcl.noise.description import describe as describe_noise
 from imcl.project import Project
-from imcl.records.record import ROWS, Measurement, Record, Run
+from imcl.records.record import (
+    LINE,
+    ROWS,
+    SETTINGS,
+    CheckedRecord,
+    Measurement,
+    Record,
+    Run,
+    TrainedOn,
+    trained_on,
+)
 from imcl.records.seal import is_sealed, sealed
 from imcl.study import grid
 from imcl.study.faults import BOUNDS, TYPES, Fault
 from imcl.study.grid import Cell
 
+# A record takes below 1 MB. With a transition matrix of 1,000 classes it takes about 20.
+LARGEST_MB = 64
+DEEPEST = 20  # objects and lists inside each other; in a record there are 7
 MOST_FAULTS = 5  # of one file, in a message
 MOST_FILES = 20  # in a message
 
-RECORD = TypeAdapter(Record)
+RECORD: TypeAdapter[Record] = TypeAdapter(CheckedRecord)
 MEASUREMENT = TypeAdapter(Measurement)
 ROW_LISTS: dict[str, TypeAdapter[Any]] = {
     bench: TypeAdapter(list[row])  # type: ignore[valid-type]  # rows are chosen at run time
@@ -89,10 +103,10 @@ class Store:
         For `imcl plan` and `imcl status`, which also look at older and damaged records.
         """
         try:
-            record = read_json(path, ("digest", "config"))
-        except (ImclError, OSError):
+            record = _content(path)
+        except ImclError:
             return None
-        if not isinstance(record["config"], dict):
+        if not ("digest" in record and isinstance(record.get("config"), dict)):
             return None
         try:
             parts = [
@@ -101,7 +115,7 @@ class Store:
                 for part in ("training_seconds", "evaluation_seconds")
             ]
             seconds = float(sum(parts))
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, OverflowError):
             seconds = None
         return Glance(record["digest"], record["config"], seconds)
 
@@ -194,19 +208,23 @@ class Store:
     def faults(self, cell: Cell, path: Path) -> list[str]:
         """Everything that is wrong with the record of a cell; empty if there is no record.
 
-        Besides what `read` checks, the file's text must be unchanged, and the record must not
-        contradict itself or the weights and prepared data in this project.
+        Besides what `read` checks, every byte of the file must be unchanged, and the record must
+        not contradict itself or the weights and prepared data in this project.
         """
         if not path.exists():
             return []
         record, faults = _record(cell, path)
-        if record is not None and not faults and path.read_text("utf-8") != json_text(record):
+        if record is not None and not faults and path.read_bytes() != json_text(record).encode():
             # The seal covers values only: it is the same for 5e-1 and 0.5.
             faults.append(
                 "was changed since it was written: the values are the same, but not the text"
             )
         if record is not None:
-            faults += [*_contradictions(cell, record), *self._changes(cell, record)]
+            faults += _contradictions(cell, record)
+            try:
+                faults += self._changes(cell, record)
+            except (ImclError, OSError) as error:  # of the weights or the data here
+                faults.append(f"cannot be compared with what it was made from: {error}")
         return faults
 
     def write(self, cell: Cell, record: Record) -> Path:
@@ -216,8 +234,7 @@ class Store:
             ImclError: the disk is full.
         """
         path = self.path(cell)
-        with room(path):
-            write_json(path, sealed(record))
+        write_json(path, sealed(record))
         return path
 
     # Measurements ------------------------------------------------------------------------------
@@ -231,8 +248,11 @@ class Store:
         if rows is None:
             return None, [*faults, unknown("bench", measurement["bench"], ROW_LISTS)]
         wrong = [*_shape_faults(rows, measurement["rows"], ("rows",))]
-        if measurement["bench"] == "overhead" and "repeats" not in measurement["settings"]:
-            wrong.append("settings.repeats: missing")
+        if told := SETTINGS.get(measurement["bench"]):
+            settings = {
+                k: v for k, v in measurement["settings"].items() if k in told.__annotations__
+            }
+            wrong += _shape_faults(TypeAdapter(told), settings, ("settings",))
         return None if wrong else measurement, [*faults, *wrong]
 
     def measurements(self, bench: str = "*") -> dict[Path, Measurement]:
@@ -266,19 +286,22 @@ class Store:
     ) -> Iterator[tuple[Path, str]]:
         """Records made from other data than the prepared dataset, or than earlier records."""
         seen: dict[tuple[str, ...], tuple[Path, str | None]] = {}
-        for dataset in {cell.dataset.name: cell.dataset for cell in cells}.values():
+        for dataset in {data.dataset for cell in cells for data in cell.all_data}:
             path = self.project.dataset(dataset.key)
             if path.exists():  # if not, the records came without their data
-                seen["dataset", dataset.name] = (
+                seen["dataset", *dataset.words] = (
                     path,
                     describe_dataset(self.project, dataset)["sha256"],
                 )
         for cell in cells:
             path, record = paths[cell.name], records[cell.name]
-            for what, digest in (
-                (("dataset", cell.dataset.name), record["dataset"]["sha256"]),
-                (("noise", cell.dataset.name, cell.noise_name), record["noise"]["sha256"]),
-            ):
+            used: dict[tuple[str, ...], str | None] = {}
+            for run in record["runs"]:
+                (dataset, noise), (told, labels) = cell.data(run["seed"]), trained_on(record, run)
+                words = noise.words if noise else [*dataset.words, "clean"]
+                used["dataset", *dataset.words] = told["sha256"]
+                used["noise", *words] = labels["sha256"]
+            for what, digest in used.items():
                 first, expected = seen.setdefault(what, (path, digest))
                 if digest != expected:
                     yield (
@@ -293,34 +316,76 @@ class Store:
             weights = self.project.weights(cell.key, run["seed"])
             if weights.exists() and sha256(weights) != run["weights_sha256"]:
                 yield f"seed {run['seed']}: {weights} differs from the recorded weights"
-        dataset = self.project.dataset(cell.dataset.key)
-        if dataset.exists():
-            prepared = describe_dataset(self.project, cell.dataset)
-            if prepared["sha256"] != record["dataset"]["sha256"]:
-                yield f"dataset is not that of {dataset}"
-        if cell.noise:
-            noise = self.project.noise(cell.dataset.key, cell.noise.key)
-            if noise.exists():
-                drawn = describe_noise(self.project, cell.noise)
-                if drawn["sha256"] != record["noise"]["sha256"]:
-                    yield f"noise is not that of {noise}"
+        hashes = {
+            cell.data(run["seed"]): [told["sha256"] for told in trained_on(record, run)]
+            for run in record["runs"]
+        }
+        for (dataset, noise), (of_dataset, of_noise) in hashes.items():
+            path = self.project.dataset(dataset.key)
+            if path.exists() and describe_dataset(self.project, dataset)["sha256"] != of_dataset:
+                yield f"dataset is not that of {path}"
+            if noise:
+                path = self.project.noise(dataset.key, noise.key)
+                if path.exists() and describe_noise(self.project, noise)["sha256"] != of_noise:
+                    yield f"noise is not that of {path}"
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        ImclError: it is damaged; the message does not name the file.
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise ImclError("is not a file, but a folder, a pipe or a device")
+        if found.st_size > LARGEST_MB * 1e6:
+            size = f"{found.st_size / 1e6:,.0f} MB"
+            raise ImclError(f"is damaged: it has {size}, and no record has {LARGEST_MB}")
+        value: object = json.loads(
+            path.read_bytes().decode("utf-8"),
+            parse_float=_finite,
+            parse_constant=_finite,
+            object_pairs_hook=_object,
+        )
+    except UnicodeDecodeError as error:
+        raise ImclError(f"is damaged: not UTF-8 text (byte {error.start})") from None
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise ImclError(f"is damaged: {place}: {error.msg}") from None
+    except OSError as error:
+        raise ImclError(f"cannot be read: {error.strerror}") from None
+    except RecursionError:
+        raise ImclError("is damaged: nested too deeply") from None
+    except ValueError as error:
+        raise ImclError(f"is damaged: {error}") from None
+    if _is_deep(value):
+        raise ImclError("is damaged: nested too deeply")
+    if not isinstance(value, dict):
+        raise ImclError(f"is damaged: {shown(value)} is not a JSON object")
+    return value
+
+
+def _inside(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
+
+
+def _is_deep(value: object) -> bool:
+    """Whether a value is nested too deeply for functions that call themselves."""
+    level = [value]
+    for _ in range(DEEPEST):
+        filled = [each for each in level if isinstance(each, dict | list)]
+        level = [inside for each in filled for inside in _inside(each)]
+    return bool(level)
 
 
 def _opened(path: Path, adapter: TypeAdapter[Content]) -> tuple[Content | None, list[str]]:
     """What a file holds, unless its shape is wrong, and everything that is wrong with it."""
     try:
-        text = path.read_text(encoding="utf-8")
-        value: object = json.loads(text, parse_float=_finite, parse_constant=_finite)
-    except UnicodeDecodeError as error:
-        return None, [f"is damaged: not UTF-8 text (byte {error.start})"]
-    except json.JSONDecodeError as error:
-        return None, [f"is damaged: line {error.lineno}, column {error.colno}: {error.msg}"]
-    except OSError as error:
-        return None, [f"cannot be read: {error.strerror}"]
-    except (ValueError, RecursionError) as error:
-        return None, [f"is damaged: {error}"]
-    if not isinstance(value, dict):
-        return None, [f"is damaged: {shown(value)} is not a JSON object"]
+        value = _content(path)
+    except ImclError as damage:
+        return None, [str(damage)]
     faults = list(_seal_faults(value))
     shape = list(_shape_faults(adapter, value))
     return None if shape else cast(Content, value), faults + shape
@@ -344,6 +409,16 @@ def _finite(text: str) -> float:
     return number
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Python's own reader takes the last value of a key that appears twice."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {shown(twice)} appears twice")
+    return made
+
+
 def _seal_faults(value: dict[str, Any]) -> Iterator[str]:
     if "seal" not in value:
         yield "has no seal: it was made before files had one; make it again"
@@ -364,6 +439,10 @@ def _fault(error: ErrorDetails, place: tuple[str, ...]) -> str:
             message = f"{value} is out of range; it must be {bound} {error['ctx'][limit]}"
         case kind if kind in TYPES:
             message = f"{shown(value)} is not {TYPES[kind]}"
+        case "string_unicode":
+            message = f"{shown(value)} holds half a character"
+        case "string_pattern_mismatch" if error["ctx"]["pattern"] == LINE:
+            message = f"{shown(value)} contains a control character"
         case _:
             message = f"{shown(value)}: {error['msg']}"
     return str(Fault((*place, *error["loc"]), message))
@@ -379,16 +458,51 @@ def _record(cell: Cell, path: Path) -> tuple[Record | None, list[str]]:
             "config": record["config"] == cell.config,
         }
         faults += [f"{key} is not that of the cell in params.yaml" for key in same if not same[key]]
+        for key in TrainedOn.__annotations__:
+            if (key in record) == (key in cell.drawn_per_run):
+                place = "in each run" if key in record else "once for all runs"
+                faults.append(f"{key} must stand {place}")
+        faults += _misfits(cell, record)
     return record, faults
+
+
+def _misfits(cell: Cell, record: Record) -> Iterator[str]:
+    """What keeps the runs from being averaged, or compared with those of other cells."""
+    seeds, runs = cell.seeds, record["runs"]
+    if [cost["seed"] for cost in record["cost"]] != seeds:
+        yield f"cost is not of the seeds {seeds}"
+    if [run["seed"] for run in runs] != seeds:
+        yield f"runs are not of the seeds {seeds}"
+        return
+    first = _form(runs[0])
+    for run in runs:
+        told, labels = trained_on(record, run)
+        form = _form(run)
+        faults = [
+            f"{key} is not like that of seed {seeds[0]}" for key in form if form[key] != first[key]
+        ]
+        if "evaluation" not in run["history"][-1]:
+            faults.append("history has no evaluation of the last epoch")
+        if told["name"] != cell.dataset.name:
+            faults.append(f"dataset.name is not {cell.dataset.name}")
+        if (labels["sha256"] is None) != (cell.noise is None):
+            faults.append(f"noise.sha256 does not fit {cell.noise_name} labels")
+        yield from (f"seed {run['seed']}: {fault}" for fault in faults)
+
+
+def _form(run: Run) -> dict[str, object]:
+    """What is the same in all runs of a cell."""
+    predictions = run.get("predictions")
+    return {
+        "history": [(epoch["epoch"], "evaluation" in epoch) for epoch in run["history"]],
+        "final": run["final"].keys(),
+        "predictions": predictions
+        and [len(predictions["calibration"]["count"]), len(predictions.get("confusion", ()))],
+    }
 
 
 def _contradictions(cell: Cell, record: Record) -> Iterator[str]:
     """Where a record contradicts its configuration or itself."""
-    seeds = cell.seeds
-    if [run["seed"] for run in record["runs"]] != seeds:
-        yield f"runs are not of the seeds {seeds}"
-    if [cost["seed"] for cost in record["cost"]] != seeds:
-        yield f"cost is not of the seeds {seeds}"
     for run in record["runs"]:
         for fault in _run_faults(run, cell.training.epochs):
             yield f"seed {run['seed']}: {fault}"
@@ -399,8 +513,7 @@ def _run_faults(run: Run, epochs: int) -> Iterator[str]:
     if [entry["epoch"] for entry in history] != [*range(1, epochs + 1)]:
         yield f"history is not of {epochs} epochs"
     evaluated = [(e["epoch"], e["evaluation"]) for e in history if "evaluation" in e]
-    if not evaluated or "evaluation" not in history[-1]:
-        yield "history has no evaluation of the last epoch"
+    if not evaluated:
         return
     for name, value in evaluated[-1][1].items():
         if run["final"].get(name) != value:

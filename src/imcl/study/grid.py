@@ -7,10 +7,10 @@ file with the new name is missing and is made, whatever the file times say and w
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, NamedTuple, Self
 
 from typing_extensions import TypedDict  # pydantic cannot check typing's before Python 3.12
 
@@ -18,15 +18,34 @@ from imcl.errors import UsageError, unknown
 from imcl.study import methods
 from imcl.study.options import WAYS, Baseline, Way
 from imcl.study.settings import Settings, Training
-from imcl.study.sources import KINDS, SOURCES, Archive, DatasetOptions, NoiseOptions
+from imcl.study.sources import (
+    KINDS,
+    PER_RUN,
+    SOURCES,
+    Archive,
+    Contents,
+    DatasetOptions,
+    NoiseOptions,
+)
 
 # Raise a number by hand when a change to the code is meant to change results. It changes the digest
 # of everything that uses the component: "data", "validation", "noise", "train", "evaluate", or a
-# backbone, way or baseline by its name. A component that is not listed is at 1.
-REVISIONS: dict[str, int] = {"resnet18": 2, "validation": 2}
+# kind of noise, backbone, precision, way or baseline by its name. A component that is not listed is
+# at 1.
+REVISIONS: dict[str, int] = {
+    "bf16": 2,
+    "coteaching": 2,
+    "instance": 2,
+    "resnet18": 2,
+    "tf32": 2,
+    "validation": 2,
+}
 
 # Options of a dataset that do not change its stored arrays, because they act only in training.
 AUGMENTATION = ("padding", "flip")
+
+# Options that only refuse data, so no result depends on them.
+LIMITS = {"max_megapixels"}
 
 
 class BackboneConfig(TypedDict):
@@ -89,21 +108,57 @@ def _revisions(*components: str) -> dict[str, int]:
     return {name: REVISIONS[name] for name in components if REVISIONS.get(name, 1) != 1}
 
 
+# What is drawn at random before training is the same for all runs of a cell, or drawn anew for each
+# of them. Over several cells it may be mixed.
+Draw = Literal["same", "anew", "mixed"]
+
+
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset of params.yaml."""
+    """A dataset of params.yaml.
+
+    If its subset is drawn for each run, it has files only as `of_run` gives it.
+
+    Attributes:
+        content: of the files that no published checksum fixes, as `Contents` gives it.
+        run: the seed of the training for which its subset is drawn; None if all have the same.
+    """
 
     name: str
     options: DatasetOptions
+    content: str | None = None
+    run: int | None = None
+
+    @property
+    def drawn_per_run(self) -> bool:
+        """Whether each run is still to draw its own subset."""
+        return self.options.subset_seed == PER_RUN
+
+    def of_run(self, seed: int) -> Self:
+        """What the training with this seed uses: the same as a dataset with this subset_seed."""
+        if not self.drawn_per_run:
+            return self
+        options = self.options.model_copy(update={"subset_seed": seed})
+        return replace(self, options=options, run=seed)
+
+    def of_runs(self, seeds: Iterable[int]) -> list[Self]:
+        """What the trainings with these seeds use: one for all of them, or one for each."""
+        return list(dict.fromkeys(self.of_run(seed) for seed in seeds))
+
+    @property
+    def words(self) -> list[str]:
+        """What names it on the command line."""
+        return [self.name, *_run_words(self.run)]
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The options that params.yaml states."""
-        return self.options.model_dump(exclude_unset=True)
+        """The options that params.yaml states and that decide a result, and the content."""
+        return _stated(self.options, self.content)
 
     @cached_property
     def digest(self) -> str:
         """Of everything that decides the stored arrays."""
+        assert not self.drawn_per_run, "only the dataset of a run has arrays"
         stored = {key: value for key, value in self.config.items() if key not in AUGMENTATION}
         return digest({**stored, "revisions": _revisions(*self.components)})
 
@@ -125,21 +180,51 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Noise:
-    """The noisy labels of one dataset."""
+    """The noisy labels of one dataset; drawn for each run as a `Dataset` may be.
+
+    Attributes:
+        content: of the file with people's labels, if it is not the published one.
+    """
 
     name: str
     options: NoiseOptions
     dataset: Dataset
+    content: str | None = None
+    run: int | None = None
+
+    @property
+    def drawn_per_run(self) -> bool:
+        """Whether each run is still to draw its own labels, or the subset that they belong to."""
+        return self.options.noise_seed == PER_RUN or self.dataset.drawn_per_run
+
+    def of_run(self, seed: int) -> Self:
+        """What the training with this seed uses: the same as noise with this noise_seed."""
+        if not self.drawn_per_run:
+            return self
+        options = self.options
+        if options.noise_seed == PER_RUN:
+            options = options.model_copy(update={"noise_seed": seed})
+        return replace(self, options=options, dataset=self.dataset.of_run(seed), run=seed)
+
+    def of_runs(self, seeds: Iterable[int]) -> list[Self]:
+        """What the trainings with these seeds use: one for all of them, or one for each."""
+        return list(dict.fromkeys(self.of_run(seed) for seed in seeds))
+
+    @property
+    def words(self) -> list[str]:
+        """What names it on the command line."""
+        return [self.dataset.name, self.name, *_run_words(self.run)]
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The options that params.yaml states."""
-        return self.options.model_dump(exclude_unset=True)
+        """The options that params.yaml states, and the content."""
+        return _stated(self.options, self.content)
 
     @cached_property
     def digest(self) -> str:
-        parts = {"dataset": self.dataset.digest, **self.config, "revisions": _revisions("noise")}
-        return digest(parts)
+        assert not self.drawn_per_run, "only the noise of a run has labels"
+        revisions = _revisions(*self.components)
+        return digest({"dataset": self.dataset.digest, **self.config, "revisions": revisions})
 
     @property
     def key(self) -> str:
@@ -147,9 +232,30 @@ class Noise:
         return f"{self.name}-{self.digest}"
 
     @property
+    def components(self) -> list[str]:
+        """The components of the code that decide its labels."""
+        return ["noise", self.options.kind]
+
+    @property
     def archives(self) -> tuple[Archive, ...]:
         """The official files of its kind."""
         return KINDS[self.options.kind].archives
+
+
+def _stated(options: DatasetOptions | NoiseOptions, content: str | None) -> dict[str, Any]:
+    stated = options.model_dump(exclude_unset=True, exclude=LIMITS)
+    return stated if content is None else {**stated, "content": content}
+
+
+def _run_words(seed: int | None) -> list[str]:
+    return [] if seed is None else ["--seed", str(seed)]
+
+
+class Data(NamedTuple):
+    """What a run is trained on; no noise means clean labels."""
+
+    dataset: Dataset
+    noise: Noise | None
 
 
 @dataclass(frozen=True)
@@ -157,8 +263,8 @@ class Cell:
     """One cell of the grid: a dataset, a noise, a backbone and a method, with all its seeds.
 
     Attributes:
-        dataset: what it is trained and evaluated on.
-        noise: of the training labels; None for clean ones.
+        dataset: what it is trained and evaluated on, as params.yaml states it.
+        noise: of the training labels, as params.yaml states it; None for clean ones.
         backbone: the network's name.
         width: channels of the network's first stage.
         method: the method's name.
@@ -188,6 +294,33 @@ class Cell:
     def name(self) -> str:
         return f"{self.dataset.name}-{self.noise_name}-{self.backbone}-{self.method}"
 
+    def data(self, seed: int) -> Data:
+        """What the training with this seed uses. It is the same for each method of a study."""
+        return Data(self.dataset.of_run(seed), self.noise and self.noise.of_run(seed))
+
+    @property
+    def all_data(self) -> list[Data]:
+        """What its trainings use: one for all of them, or one for each seed."""
+        return list(dict.fromkeys(map(self.data, self.seeds)))
+
+    @property
+    def drawn_per_run(self) -> set[str]:
+        """Which of `dataset` and `noise` differ between its runs."""
+        parts = {"dataset": self.dataset, "noise": self.noise}
+        return {name for name, part in parts.items() if part and part.drawn_per_run}
+
+    @property
+    def draws(self) -> dict[str, Draw]:
+        """What is drawn at random before training: noise, subset, held-out share."""
+        options, draws = self.dataset.options, dict[str, Draw]()
+        if self.noise and self.noise.options.noise_seed is not None:
+            draws["noise"] = "anew" if self.noise.drawn_per_run else "same"
+        if options.subset_seed is not None:
+            draws["subset"] = "anew" if self.dataset.drawn_per_run else "same"
+        if options.validation_seed is not None:
+            draws["held-out share"] = "same"
+        return draws
+
     @cached_property
     def config(self) -> CellConfig:
         baseline: BaselineConfig = {}
@@ -206,10 +339,11 @@ class Cell:
             "seeds": self.seeds,
             "revisions": _revisions(
                 *self.dataset.components,
-                *(["noise"] if self.noise else []),
+                *(self.noise.components if self.noise else []),
                 "train",
                 "evaluate",
                 self.backbone,
+                self.training.precision,
                 *self.ways,
                 *([self.baseline[0]] if self.baseline else []),
             ),
@@ -225,9 +359,42 @@ class Cell:
         return f"{self.name}-{self.digest}"
 
 
-def datasets(settings: Settings) -> dict[str, Dataset]:
-    """All datasets of params.yaml by name."""
-    return {name: Dataset(name, options) for name, options in settings.datasets.items()}
+def datasets(settings: Settings, names: Iterable[str] | None = None) -> dict[str, Dataset]:
+    """Datasets of params.yaml by name (default: all)."""
+    return {
+        name: _dataset(settings, name) for name in (settings.datasets if names is None else names)
+    }
+
+
+def noise_of(settings: Settings, name: str, dataset: Dataset) -> Noise:
+    """A noise of params.yaml on the labels of a dataset."""
+    options, contents = settings.noise[name], settings.contents
+    return Noise(name, options, dataset, content(options, contents) if contents else None)
+
+
+def content(options: DatasetOptions | NoiseOptions, contents: Contents) -> str | None:
+    """The content of the files that no published checksum fixes; None if there are none."""
+    if isinstance(options, NoiseOptions):
+        return contents.archives(KINDS[options.kind].archives)
+    if options.path:
+        return contents.pictures(options.path)
+    # A mirror may pack the same pictures into another file, so a checksum need not be the published
+    # one. `prepare` checks it, and records name the hash of the pictures themselves.
+    return contents.archives([a for a in SOURCES[options.source].archives if not a.is_published])
+
+
+def _dataset(settings: Settings, name: str) -> Dataset:
+    options, contents = settings.datasets[name], settings.contents
+    return Dataset(name, options, content(options, contents) if contents else None)
+
+
+def merged_draws(several: Iterable[Mapping[str, Draw]]) -> dict[str, Draw]:
+    """The `Cell.draws` of several cells as one."""
+    merged: dict[str, Draw] = {}
+    for draws in several:
+        for what, draw in draws.items():
+            merged[what] = draw if merged.get(what, draw) == draw else "mixed"
+    return dict(sorted(merged.items()))
 
 
 def cells(settings: Settings, study: str | None = None) -> list[Cell]:
@@ -238,7 +405,8 @@ def cells(settings: Settings, study: str | None = None) -> list[Cell]:
         study: the study's name (default: the one that params.yaml chooses).
     """
     study = study or settings.study
-    plan, known = settings.studies[study], datasets(settings)
+    plan = settings.studies[study]
+    known = datasets(settings, plan.datasets)
     return [
         _cell(settings, study, known[dataset], noise, backbone, method)
         for dataset in plan.datasets
@@ -300,7 +468,7 @@ def _cell(
         views = output.model_copy(update={"variant": "augment"}).views
     return Cell(
         dataset=dataset,
-        noise=None if noise == "clean" else Noise(noise, settings.noise[noise], dataset),
+        noise=None if noise == "clean" else noise_of(settings, noise, dataset),
         backbone=backbone,
         width=plan.width,
         method=method,

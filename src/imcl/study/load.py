@@ -4,7 +4,8 @@ Types and bounds are checked first, then names that refer to other sections. All
 at once, each with file, key path and value.
 """
 
-import unicodedata
+import os
+import stat
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -12,14 +13,16 @@ from typing import Any
 
 import yaml
 
-from imcl.errors import UsageError, shown
+from imcl.errors import UsageError, is_plain, printable, shown
 from imcl.study import references
 from imcl.study.faults import Fault, Place, check
 from imcl.study.settings import Settings
 
 # Real files are far below these limits. A larger one is refused before it costs time or memory.
 LARGEST_BYTES = 200_000
-MOST_VALUES = 10_000  # with every anchor expanded
+MOST_VALUES = 20_000  # keys and values, with every anchor expanded
+VALUE_LETTERS = 100  # a longer text counts as several values
+DEEPEST = 20  # mappings and lists inside each other
 LARGEST_NUMBER = 2**63 - 1
 MOST_FAULTS = 20  # in a message
 
@@ -47,19 +50,17 @@ def checked(raw: object, path: Path) -> Settings:
         UsageError: with one line for each fault.
     """
     try:
-        if _size(raw, {}) > MOST_VALUES:
-            raise UsageError(f"{path}: more than {MOST_VALUES:,} values, with anchors expanded")
         settings = check(Settings, raw)
         of_types = settings if isinstance(settings, list) else []
         found = [*islice(chain(_unfit(raw), of_types, references.faults(raw)), MOST_FAULTS + 1)]
     except RecursionError:
-        raise UsageError(f"{path}: nested too deeply, or an anchor contains itself") from None
+        raise UsageError(f"{path}: nested too deeply") from None
     if found or isinstance(settings, list):
         lines = [f"{path}: {fault}" for fault in found[:MOST_FAULTS]]
         if len(found) > MOST_FAULTS:
             lines.append(f"{path}: ... and more")
         # A message may name any key of the file, even one that cannot be printed.
-        raise UsageError("\n".join("".join(map(_printable, line)) for line in lines))
+        raise UsageError("\n".join(printable(line) for line in lines))
     return settings
 
 
@@ -68,7 +69,35 @@ class _Loader(yaml.SafeLoader):
 
     It refuses 010 (octal 8), 1:30 (90), a key that appears twice and a key that is not a text. If
     YAML cannot read a value, the error gives the line and column.
+
+    It counts keys and values while it reads, before anything is built from them. An alias counts
+    as all that its anchor holds, since `<<: [*a, *a]` copies it twice: nine lines of nine could
+    fill the memory.
     """
+
+    def __init__(self, text: str):
+        super().__init__(text)
+        self._count = self._depth = 0
+        self._sizes: dict[int, int] = {}  # of the finished nodes, by their ids
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event, before = self.peek_event(), self._count
+        self._count += 1
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise _refused(event, "nested too deeply")
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if isinstance(event, yaml.AliasEvent):
+            if id(node) not in self._sizes:
+                raise _refused(event, f"the anchor {shown(event.anchor)} contains itself")
+            self._count = before + self._sizes[id(node)]
+        elif isinstance(event, yaml.ScalarEvent):
+            self._count += len(event.value) // VALUE_LETTERS
+        if self._count > MOST_VALUES:
+            raise _refused(event, f"more than {MOST_VALUES:,} keys and values, anchors expanded")
+        self._sizes[id(node)] = self._count - before
+        return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         if isinstance(node, yaml.ScalarNode) and node.tag in (
@@ -77,20 +106,15 @@ class _Loader(yaml.SafeLoader):
         ):
             digits = node.value.lstrip("+-").replace("_", "")
             if ":" in digits or (digits[:1] == "0" and digits[1:].isdigit()):
-                raise yaml.MarkedYAMLError(
-                    problem=f"YAML may read {shown(node.value)} as a different number; "
-                    "write it without a leading 0 or a colon",
-                    problem_mark=node.start_mark,
-                )
+                problem = f"YAML may read {shown(node.value)} as a different number; "
+                raise _refused(node, f"{problem}write it without a leading 0 or a colon")
         try:
             built = super().construct_object(node, deep)
             if isinstance(built, int) and abs(built) > LARGEST_NUMBER:
                 raise OverflowError(f"a number larger than {LARGEST_NUMBER}")
             return built
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-            raise yaml.MarkedYAMLError(
-                problem=f"YAML cannot read this value: {error}", problem_mark=node.start_mark
-            ) from None
+            raise _refused(node, f"YAML cannot read this value: {error}") from None
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -104,14 +128,25 @@ class _Loader(yaml.SafeLoader):
             elif key in seen:
                 problem = f"the key {shown(key)} appears twice; leave one out"
             if problem:
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
+                raise _refused(key_node, problem)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
 
+def _refused(at: yaml.Event | yaml.Node, problem: str) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=at.start_mark)  # type: ignore[arg-type]
+
+
+def _open(path: str, flags: int) -> int:
+    """Open without waiting, as a pipe that nobody writes to would make us do."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def _read(path: Path) -> object:
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_open) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise UsageError(f"{path}: not a file, but a device or a pipe; name a file")
             text = file.read(LARGEST_BYTES + 1)
         if len(text) > LARGEST_BYTES:
             raise UsageError(f"{path}: larger than {LARGEST_BYTES:,} bytes; is it the right file?")
@@ -134,37 +169,16 @@ def _read(path: Path) -> object:
         raise UsageError(f"{path}: nested too deeply") from None
 
 
-def _size(node: object, seen: dict[int, int]) -> int:
-    """How many values a node holds. A value that anchors repeat is counted each time.
-
-    Args:
-        node: a value of the parameters.
-        seen: the counts so far, by the ids of the nodes, so that each node is visited once.
-    """
-    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    if id(node) not in seen:
-        seen[id(node)] = 1 + sum(_size(child, seen) for child in children)
-    return seen[id(node)]
-
-
 def _unfit(node: object, place: Place = ()) -> Iterator[Fault]:
     """Texts with control characters, which cannot be part of a message or a file's name."""
     if isinstance(node, dict):
         for key, value in node.items():
-            if _unprintable(key):
+            if not is_plain(key):
                 yield Fault(place, f"the key {shown(key)} contains a control character")
             else:
                 yield from _unfit(value, (*place, key))
     elif isinstance(node, list):
         for index, value in enumerate(node):
             yield from _unfit(value, (*place, index))
-    elif isinstance(node, str) and _unprintable(node):
+    elif isinstance(node, str) and not is_plain(node):
         yield Fault(place, f"{shown(node)} contains a control character")
-
-
-def _unprintable(text: str) -> bool:
-    return any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
-
-
-def _printable(character: str) -> str:
-    return character if character.isprintable() else repr(character)[1:-1]

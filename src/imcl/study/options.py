@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from imcl.study.spec import BelowOne, Count, Options, Positive, Share, Weight
+from imcl.study.spec import BelowOne, Copies, Count, Options, Positive, Share, Weight
 
 
 class Only:
@@ -58,7 +58,7 @@ class Output(Way):
     )
     weight: Weight = Field(45.0, description="factor of the loss")
     temperature: Positive = Field(2.0, description="softens the predictions that are compared")
-    parts: int = Field(2, ge=2, description="number of parts that teach each other")
+    parts: int = Field(2, ge=2, le=64, description="number of parts that teach each other")
     dropout_rate: Annotated[BelowOne, Only("dropout")] = Field(
         0.3, description="share of the features that each part drops"
     )
@@ -109,6 +109,11 @@ PAPER_WAYS = ("output", "intermediate", "representation", "kernel")
 class Baseline(Options):
     """The options of a baseline."""
 
+    @property
+    def copies(self) -> int:
+        """Networks whose weights are in memory at a time."""
+        return 1
+
     @classmethod
     def excludes(cls, way: str) -> str | None:
         """Why a way cannot be added to the baseline; None if it can."""
@@ -118,13 +123,17 @@ class Baseline(Options):
 class TwoNetworks(Baseline):
     """A baseline that trains two networks."""
 
+    @property
+    def copies(self) -> int:
+        return 2
+
     @classmethod
     def excludes(cls, way: str) -> str | None:
         return "which trains two networks: there is no single network whose parts could agree"
 
 
 class Multihead(Baseline):
-    branches: Annotated[list[Count], Field(min_length=2, max_length=2)] = Field(
+    branches: Annotated[list[Copies], Field(min_length=2, max_length=2)] = Field(
         [2, 2],
         description="branches at each of the two splits; their product is the number of heads",
     )
@@ -132,17 +141,30 @@ class Multihead(Baseline):
     temperature: Positive = Field(2.0, description="softens the predictions that are imitated")
     t_squared: bool = Field(False, description="multiply the imitation by the squared temperature")
 
+    @property
+    def copies(self) -> int:
+        children, heads_each = self.branches
+        return children * heads_each
+
 
 class Dml(TwoNetworks):
-    networks: Count = Field(2, description="number of networks that teach each other")
+    networks: Copies = Field(2, description="number of networks that teach each other")
+
+    @property
+    def copies(self) -> int:
+        return self.networks
 
 
 class One(Baseline):
-    branches: Count = Field(3, description="number of copies of the last stage")
+    branches: Copies = Field(3, description="number of copies of the last stage")
     temperature: Positive = Field(3.0, description="softens the predictions that are imitated")
     ramp_up: Share = Field(
         0.2667, description="share of the training in which the imitation grows to full size"
     )
+
+    @property
+    def copies(self) -> int:
+        return self.branches
 
 
 class Byot(Baseline):
@@ -175,7 +197,7 @@ class LabelSmoothing(Baseline):
 
 
 class Gce(Baseline):
-    q: Annotated[float, Field(gt=0, le=1)] = Field(
+    q: Annotated[float, Field(ge=1e-3, le=1)] = Field(
         0.7, description="near 0 the loss is cross-entropy, at 1 mean absolute error"
     )
 

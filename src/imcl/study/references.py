@@ -6,6 +6,7 @@ reports. So even a badly broken file is checked as a whole.
 
 from collections.abc import Iterable, Iterator
 from itertools import product
+from math import prod
 from typing import Any
 
 from imcl.errors import shown, unknown
@@ -17,6 +18,7 @@ from imcl.study.sources import KINDS, SOURCES
 Section = dict[str, dict[str, Any]]
 
 AXES = ("datasets", "noise", "backbones", "methods")
+MOST_NETWORKS = 100_000  # in a study; with far more, its plan alone fills the memory
 
 
 def faults(raw: object) -> Iterator[Fault]:
@@ -41,6 +43,10 @@ def faults(raw: object) -> Iterator[Fault]:
     for name in trials:
         if methods.fault(name) is None:
             yield Fault(("trials", name), f"{name!r} is a method already; choose another name")
+    too_large = [*_size_faults(studies)]
+    if too_large:  # the checks below go through all cells
+        yield from too_large
+        return
     yield from _search_faults(params.get("search"), studies, datasets, trials)
     known = {
         "datasets": ("dataset", list(datasets)),
@@ -59,6 +65,15 @@ def faults(raw: object) -> Iterator[Fault]:
         yield from _warmup_faults(name, study, params.get("training"))
         yield from _anchor_faults(name, study)
     yield from _claim_faults(params.get("claims"), known)
+
+
+def _size_faults(studies: Section) -> Iterator[Fault]:
+    """Studies of more networks than a machine can plan."""
+    for name, study in studies.items():
+        count = prod(len(_list(study.get(key))) for key in (*AXES, "seeds"))
+        if count > MOST_NETWORKS:
+            message = f"{count:,} networks are too many; a study may have {MOST_NETWORKS:,}"
+            yield Fault(("studies", name), message)
 
 
 def _override_faults(name: str, study: dict[str, Any]) -> Iterator[Fault]:

@@ -1,14 +1,15 @@
 """params.yaml as typed settings, with the options of `imcl.study.options` and `sources`."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, create_model
+from pydantic import Field, PrivateAttr, create_model
 
 from imcl.study.options import BASELINES, WAYS, Baseline, Way
-from imcl.study.sources import DatasetOptions, NoiseOptions
+from imcl.study.sources import Contents, DatasetOptions, NoiseOptions
 from imcl.study.spec import (
     FILLED,
     UNIQUE,
+    BatchSize,
     BelowOne,
     Count,
     Name,
@@ -19,12 +20,12 @@ from imcl.study.spec import (
     Share,
     Text,
     Weight,
+    Width,
 )
 
 # A backbone is an entry here and a module imcl.models.NAME.
 BACKBONES = ("resnet18", "vgg16")
 
-Width = Annotated[int, Field(ge=2)]
 Names = Annotated[list[str], Field(min_length=1), *UNIQUE]
 Backbones = Annotated[
     list[Annotated[str, Field(json_schema_extra={"enum": [*BACKBONES]})]],
@@ -64,7 +65,7 @@ class Training(Options):
     """How every network is trained."""
 
     epochs: Count = Field(200, description="passes over the training images")
-    batch_size: int = Field(128, ge=2, description="images in a step")
+    batch_size: BatchSize = Field(128, description="images in a step")
     learning_rate: Positive = Field(
         0.1, description="highest learning rate, reached after the warm-up"
     )
@@ -73,7 +74,9 @@ class Training(Options):
     schedule: Literal["cosine", "one_cycle"] = Field(
         "cosine", description="how the learning rate changes over the epochs"
     )
-    warmup_epochs: int = Field(5, ge=0, description="epochs in which the learning rate rises")
+    warmup_epochs: int = Field(
+        5, ge=0, le=1_000_000, description="epochs in which the learning rate rises"
+    )
     precision: Literal["float32", "tf32", "bf16"] = Field(
         "float32", description="number format of the convolutions"
     )
@@ -152,7 +155,7 @@ class Search(Options):
 class Evidence(Options):
     """The least that a comparison needs to count as evidence."""
 
-    seeds: int = Field(3, ge=2)
+    seeds: int = Field(3, ge=2, le=1_000_000)
     width: Width = 16
     epochs: Count = 30
 
@@ -224,6 +227,19 @@ class Settings(Options):
         default_factory=Training, description="overrides of the training's defaults"
     )
     claims: Claims = Field(default_factory=Claims)
+
+    _contents: Contents | None = PrivateAttr(None)
+
+    @property
+    def contents(self) -> Contents | None:
+        """What the project's own files hold; None if these settings belong to no project."""
+        return self._contents
+
+    def knowing(self, contents: Contents) -> Self:
+        """The same settings, whose datasets also have the digest of their content."""
+        copy = self.model_copy()
+        copy._contents = contents
+        return copy
 
     @property
     def chosen_study(self) -> Study:

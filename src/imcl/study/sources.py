@@ -4,16 +4,44 @@ A source is an entry in `SOURCES` and a module imcl.data.NAME. A kind of label n
 `KINDS` and a module imcl.noise.NAME.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Protocol, Self
 
-from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    Strict,
+    TypeAdapter,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 from pydantic.config import JsonValue
-from pydantic_core import InitErrorDetails
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from imcl.study.spec import Count, Open, Options, Seed, Share, Text, fault, validated
+from imcl.errors import unknown
+from imcl.study.spec import Open, Options, Seed, Share, Text, fault, validated
+
+# In place of a seed: each run draws with the seed of its own training.
+PerRun = Literal["per_run"]
+PER_RUN: Final = "per_run"
+
+_SEED = TypeAdapter[int](Annotated[Seed, Strict()])
+
+
+def _drawn(value: object, _: ValidatorFunctionWrapHandler) -> object:
+    """A seed or `per_run`. A union of the two would report both faults of a wrong value."""
+    if value == PER_RUN:
+        return value
+    if isinstance(value, str) and not value[:1].isdigit():
+        raise PydanticCustomError("unfit", unknown("seed", value, [PER_RUN, "a whole number"]))
+    return _SEED.validate_python(value)
+
+
+DrawSeed = Annotated[Seed | PerRun, WrapValidator(_drawn)]
 
 # Options of a dataset that need each other.
 TOGETHER = (
@@ -40,12 +68,27 @@ class Archive:
     behind_login: bool = False
     other_form: str | None = None
 
+    @property
+    def is_published(self) -> bool:
+        """Whether a checksum is published."""
+        return bool(self.sha256 or self.md5)
+
     def path(self, folder: Path) -> Path:
         """The file in `folder`: `other_form` if only that is there, `name` if not."""
         usual = folder / self.name
         if self.other_form and not usual.exists() and (folder / self.other_form).exists():
             return folder / self.other_form
         return usual
+
+
+class Contents(Protocol):
+    """What a project's own files hold, which no published checksum fixes."""
+
+    def pictures(self, folder: str) -> str | None:
+        """The digest of the pictures in `path` of a dataset; None if there are none."""
+
+    def archives(self, archives: Sequence[Archive]) -> str | None:
+        """The digest of those archives that are not the published files; None if there are none."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +99,13 @@ class Source:
         archives: its official files.
         needs: options that a dataset from this source must have. A dataset from a source that does
             not need them may not have them.
+        may: options that a dataset from this source may have, and one from another may not.
         lacks: further options that a dataset from this source may not have.
     """
 
     archives: tuple[Archive, ...] = ()
     needs: tuple[str, ...] = ()
+    may: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
 
 
@@ -116,7 +161,7 @@ SOURCES: dict[str, Source] = {
             ),
         )
     ),
-    "folder": Source(needs=("path", "side"), lacks=("fold",)),
+    "folder": Source(needs=("path", "side"), may=("max_megapixels",), lacks=("fold",)),
 }
 
 
@@ -126,6 +171,7 @@ class Kind:
 
     archives: tuple[Archive, ...] = ()
     needs: tuple[str, ...] = ("rate", "noise_seed")
+    may: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
 
 
@@ -175,9 +221,9 @@ def misfits(
 
 def foreign(chosen: str, known: Mapping[str, Source | Kind]) -> tuple[str, ...]:
     """The options that an entry with this source or kind cannot have."""
-    needed = dict.fromkeys(option for of in known.values() for option in of.needs)
+    special = dict.fromkeys(o for of in known.values() for o in (*of.needs, *of.may))
     own = known[chosen]
-    return (*own.lacks, *(option for option in needed if option not in own.needs))
+    return (*own.lacks, *(option for option in special if option not in own.needs + own.may))
 
 
 def conditions(key: str, known: Mapping[str, Source | Kind]) -> list[JsonValue]:
@@ -203,19 +249,33 @@ class DatasetOptions(Options):
     path: Open[Text] = Field(
         None, description="folder of your pictures, which holds train/CLASS/ and test/CLASS/"
     )
-    side: Open[Count] = Field(None, description="your pictures are resized to this many pixels")
-    fold: Open[Annotated[int, Field(ge=0)]] = Field(
+    side: Open[Annotated[int, Field(ge=1, le=4096)]] = Field(
+        None, description="your pictures are resized to this many pixels"
+    )
+    max_megapixels: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        100, description="a picture of yours with more million pixels is refused"
+    )
+    fold: Open[Annotated[int, Field(ge=0, le=1000)]] = Field(
         None, description="train on this official fold only"
     )
     validation_share: Open[Annotated[float, Field(gt=0, lt=1)]] = Field(
         None, description="share of the training images to evaluate on instead of the test images"
     )
     validation_seed: Open[Seed] = Field(
-        None, description="seed that draws the images of validation_share"
+        None,
+        description="seed that draws the images of validation_share; one for all runs, so that all "
+        "are evaluated on the same images",
     )
-    train_size: Open[Count] = Field(None, description="number of images in a stratified subset")
-    subset_seed: Open[Seed] = Field(None, description="seed that draws the images of train_size")
-    padding: int = Field(ge=0, description="pixels added on each side before the random crop")
+    train_size: Open[Annotated[int, Field(ge=1, le=10**9)]] = Field(
+        None, description="number of images in a stratified subset"
+    )
+    subset_seed: Open[DrawSeed] = Field(
+        None,
+        description="seed that draws the images of train_size; per_run: the seed of each training",
+    )
+    padding: int = Field(
+        ge=0, le=1024, description="pixels added on each side before the random crop"
+    )
     flip: bool = Field(description="mirror each image with probability 1/2")
 
     model_config = ConfigDict(
@@ -243,8 +303,8 @@ class NoiseOptions(Options):
         description="how wrong labels are chosen", json_schema_extra={"enum": [*KINDS]}
     )
     rate: Open[Share] = Field(None, description="nominal share of wrong labels")
-    noise_seed: Open[Seed] = Field(
-        None, description="seed that draws the labels; independent of the training seeds"
+    noise_seed: Open[DrawSeed] = Field(
+        None, description="seed that draws the labels; per_run: the seed of each training"
     )
     labels: Open[Literal["aggre", "random1", "random2", "random3", "worse"]] = Field(
         None, description="which set of CIFAR-10N's labels"

@@ -98,12 +98,20 @@ def _filled(options: T) -> T:
     return options
 
 
+# The bounds are far beyond use, and still within what float32 and a machine can do. A slip of the
+# pen is refused at once, not hours later.
 Share = Annotated[float, Field(ge=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
-Weight = Annotated[float, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Weight = Annotated[float, Field(ge=0, le=10**9)]
+Positive = Annotated[float, Field(ge=1e-9, le=10**9)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Copies = Annotated[int, Field(ge=1, le=64)]  # of a network or a part of it
+Width = Annotated[int, Field(ge=2, le=8192)]
+MOST_THREADS = 1024  # with far more, torch ends the process
+Threads = Annotated[int, Field(ge=1, le=MOST_THREADS)]
+BatchSize = Annotated[int, Field(ge=2, le=1_000_000)]
+MOST_SEED = 2**32 - 1
+Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_]*$", max_length=40)]
 

@@ -21,13 +21,14 @@ import torch
 from torch import Tensor
 
 from imcl.errors import Stopped
-from imcl.files import atomic, room
+from imcl.files import atomic
 from imcl.progress import say
+from imcl.signals import handled
 
 KEPT = 2
 MAGIC = b"imcl checkpoint "
 BYTES_PER_SECOND = 100e6  # until the first checkpoint is written and timed
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Content(TypedDict):
@@ -55,19 +56,14 @@ class Checkpoints:
 
     @contextmanager
     def stopping(self) -> Iterator[None]:
-        """Let SIGTERM and SIGINT stop the run, without losing a finished epoch.
+        """Let SIGTERM, SIGINT and SIGHUP stop the run, without losing a finished epoch.
 
-        They raise `Stopped`: at once if everything is saved, otherwise after the current epoch. A
-        second signal stops the run at once. A signal that this process was started to ignore stays
-        ignored, as SIGINT is in the background jobs of a shell script.
+        They raise `Stopped`: at once if everything is saved, otherwise after the current epoch. The
+        same signal again stops the run at once; another does not, since a terminal's SIGINT comes
+        with the SIGTERM of `imcl run`.
         """
-        heeded = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
-        before = {number: signal.signal(number, self._stop) for number in heeded}
-        try:
+        with handled(SIGNALS, self._stop):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def load(self, seed: int) -> dict[str, Any] | None:
         """The newest state of a seed that is whole and of this setting; None if there is none.
@@ -88,6 +84,10 @@ class Checkpoints:
             self._move_aside(path, f"made with another {', '.join(differing)}")
         return None
 
+    def hold(self) -> None:
+        """An epoch is finished: until it is saved, a signal waits for the next `save`."""
+        self._saved = False
+
     def save(self, seed: int, state: Callable[[], dict[str, Any]]) -> None:
         """Write what `state` returns, if the share allows it or a signal asked to stop.
 
@@ -95,18 +95,20 @@ class Checkpoints:
             Stopped: a signal came since the last call.
             ImclError: the disk is full.
         """
-        self._saved = False
+        self.hold()
         begun = time.perf_counter()
         content: Content = {"setting": self.setting, "state": state()}
         expected = self._slowest or 0.01 + _size(content) / BYTES_PER_SECOND
         allowed = self.share * (begun - self._begun)
-        if self._writing + expected <= allowed or self._signal is not None:
+        if self._writing + expected <= allowed:
             self._write(seed, content)
             seconds = time.perf_counter() - begun
             self._writing += seconds
             self._slowest = max(seconds, self._slowest or 0.0)
             self._saved = True
-        if self._signal is not None:
+        if self._signal is not None:  # it may also have come since the last `if`
+            if not self._saved:
+                self._write(seed, content)
             raise Stopped(self._signal)
 
     def remove(self) -> None:
@@ -120,7 +122,7 @@ class Checkpoints:
         old = self._of(seed)
         number = _number(old[-1]) + 1 if old else 1
         path = self.folder / f"seed-{seed}-{number}.pt"
-        with room(path), atomic(path) as temporary, temporary.open("wb") as file:
+        with atomic(path) as temporary, temporary.open("wb") as file:
             file.write(MAGIC + checksum + b"\n")
             file.write(buffer.getbuffer())
         for path in old[: 1 - KEPT]:
@@ -137,7 +139,7 @@ class Checkpoints:
         say(f"{path}: {reason}; moved to {aside} and not used")
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        second, self._signal = self._signal is not None, number
+        second, self._signal = self._signal == number, number
         if self._saved or second:
             raise Stopped(number)
         name = signal.Signals(number).name

@@ -1,22 +1,22 @@
-"""The data of a cell: its prepared dataset, with noisy training labels if the cell has noise."""
+"""The data of a cell's runs: its prepared dataset, with noisy training labels if it has noise."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Self
 
 from imcl.data import prepare
 from imcl.data.arrays import Arrays, Images, Labels
 from imcl.data.description import Description
 from imcl.noise import inject
 from imcl.project import Project
-from imcl.records.record import DatasetInfo, NoiseInfo
-from imcl.study.grid import Cell
+from imcl.records.record import DatasetInfo, NoiseInfo, TrainedOn
+from imcl.study.grid import Cell, Data, Dataset
 
 MATRIX_CLASSES = 100  # with more, the transition matrix is only in the noise's own file
 
 
 @dataclass(frozen=True)
-class CellData:
-    """The data that all seeds of a cell share.
+class RunData:
+    """The data of one run. All runs of a cell share it, unless some is drawn for each run.
 
     Attributes:
         description: of the prepared dataset.
@@ -28,26 +28,14 @@ class CellData:
     noise: NoiseInfo
     arrays: Arrays
 
-    @classmethod
-    def load(cls, project: Project, cell: Cell) -> Self:
-        """Load a cell's data.
-
-        Raises:
-            ImclError: it is not prepared, or has changed since.
-        """
-        description, arrays = prepare.load(project, cell.dataset)
-        noise: NoiseInfo = {"nominal_rate": 0.0, "realised_rate": 0.0, "sha256": None}
-        if cell.noise:
-            drawn, labels = inject.load(project, cell.noise, arrays.labels)
-            arrays = arrays.relabelled(labels)
-            noise = {
-                "nominal_rate": drawn["nominal_rate"],
-                "realised_rate": drawn["realised_rate"],
-                "sha256": drawn["sha256"],
-            }
-            if len(arrays.class_names) <= MATRIX_CLASSES:
-                noise["transition_matrix"] = drawn["transition_matrix"]
-        return cls(description, noise, arrays)
+    def told(self, keys: Collection[str]) -> TrainedOn:
+        """What a record says of the dataset, the noise or both."""
+        told: TrainedOn = {}
+        if "dataset" in keys:
+            told["dataset"] = self.dataset
+        if "noise" in keys:
+            told["noise"] = self.noise
+        return told
 
     @property
     def dataset(self) -> DatasetInfo:
@@ -69,3 +57,34 @@ class CellData:
         if arrays.validation_images is None or arrays.validation_labels is None:
             return arrays.test_images, arrays.test_labels
         return arrays.validation_images, arrays.validation_labels
+
+
+def load(project: Project, cell: Cell) -> dict[int, RunData]:
+    """The data of each run of a cell, by seed; each file is read and checked once.
+
+    Raises:
+        ImclError: some is not prepared, or has changed since.
+    """
+    datasets: dict[Dataset, tuple[Description, Arrays]] = {}
+    loaded: dict[Data, RunData] = {}
+    for data in cell.all_data:
+        if data.dataset not in datasets:
+            datasets[data.dataset] = prepare.load(project, data.dataset)
+        loaded[data] = _labelled(project, data, *datasets[data.dataset])
+    return {seed: loaded[cell.data(seed)] for seed in cell.seeds}
+
+
+def _labelled(project: Project, data: Data, description: Description, arrays: Arrays) -> RunData:
+    """A prepared dataset with the labels of a run."""
+    noise: NoiseInfo = {"nominal_rate": 0.0, "realised_rate": 0.0, "sha256": None}
+    if data.noise:
+        drawn, labels = inject.load(project, data.noise, arrays.labels)
+        arrays = arrays.relabelled(labels)
+        noise = {
+            "nominal_rate": drawn["nominal_rate"],
+            "realised_rate": drawn["realised_rate"],
+            "sha256": drawn["sha256"],
+        }
+        if len(arrays.class_names) <= MATRIX_CLASSES:
+            noise["transition_matrix"] = drawn["transition_matrix"]
+    return RunData(description, noise, arrays)

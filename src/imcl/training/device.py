@@ -38,12 +38,12 @@ def settle(threads: int, precision: str) -> None:
 
     Args:
         threads: of the CPU.
-        precision: of params.yaml; tf32 is float32 except in a GPU's matrix products.
+        precision: of params.yaml; tf32 is float32 except in a GPU's convolutions.
     """
     torch.set_num_threads(threads)
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
-    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = False  # for heads and statistics, which stay float32
     _keep_memory()
 
 

@@ -33,10 +33,14 @@ class Redundancy(TypedDict):
 
 @torch.no_grad()
 def predict(model: Backbone, images: Tensor, normalise: Normalise, precision: str) -> Tensor:
-    """Logits, float32 (N, classes), of uint8 images (N, H, W, C), in evaluation mode."""
+    """Logits, float32 (N, classes), of uint8 images (N, H, W, C), in evaluation mode.
+
+    With `precision` bf16 the stages run in bf16; pooling and classifier run in float32, as in
+    training.
+    """
     model.eval()
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        return torch.cat([model(batch).float() for batch in _batches(images, normalise)])
+        return torch.cat([model(batch) for batch in _batches(images, normalise)])
 
 
 def metrics(logits: Tensor, labels: Tensor) -> Metrics:

@@ -42,7 +42,8 @@ class Method:
         ways: their options by name.
         baseline: name and options of the baseline that trains instead of plain cross-entropy.
         least_views: augmentations of each image, if the ways do not compare more.
-        noise_rate: nominal share of wrong labels, for a baseline that has to know it.
+        noise_rate: the share of the training labels that are wrong, for a baseline that has to
+            know it.
         epochs: of the training, for a baseline whose loss depends on them.
     """
 

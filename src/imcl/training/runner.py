@@ -10,7 +10,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from imcl.errors import ImclError
 from imcl.project import Project
@@ -100,13 +101,14 @@ def _reached(store: Store, first: Sequence[Cell], anchors: Mapping[str, float]) 
 
 def _prepare(project: Project, cell: Cell) -> bool:
     """Prepare a cell's arrays and labels if they are missing; whether they are there now."""
-    dataset, noise = cell.dataset, cell.noise
-    needed = [(project.dataset(dataset.key), ["prepare", dataset.name])]
-    if noise:
-        needed.append((project.noise(dataset.key, noise.key), ["noise", dataset.name, noise.name]))
+    needed: dict[Path, list[str]] = {}
+    for dataset, noise in cell.all_data:
+        needed[project.dataset(dataset.key)] = ["prepare", *dataset.words]
+        if noise:
+            needed[project.noise(dataset.key, noise.key)] = ["noise", *noise.words]
     return all(
         path.exists() or subprocess.run(_command(project, *command)).returncode == 0
-        for path, command in needed
+        for path, command in needed.items()
     )
 
 
@@ -118,16 +120,21 @@ def _command(project: Project, *words: str) -> list[str]:
 
 @contextmanager
 def _children(until: float | None) -> Iterator[Children]:
-    """Processes; those still running at the end are told to stop, and killed at `until`."""
+    """Processes; those still running at the end are told to stop, and killed at `until`.
+
+    If this process is told to stop once more meanwhile, they are killed at once.
+    """
     running: Children = {}
     try:
         yield running
     finally:
         for child in running.values():
             child.send_signal(signal.SIGTERM)
-        for child in running.values():
-            try:
-                child.wait(None if until is None else max(0.0, until - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                child.kill()
+        try:
+            for child in running.values():
+                with suppress(subprocess.TimeoutExpired):
+                    child.wait(None if until is None else max(0.0, until - time.monotonic()))
+        finally:
+            for child in running.values():
+                child.kill()  # does nothing to those that have ended
                 child.wait()

@@ -1,5 +1,6 @@
 """The training of one seed of a cell, from its data to its weights and its part of the record."""
 
+import io
 import math
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from imcl.collaboration import Collaboration
 from imcl.errors import ImclError
-from imcl.files import atomic, room, sha256
+from imcl.files import sha256, write_bytes
 from imcl.models.backbone import Backbone
 from imcl.project import Project
 from imcl.records.record import Cost, Epoch, FinalMetrics, OracleMetrics, Predictions, Run
@@ -19,7 +20,7 @@ from imcl.study.grid import Cell
 from imcl.training import evaluation, tensorboard
 from imcl.training.batches import Augmentation, Batches, Normalise
 from imcl.training.checkpoint import Checkpoints
-from imcl.training.data import CellData
+from imcl.training.data import RunData
 from imcl.training.device import compile_stages, peak_memory
 from imcl.training.loop import State, fit
 from imcl.training.network import Architecture, Method, assemble
@@ -34,7 +35,7 @@ class Task:
     Attributes:
         project: where weights go.
         cell: what to train.
-        data: loaded once for all seeds.
+        data: of each seed, loaded once.
         device: what to train on.
         compiled: whether torch's compiler fuses the stages' operations.
         checkpoints: of the cell.
@@ -43,7 +44,7 @@ class Task:
 
     project: Project
     cell: Cell
-    data: CellData
+    data: dict[int, RunData]
     device: torch.device
     compiled: bool
     checkpoints: Checkpoints
@@ -92,7 +93,7 @@ class SeedRun:
     """The life of one seed: load, build, train, evaluate, write."""
 
     def __init__(self, task: Task, seed: int):
-        self.task, self.seed = task, seed
+        self.task, self.seed, self.data = task, seed, task.data[seed]
         self.training = task.cell.training
         self.weights = task.project.weights(task.cell.key, seed)
         self.history: list[Epoch] = []
@@ -139,7 +140,7 @@ class SeedRun:
 
     def build(self) -> Network:
         """The untrained network and its data, on the device."""
-        cell, data, device = self.task.cell, self.task.data, self.task.device
+        cell, data, device = self.task.cell, self.data, self.task.device
         described = data.description
         normalise = Normalise.to(described["mean"], described["std"], device)
         batches = Batches(
@@ -153,7 +154,7 @@ class SeedRun:
         )
         classes = len(described["class_names"])
         architecture = Architecture(cell.backbone, cell.width, described["shape"], classes)
-        noise_rate, epochs = data.noise["nominal_rate"], self.training.epochs
+        noise_rate, epochs = data.noise["realised_rate"], self.training.epochs
         method = Method(cell.ways, cell.baseline, cell.views, noise_rate, epochs)
         collaboration = assemble(architecture, method, self.seed, batches)
         if self.task.compiled:
@@ -166,6 +167,7 @@ class SeedRun:
         write_tensorboard = tensorboard.writer(self.task.cell.key, self.seed)
 
         def after_epoch(epoch: Epoch, state: Callable[[], State]) -> None:
+            self.task.checkpoints.hold()
             note = self._finish_epoch(network, epoch)
             write_tensorboard(epoch)
             self.task.report.epoch(self.seed, epoch["epoch"], note)
@@ -191,7 +193,7 @@ class SeedRun:
             measured = evaluation.metrics(self._logits(network), network.labels)
             _check_finite(**measured)
             epoch["evaluation"] = measured
-            note += f", {self.task.data.arrays.evaluation} accuracy {measured['accuracy']:.2%}"
+            note += f", {self.data.arrays.evaluation} accuracy {measured['accuracy']:.2%}"
         self.history.append(epoch)
         self.cost["evaluation_seconds"] += time.perf_counter() - trained
         peak = peak_memory(self.task.device)
@@ -213,12 +215,9 @@ class SeedRun:
     def write(self, network: Network, measured: Measured) -> Result:
         """Write the weights, and a checkpoint that says that the seed is finished."""
         weights = {name: tensor.cpu() for name, tensor in network.model.state_dict().items()}
-        with (
-            room(self.weights),
-            atomic(self.weights) as temporary,
-            temporary.open("wb") as file,
-        ):
-            torch.save(weights, file)
+        buffer = io.BytesIO()
+        torch.save(weights, buffer)
+        write_bytes(self.weights, buffer.getbuffer())
         run: Run = {
             "seed": self.seed,
             "final": measured.final,

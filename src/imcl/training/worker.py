@@ -1,18 +1,19 @@
 """Trains one cell of a study, with all its seeds, and writes its record."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from imcl.errors import ImclError
 from imcl.files import locked, sweep
 from imcl.progress import say
 from imcl.project import Project
-from imcl.records.record import Environment, Record
+from imcl.records.record import Environment, Record, TrainedOn
 from imcl.records.store import Store
 from imcl.study.grid import Cell
-from imcl.training import device
+from imcl.training import device, memory
 from imcl.training.checkpoint import Checkpoints
 from imcl.training.code import code, source_sha256
-from imcl.training.data import CellData
+from imcl.training.data import RunData, load
 from imcl.training.report import Report
 from imcl.training.seed import Result, SeedRun, Task
 
@@ -74,13 +75,15 @@ def train(project: Project, cell: Cell, options: RunOptions = DEFAULT) -> Record
 def _train(project: Project, cell: Cell, options: RunOptions, report: Report) -> Record:
     target = device.choose(options.device)
     device.settle(options.threads, cell.training.precision)
-    data = CellData.load(project, cell)
-    count = len(data.arrays.train_labels)
+    data = load(project, cell)
+    first = data[cell.seeds[0]]  # the runs' data are equally large
+    count = len(first.arrays.train_labels)
     if cell.training.batch_size > count:
         raise ImclError(
             f"{cell.name}: training.batch_size is {cell.training.batch_size}, but there are "
             f"{count} training images; lower it"
         )
+    memory.check(cell.name, memory.of_cell(cell, first, target), target)
     environment = device.environment(target, options.threads)
     environment["compiled"] = options.compiled
     folder = project.checkpoints / cell.key
@@ -88,15 +91,15 @@ def _train(project: Project, cell: Cell, options: RunOptions, report: Report) ->
     task = Task(project, cell, data, target, options.compiled, checkpoints, report)
     with checkpoints.stopping():
         results = [_run(task, seed) for seed in cell.seeds]
+    everything = TrainedOn.__annotations__.keys()
     record: Record = {
         "cell": cell.name,
         "digest": cell.digest,
         "config": cell.config,
-        "dataset": data.dataset,
-        "noise": data.noise,
+        **first.told(everything - cell.drawn_per_run),
         "code": code(),
         "environment": environment,
-        "runs": [result.run for result in results],
+        "runs": [{**r.run, **data[r.run["seed"]].told(cell.drawn_per_run)} for r in results],
         "cost": [result.cost for result in results],
     }
     Store(project).write(cell, record)
@@ -104,15 +107,19 @@ def _train(project: Project, cell: Cell, options: RunOptions, report: Report) ->
     return record
 
 
-def _setting(cell: Cell, data: CellData, environment: Environment) -> dict[str, str]:
+def _setting(cell: Cell, data: dict[int, RunData], environment: Environment) -> dict[str, str]:
     """Everything that the exact result of a training depends on, for its checkpoints."""
     return {
         "cell": cell.key,
-        "dataset": data.description["sha256"],
-        "noise": str(data.noise["sha256"]),
+        "dataset": _joined(each.description["sha256"] for each in data.values()),
+        "noise": _joined(str(each.noise["sha256"]) for each in data.values()),
         **{name: str(value) for name, value in environment.items()},
         "code": source_sha256(),
     }
+
+
+def _joined(hashes: Iterable[str]) -> str:
+    return " ".join(dict.fromkeys(hashes))
 
 
 def _run(task: Task, seed: int) -> Result:

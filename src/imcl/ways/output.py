@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from imcl.errors import ImclError
+from imcl.models.backbone import pool
 from imcl.study.options import Output
 from imcl.ways.parts import Parts
 
@@ -65,7 +66,7 @@ def part_logits(
     if variant == "spatial":
         pooled = _spatial(features, parts, generator)
     else:
-        pooled = features.mean((2, 3))
+        pooled = pool(features)
         if variant == "augment":
             return classifier(pooled).unflatten(0, (views, -1))
         if variant == "dropout":

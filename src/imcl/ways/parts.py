@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from imcl.models.backbone import at_least_float32, pool
+
 
 class Statistics(TypedDict, total=False):
     """The statistics of a stage's map F (N, C, H, W) that the ways in use need, in float32 or more.
@@ -79,13 +81,15 @@ class _Observe(torch.autograd.Function):
     def forward(context: Any, stage: Tensor, needed: frozenset[str]) -> tuple[Tensor | None, ...]:
         context.save_for_backward(stage)
         context.set_materialize_grads(False)
-        values = stage if stage.dtype == torch.float64 else stage.float()
-        pooled = values.mean((2, 3)) if "pooled" in needed else None
-        products = None
+        pooled = pool(stage) if "pooled" in needed else None
+        products = energy = None
+        values = stage if needed == {"pooled"} else at_least_float32(stage)
         if "products" in needed:
             positions = _positions(values)
-            products = positions.T @ positions / len(positions)
-        energy = values.square().mean(1) if "energy" in needed else None
+            with torch.autocast(stage.device.type, enabled=False):  # it would round them to bf16
+                products = positions.T @ positions / len(positions)
+        if "energy" in needed:
+            energy = values.square().mean(1)
         return stage.view_as(stage), pooled, products, energy
 
     @staticmethod
@@ -99,19 +103,25 @@ class _Observe(torch.autograd.Function):
     ) -> tuple[Tensor, None]:
         (stage,) = context.saved_tensors
         gradient = torch.zeros_like(stage) if passed is None else passed
+        if products is not None:
+            # In float32: far from zero, what comes through the products and what comes through
+            # the means nearly cancel.
+            gradient = at_least_float32(gradient)
         if pooled is not None:
             share = pooled / stage.shape[2:].numel()
-            gradient = gradient + share.to(stage.dtype)[:, :, None, None]
+            gradient = gradient + share.to(gradient.dtype)[:, :, None, None]
+        values = stage.to(gradient.dtype)
         if products is not None:
-            positions = _positions(stage)
-            both = ((products + products.T) / len(positions)).to(stage.dtype)
-            mixed = torch.addmm(_positions(gradient), positions, both)
+            positions = _positions(values)
+            both = (products + products.T) / len(positions)
+            with torch.autocast(stage.device.type, enabled=False):
+                mixed = torch.addmm(_positions(gradient), positions, both)
             samples, _, height, width = stage.shape
             gradient = mixed.view(samples, height, width, -1).permute(0, 3, 1, 2)
         if energy is not None:
             share = 2 / stage.shape[1] * energy
-            gradient = torch.addcmul(gradient, stage, share.to(stage.dtype)[:, None])
-        return gradient, None
+            gradient = torch.addcmul(gradient, values, share.to(gradient.dtype)[:, None])
+        return gradient.to(stage.dtype), None
 
 
 def _positions(stage: Tensor) -> Tensor:
