@@ -81,7 +81,7 @@ def test_snakemakes_own_report_has_captions(original):
     original.snakemake("--report", "snakemake.html", *COMMITTED)
     text = (original.folder / "snakemake.html").read_text()
     assert "error-digits.png" in text
-    assert "differences are paired" in text
+    assert "Differences are paired" in text
     assert "needs no network" in text
 
 
