@@ -259,7 +259,10 @@ def text(path: Path, rng: random.Random) -> Attempt:
     return Attempt(f"text {kind}", str(path), read)
 
 
-PIECES = ["\t", ":", "- ", "&a ", "*a", "<<: *a", "!!int ", "{", "]", "'", "#", "\u202e", "\x07"]
+PIECES = [
+    *("\t", ":", "- ", "&a ", "*a", "<<: *a", "{", "]", "'", "#", "\u202e", "\x07"),
+    *("!!int ", "!!int ''", "!!float ''", "!!binary ", "!!set {", "!!timestamp "),
+]
 
 
 def edited(whole: str, rng: random.Random) -> str:

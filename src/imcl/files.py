@@ -4,13 +4,18 @@ import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import FileLock, Timeout
+from pydantic import TypeAdapter
 
 from imcl.errors import ImclError
+
+Content = TypeVar("Content")
 
 # Why a disk refuses to write, and what to do, by the system's number of the error.
 FULL = "no space is left on this disk; free some and run again"
@@ -123,8 +128,8 @@ def room(place: Path) -> Iterator[None]:
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write a file atomically.
 
-    Libraries save into memory first. Of a full disk torch tells only that a position is unexpected,
-    and numpy that less was written.
+    Libraries save into memory first. On a full disk, torch only reports an unexpected position, and
+    numpy only that less was written.
     """
     with atomic(path) as temporary:
         temporary.write_bytes(content)
@@ -146,7 +151,38 @@ def json_text(value: object) -> str:
     return json.dumps(value, indent=1, allow_nan=False) + "\n"
 
 
+def at_once(name: str, flags: int) -> int:
+    """An `opener` for `open` that refuses devices, and pipes, for whose other end `open` waits.
+
+    Raises:
+        OSError: as `os.open`, or it is a pipe or a device.
+    """
+    descriptor = os.open(name, flags | os.O_NONBLOCK, 0o666)
+    kind = os.fstat(descriptor).st_mode
+    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):  # of a folder, `open` says that it is one
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a file, but a device or a pipe", str(name))
+    return descriptor
+
+
+def read_as(path: Path, adapter: TypeAdapter[Content]) -> Content:
+    """The typed content of a JSON file that a command has made.
+
+    Raises:
+        FileNotFoundError: there is no file.
+        ImclError: its content is of another form, or holds NaN or infinity, which JSON has not.
+    """
+    with open(path, "rb", opener=at_once) as file:
+        content = file.read()
+    try:
+        found = adapter.validate_json(content)
+        json_text(json.loads(content))  # pydantic takes NaN
+        return found
+    except ValueError:
+        raise ImclError(f"{path}: damaged or changed by hand; delete it and run again") from None
+
+
 def sha256(path: Path) -> str:
     """The SHA-256 of a file, as hex."""
-    with path.open("rb") as file:
+    with open(path, "rb", opener=at_once) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -27,13 +27,13 @@ from rich.progress import Progress as RichProgress
 from rich.text import Text
 from typing_extensions import TypedDict, Unpack  # pydantic checks these on Python 3.11
 
-from imcl.files import room
+from imcl.files import at_once, room
 
 LINES = 10  # printed at most, if there is no terminal
 
 
 def say(message: str) -> None:
-    """Print a line on standard error; nothing where nobody reads it any more.
+    """Print a line on standard error, if that is possible.
 
     A terminal that was closed, a reader such as `head` that has ended, or a log on a full disk is
     no reason to end a training.
@@ -187,9 +187,14 @@ class Events:
 
     @staticmethod
     def read(path: Path) -> list[Event]:
-        """The events of a file, none if there is no file; lines that are no events are skipped."""
+        """The events of a file, none if there is no file; lines that are no events are skipped.
+
+        Raises:
+            OSError: it cannot be read.
+        """
         try:
-            lines = path.read_bytes().splitlines()
+            with open(path, "rb", opener=at_once) as file:
+                lines = file.read().splitlines()
         except FileNotFoundError:
             return []
         found = []

@@ -29,7 +29,7 @@ from imcl.noise import inject
 from imcl.present import tables
 from imcl.present.documents import Documents
 from imcl.project import Project
-from imcl.records.record import Record, trained_on
+from imcl.records.record import Record, changed_since, trained_on
 from imcl.records.store import Store
 from imcl.study import grid
 from imcl.study.grid import Cell
@@ -46,11 +46,11 @@ ACCURACY_TOLERANCE = (0.15, 0.25)
 
 # What the committed records are checked against.
 NEEDED = (
-    "verify needs the study and all that it names (datasets, noise, ways, baselines, trials and "
-    "training) as the params.yaml states them that the records were made with"
+    "verify needs the params.yaml that the records were made with: the same study, datasets, "
+    "noise, ways, baselines, trials and training"
 )
 # A committed table in a README.
-SHOWN = r"<!-- ([\w-]+/[\w-]+) -->\n(.*?)<!-- /\1 -->"
+SHOWN = rb"<!-- ([\w-]+/[\w-]+) -->\n(.*?)<!-- /\1 -->"
 
 
 class Finding(NamedTuple):
@@ -94,13 +94,13 @@ def check_folders(project: Project, settings: Settings) -> Iterator[Finding]:
             f"has no study {', '.join(lacking)}, but {project.committed} has its results; to check "
             f"them, {NEEDED}",
         )
-    known = _in_git(project)
-    for folder in dict.fromkeys(project.committed / path.parts[0] for path in known):
-        if not any(path.is_file() for path in folder.rglob("*")):
-            yield Finding(folder, "is gone, but it is in git")
-    for path in (project.committed / path for path in known):
-        if path.parent == project.measurements and path.parent.exists() and not path.exists():
-            yield Finding(path, "is gone, but it is in git")
+    gone = [path for path in _in_git(project) if not (project.committed / path).exists()]
+    tops = dict.fromkeys(project.committed / path.parts[0] for path in gone)
+    empty = [top for top in tops if not any(path.is_file() for path in top.rglob("*"))]
+    # Which records must be there, params.yaml and the tables tell.
+    files = [project.committed / path for path in gone if path.parent.name != "records"]
+    for path in [*empty, *(path for path in files if not {path, *path.parents} & {*empty})]:
+        yield Finding(path, "is gone, but it is in git")
 
 
 def _in_git(project: Project) -> list[Path]:
@@ -118,12 +118,13 @@ def _in_git(project: Project) -> list[Path]:
 def check_readmes(project: Project) -> Iterator[Finding]:
     """Tables in the READMEs that differ from the committed ones, or whose file is gone."""
     for readme in (project.root / "README.md", project.paper / "README.md"):
-        text = readme.read_text("utf-8") if readme.is_file() else ""
-        for mark, shown in re.findall(SHOWN, text, flags=re.DOTALL):
+        text = readme.read_bytes() if readme.is_file() else b""
+        for found, shown in re.findall(SHOWN, text, flags=re.DOTALL):
+            mark = found.decode()
             table = project.committed / f"{mark}.md"
             if not table.is_file():
                 yield Finding(readme, f"shows the table {mark}, but {table} is gone")
-            elif table.read_text("utf-8") != shown:
+            elif table.read_bytes() != shown:
                 yield Finding(readme, f"shows the table {mark} otherwise than {table}")
 
 
@@ -180,12 +181,14 @@ def _not_as_planned(params: Path, study: Study, paths: dict[Path, Cell]) -> Iter
         yield Finding(study.records, "has no records")
     elif not there & set(paths):
         fault = f"none of its {len(there)} records belongs to study {study.settings.study} in "
-        yield Finding(study.records, f"{fault}{params}; to check them, {NEEDED}")
+        lacks = next((c.dataset.lacks for c in paths.values() if c.dataset.lacks), "")
+        needed = lacks or f"to check them, {NEEDED}"
+        yield Finding(study.records, f"{fault}{params}; {needed}")
         return
     tables_of = {path.name for path in study.made.values()}
     for path, cell in paths.items():
         if path not in there and f"accuracy-{cell.dataset.name}.md" not in tables_of:
-            yield Finding(path, "is missing")
+            yield Finding(path, "; ".join(filter(None, ["is missing", cell.dataset.lacks])))
     for path in sorted(there - set(paths)):
         yield Finding(path, f"belongs to no cell of study {study.settings.study}")
 
@@ -295,7 +298,7 @@ def _compare(record: Record, again: Record, path: Path) -> tuple[str, Finding | 
             return "data", Finding(path, "the dataset, prepared again, is different")
         if noise_now != noise:
             return "data", Finding(path, "the noise, drawn again, is different")
-    earlier = record.get("migrated", {}).get("earlier")
+    earlier = changed_since(record)
     if _machine(record) == _machine(again) and not earlier:
         same = again["runs"] == record["runs"]
         return "bit for bit", None if same else Finding(path, "trained again, it differs")

@@ -154,12 +154,6 @@ def test_a_way_is_added_to_a_baseline(name):
     assert made.loss.item() == pytest.approx((without.loss + added).item(), rel=1e-4)
 
 
-@pytest.mark.parametrize("name", BASELINES)
-def test_every_baseline_says_how_it_differs_from_its_authors_code(name):
-    documented = import_module(f"imcl.baselines.{name}").__doc__
-    assert "Differs from the authors' code" in documented
-
-
 # by hand ----------------------------------------------------------------------------------------
 
 HALF = [[[0.0, 0.0]]]  # two classes, p = 1/2 each

@@ -157,6 +157,8 @@ def test_the_usual_loop_sees_the_pixels_that_ours_sees():
 
 def test_the_loops_are_measured_side_by_side(monkeypatch):
     monkeypatch.setattr(loop, "BACKBONES", ("vgg16",))
+    monkeypatch.setattr(loop.os, "cpu_count", lambda: 1)  # a process for each imports torch
+    monkeypatch.setitem(loop.PRODUCT_SIDE, "cpu", 64)
     options = Loop(
         widths=[16],
         precisions=["bf16"],
@@ -176,12 +178,12 @@ def test_the_loops_are_measured_side_by_side(monkeypatch):
 
 def test_both_loops_learn_alike(tmp_path, monkeypatch):
     digits = SETTINGS.datasets["digits"].model_copy(update={"train_size": 600, "subset_seed": 0})
-    training = SETTINGS.training.model_copy(update={"batch_size": 32, "learning_rate": 0.05})
+    training = SETTINGS.training.model_copy(update={"batch_size": 32, "learning_rate": 0.1})
     settings = SETTINGS.model_copy(update={"datasets": {"digits": digits}, "training": training})
     project = Project(tmp_path)
     prepare.prepare(project, grid.datasets(settings)["digits"])
     monkeypatch.setattr(agreement, "BACKBONES", ("resnet18",))
-    options = Agreement(dataset="digits", width=4, epochs=8, seeds=2, device="cpu", threads=1)
+    options = Agreement(dataset="digits", width=4, epochs=5, seeds=2, device="cpu", threads=1)
     (row,) = agreement.rows(project, settings, options)
     assert len(set(row["ours"])) == len(set(row["usual"])) == 2
     assert min(*row["ours"], *row["usual"]) > 0.5
@@ -203,3 +205,6 @@ def test_recorded_measurements_are_printed_and_put_into_a_file(tmp_path, capsys)
     assert table in printed
     assert "old" not in text
     assert text.endswith("<!-- /loop-cpu -->\nend\n")
+    file.write_bytes(b"\xff<!-- loop-cpu -->\n<!-- /loop-cpu -->\n")
+    assert main([*tables, "--write", str(file)]) == 1
+    assert f"{file}: is not UTF-8 text (byte 0)" in capsys.readouterr().err

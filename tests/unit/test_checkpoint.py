@@ -9,7 +9,6 @@ import os
 import pickle
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,17 +19,19 @@ from typing import Any, NamedTuple
 import pytest
 import quick
 import torch
+import yaml
 from conftest import without_cost
 
+from imcl.cli import main
 from imcl.errors import ImclError, Stopped
 from imcl.progress import Events
 from imcl.project import Project
-from imcl.records.record import Record
+from imcl.records.record import Cost, Record
 from imcl.records.store import Store
 from imcl.study.grid import Cell
 from imcl.training import checkpoint, evaluation, worker
-from imcl.training.checkpoint import Checkpoints
-from imcl.training.loop import Trainer
+from imcl.training.checkpoint import Checkpoints, SeedState
+from imcl.training.loop import State, Trainer
 from imcl.training.report import Report
 from imcl.training.seed import SeedRun
 from imcl.training.worker import RunOptions
@@ -39,6 +40,7 @@ CPU = RunOptions("cpu")
 EVERY_EPOCH = RunOptions("cpu", checkpoint_share=1e9)  # allows a checkpoint at each epoch
 
 TRAINING = {"epochs": 3, "evaluate_every": 2}
+ONE_EPOCH = {"epochs": 1, "warmup_epochs": 0}
 
 
 class Killed(BaseException):
@@ -49,7 +51,7 @@ def train_and_kill(project: Project, cell: Cell, saves: int = 1) -> None:
     """Let a run end, as if by SIGKILL, after so many calls to save something."""
     save, count = Checkpoints.save, 0
 
-    def counted(self: Checkpoints, seed: int, state: Callable[[], dict[str, Any]]) -> None:
+    def counted(self: Checkpoints, seed: int, state: Callable[[], SeedState]) -> None:
         nonlocal count
         save(self, seed, state)
         count += 1
@@ -65,9 +67,42 @@ def saved(project: Project, cell: Cell) -> list[str]:
     return sorted(path.name for path in (project.checkpoints / cell.key).glob("seed-*.pt"))
 
 
+@pytest.fixture(scope="module")
+def small(digits, tmp_path_factory) -> Path:
+    """The folder of a project with one study, so that params.yaml is read fast; to be copied."""
+    project = Project(shutil.copytree(digits, tmp_path_factory.mktemp("small") / "project"))
+    raw = yaml.safe_load(project.params.read_text())
+    raw["studies"] = {"quick": raw["studies"]["quick"]}
+    for section in ("claims", "search", "trials"):
+        del raw[section]
+    project.params.write_text(yaml.safe_dump(raw, sort_keys=False))
+    return project.root
+
+
 @pytest.fixture
-def project(micro) -> Project:
-    return micro[0]
+def project(small, tmp_path) -> Project:
+    return Project(shutil.copytree(small, tmp_path, dirs_exist_ok=True))
+
+
+NO_COST: Cost = {
+    "seed": 1,
+    "training_seconds": 0.0,
+    "evaluation_seconds": 0.0,
+    "peak_memory_bytes": 0,
+    "resumed": 0,
+}
+
+
+def after(epoch: int, **trained: torch.Tensor) -> SeedState:
+    """The state of a small training after an epoch."""
+    training: State = {"epoch": epoch, "trained": trained, "momentum": [], "streams": []}
+    return {"history": [], "cost": NO_COST, "training": training}
+
+
+@pytest.fixture
+def make(tmp_path) -> Callable[[float], Checkpoints]:
+    """Makes the checkpoints of a cell, by their share of the run time."""
+    return lambda share: Checkpoints(tmp_path / "checkpoints/cell", {}, share)
 
 
 METHODS = ["base", "all", "output", "elr+all", "coteaching", "cskd", "rdrop", "dml", "multihead"]
@@ -116,10 +151,10 @@ def test_a_run_stopped_again_and_again_remembers_finished_seeds(project, monkeyp
 
 
 def test_a_finished_seed_whose_weights_are_gone_is_trained_again(project):
-    cell = quick.cell(project, "digits-n50-resnet18-kernel", training=TRAINING)
+    cell = quick.cell(project, "digits-clean-resnet18-base", training=ONE_EPOCH)
     whole = worker.train(project, cell, CPU)
     project.record(cell.key).unlink()
-    train_and_kill(project, cell, saves=5)
+    train_and_kill(project, cell, saves=3)
     project.weights(cell.key, 1).write_bytes(b"other")
     assert without_cost(worker.train(project, cell, CPU)) == without_cost(whole)
     assert project.weights(cell.key, 1).stat().st_size > 1000
@@ -161,10 +196,10 @@ class Interrupted(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def interrupted_once(digits, tmp_path_factory) -> Interrupted:
+def interrupted_once(small, tmp_path_factory) -> Interrupted:
     """Made once, to be copied."""
     folder = tmp_path_factory.mktemp("interrupted") / "project"
-    project = Project(shutil.copytree(digits, folder))
+    project = Project(shutil.copytree(small, folder))
     cell = quick.cell(project, "digits-n50-resnet18-all", training=TRAINING)
     whole = worker.train(project, cell, CPU)
     project.record(cell.key).unlink()
@@ -242,6 +277,88 @@ def test_a_checkpoint_of_other_code_is_not_used(interrupted, monkeypatch, capsys
     assert interrupted.resume(capsys).count("made with another code; moved to") == 2
 
 
+@pytest.fixture
+def two_saved(make) -> Checkpoints:
+    """The checkpoints of a seed, after its first and its second epoch."""
+    checkpoints = make(1e9)
+    for epoch in (1, 2):
+        checkpoints.save(1, lambda epoch=epoch: after(epoch))
+    return checkpoints
+
+
+def write_checkpoint(path: Path, content: object) -> None:
+    """With a right checksum, whatever the content is."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    body = buffer.getvalue()
+    head = checkpoint.MAGIC + hashlib.sha256(body).hexdigest().encode()
+    path.write_bytes(head + b"\n" + body)
+
+
+OURS = {"seed": "1"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [],
+        {"setting": OURS},
+        {"setting": ["seed"], "state": after(2)},
+        {"setting": {1: "a", "b": "c"}, "state": after(2)},
+        {"setting": {"seed": 1}, "state": after(2)},
+        {"setting": OURS, "state": []},
+        {"setting": OURS, "state": {}},
+        {"setting": OURS, "state": {1: 2, "history": []}},
+        {"setting": OURS, "state": {**after(2), "history": 5}},
+        {"setting": OURS, "state": {**after(2), "cost": {}}},
+        {"setting": OURS, "state": {**after(2), "training": {"epoch": 2}}},
+        {"setting": OURS, "state": {"run": {}, "cost": NO_COST}},
+    ],
+)
+def test_a_checkpoint_of_another_shape_is_moved_aside(two_saved, content, capsys):
+    path = two_saved.folder / "seed-1-2.pt"
+    write_checkpoint(path, content)
+    assert two_saved.load(1) == after(1)
+    assert "not a checkpoint of imcl (ValidationError); moved to" in capsys.readouterr().err
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_what_only_has_the_name_of_a_checkpoint_is_moved_aside(two_saved, kind, capsys):
+    path = two_saved.folder / "seed-1-10.pt"
+    path.mkdir() if kind == "folder" else os.mkfifo(path)
+    assert two_saved.load(1) == after(2)
+    assert f"{path}: not a file; moved to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name", ["seed-1-1-copy.pt", "seed-1-copy-9.pt", "seed-1-.pt", "seed-1--9.pt"]
+)
+def test_a_file_with_another_name_is_no_checkpoint(two_saved, name):
+    copied = Path(shutil.copy(two_saved.folder / "seed-1-1.pt", two_saved.folder / name))
+    assert two_saved.load(1) == after(2)
+    two_saved.save(1, lambda: after(3))
+    assert two_saved.load(1) == after(3)
+    assert copied.exists()
+
+
+def test_a_checkpoint_of_another_seed_is_not_used(two_saved, capsys):
+    shutil.copy(two_saved.folder / "seed-1-2.pt", two_saved.folder / "seed-2-1.pt")
+    assert two_saved.load(2) is None
+    assert "made with another seed; moved to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: no memory")])
+def test_a_checkpoint_for_which_memory_is_short_stays(two_saved, error, monkeypatch):
+    def load(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(type(error)):
+        two_saved.load(1)
+    assert len(two_saved._of(1)) == 2
+
+
 class Harmful:
     """What unpickles as a call that makes a folder."""
 
@@ -255,11 +372,7 @@ class Harmful:
 def test_a_checkpoint_cannot_run_code(interrupted, tmp_path, capsys):
     harm = Harmful(tmp_path / "harm")
     for path in interrupted.folder.iterdir():
-        buffer = io.BytesIO()
-        torch.save({"setting": {}, "state": harm}, buffer)
-        body = buffer.getvalue()
-        head = checkpoint.MAGIC + hashlib.sha256(body).hexdigest().encode()
-        path.write_bytes(head + b"\n" + body)
+        write_checkpoint(path, {"setting": {}, "state": harm})
     printed = interrupted.resume(capsys)
     assert printed.count("not a checkpoint of imcl (UnpicklingError); moved to") == 2
     assert not harm.folder.exists()
@@ -279,12 +392,6 @@ def test_everything_is_loaded_as_weights_only():
 # the share --------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def make(tmp_path) -> Callable[[float], Checkpoints]:
-    """Makes the checkpoints of a cell, by their share of the run time."""
-    return lambda share: Checkpoints(tmp_path / "checkpoints/cell", {}, share)
-
-
 @pytest.mark.parametrize(("seconds_each", "share"), [(0.1, 0.02), (1.0, 0.02), (5.0, 0.5)])
 def test_writing_takes_no_more_than_its_share(make, monkeypatch, seconds_each, share):
     now, written = 0.0, 0
@@ -299,7 +406,7 @@ def test_writing_takes_no_more_than_its_share(make, monkeypatch, seconds_each, s
     checkpoints = make(share)
     for _ in range(2000):
         now += 1.0
-        checkpoints.save(1, dict)
+        checkpoints.save(1, lambda: after(1))
         if written > 1:  # the first one's time is a guess
             assert written * seconds_each <= share * now
     assert written * seconds_each > 0.9 * share * now - seconds_each  # nor much less
@@ -309,7 +416,7 @@ def test_the_guess_before_the_first_one_grows_with_its_size(make, monkeypatch):
     now = 0.0
     monkeypatch.setattr(checkpoint.time, "perf_counter", lambda: now)
     checkpoints = make(0.02)
-    large = {"a": [torch.zeros(25_000_000)]}  # 0.1 GB, so a second, so not before 50 s
+    large = after(1, weight=torch.zeros(25_000_000))  # 0.1 GB, so a second, so not before 50 s
     now = 49.0
     checkpoints.save(1, lambda: large)
     assert not checkpoints._of(1)
@@ -319,18 +426,28 @@ def test_the_guess_before_the_first_one_grows_with_its_size(make, monkeypatch):
 
 
 def test_the_share_does_not_decide_the_result(project):
-    cell = quick.cell(project, "digits-n50-resnet18-all", seeds=[1])
+    cell = quick.cell(project, "digits-n50-resnet18-all", training=ONE_EPOCH, seeds=[1])
     options = [RunOptions("cpu", checkpoint_share=share) for share in (0.0, 0.02, 1e9)]
     records = [worker.train(project, cell, each) for each in options]
     assert len(set(map(without_cost, records))) == 1
 
 
+def test_the_newest_is_chosen_by_number_not_by_date(make):
+    checkpoints = make(1e9)
+    for epoch in (1, 2):
+        checkpoints.save(1, lambda epoch=epoch: after(epoch))
+    first, second = checkpoints._of(1)
+    os.utime(first, (2**31, 2**31))
+    os.utime(second, (0, 0))
+    assert checkpoints.load(1) == after(2)
+
+
 def test_the_last_two_are_kept(make):
     checkpoints = make(1e9)
     for epoch in range(12):
-        checkpoints.save(3, lambda epoch=epoch: {"epoch": epoch})
+        checkpoints.save(3, lambda epoch=epoch: after(epoch))
     assert [path.name for path in checkpoints._of(3)] == ["seed-3-11.pt", "seed-3-12.pt"]
-    assert checkpoints.load(3) == {"epoch": 11}
+    assert checkpoints.load(3) == after(11)
     assert checkpoints.load(33) is None
 
 
@@ -357,18 +474,18 @@ def send(number: int) -> None:
 def test_a_share_of_0_saves_nothing_but_on_a_signal(make, handlers):
     checkpoints = make(0.0)
     with checkpoints.stopping():
-        checkpoints.save(1, lambda: {"epoch": 1})
+        checkpoints.save(1, lambda: after(1))
         assert not checkpoints._of(1)
         send(signal.SIGTERM)  # not at once, since an epoch would be lost
         with pytest.raises(Stopped):
-            checkpoints.save(1, lambda: {"epoch": 2})
-    assert checkpoints.load(1) == {"epoch": 2}
+            checkpoints.save(1, lambda: after(2))
+    assert checkpoints.load(1) == after(2)
 
 
 def test_a_signal_stops_at_once_what_is_saved_already(make, handlers):
     checkpoints = make(1e9)
     with pytest.raises(Stopped), checkpoints.stopping():
-        checkpoints.save(1, lambda: {"epoch": 1})
+        checkpoints.save(1, lambda: after(1))
         send(signal.SIGINT)
         pytest.fail("it continued")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -377,7 +494,7 @@ def test_a_signal_stops_at_once_what_is_saved_already(make, handlers):
 def test_a_second_signal_does_not_wait(make, handlers):
     checkpoints = make(0.0)
     with pytest.raises(Stopped), checkpoints.stopping():
-        checkpoints.save(1, dict)
+        checkpoints.save(1, lambda: after(1))
         send(signal.SIGTERM)
         send(signal.SIGTERM)
         pytest.fail("it continued")
@@ -402,13 +519,13 @@ def test_a_signal_at_any_line_of_a_save_leaves_a_checkpoint(make, handlers):
             for epoch in range(1, 4):
                 checkpoints.hold()
                 sys.settrace(at if epoch == 1 else tracing)
-                checkpoints.save(1, lambda epoch=epoch: {"epoch": epoch})
+                checkpoints.save(1, lambda epoch=epoch: after(epoch))
             sys.settrace(tracing)
             assert checkpoints._signal is None, "the signal was lost"
             raise Stopped(0)  # no signal, since this line does nothing
         if checkpoints._signal is not None:
             stopped += 1
-            assert checkpoints.load(1) in ({"epoch": 1}, {"epoch": 2})
+            assert checkpoints.load(1) in (after(1), after(2))
         checkpoints.remove()
     assert stopped > 5
 
@@ -445,16 +562,52 @@ def test_a_signal_after_an_epoch_leaves_its_checkpoint(
     assert last[-1]["signal"] == signal.Signals(number).name
 
 
+@pytest.mark.parametrize(
+    ("place", "name", "calls", "left"),
+    [
+        (Report, "epoch", 3, [1]),  # in the first of two epochs of the second seed
+        (worker, "code", 1, []),  # after the last seed
+        (Store, "write", 1, []),
+    ],
+)
+def test_a_signal_costs_no_finished_seed(
+    project, handlers, place, name, calls, left, monkeypatch, capsys
+):
+    """At whatever share of checkpoints."""
+    cell = quick.cell(project, "digits-clean-resnet18-base", training={"epochs": 2})
+    passed, called = getattr(place, name), []
+
+    def then_signal(*arguments: Any) -> Any:
+        called.append(name)
+        if len(called) == calls:
+            send(signal.SIGTERM)
+        return passed(*arguments)
+
+    # Whatever is not stopped as it should be fails here, and does not end the tests.
+    signal.signal(signal.SIGTERM, lambda *_: pytest.fail("the signal was not handled"))
+    with monkeypatch.context() as patched, pytest.raises(Stopped):
+        patched.setattr(place, name, then_signal)
+        worker.train(project, cell, RunOptions("cpu", checkpoint_share=0.0))
+    trained = []
+    epoch = Trainer.epoch
+    monkeypatch.setattr(
+        Trainer, "epoch", lambda self, number: trained.append(number) or epoch(self, number)
+    )
+    worker.train(project, cell, CPU)
+    assert trained == left
+    assert "seed 1 was finished before" in capsys.readouterr().err
+
+
 def test_a_signal_of_another_kind_is_not_the_second(make, handlers):
     """At Ctrl-C a terminal sends SIGINT to `imcl run` and its children, which it then ends."""
     checkpoints = make(0.0)
     with checkpoints.stopping():
-        checkpoints.save(1, dict)
+        checkpoints.save(1, lambda: after(1))
         send(signal.SIGINT)
         send(signal.SIGTERM)
         with pytest.raises(Stopped):
-            checkpoints.save(1, lambda: {"epoch": 2})
-    assert checkpoints.load(1) == {"epoch": 2}
+            checkpoints.save(1, lambda: after(2))
+    assert checkpoints.load(1) == after(2)
 
 
 def test_a_terminal_that_has_gone_costs_no_checkpoint(make, handlers, monkeypatch):
@@ -467,11 +620,11 @@ def test_a_terminal_that_has_gone_costs_no_checkpoint(make, handlers, monkeypatc
     monkeypatch.setattr(sys, "stderr", Gone())
     checkpoints = make(0.0)
     with checkpoints.stopping():
-        checkpoints.save(1, dict)
+        checkpoints.save(1, lambda: after(1))
         send(signal.SIGHUP)
         with pytest.raises(Stopped):
-            checkpoints.save(1, lambda: {"epoch": 2})
-    assert checkpoints.load(1) == {"epoch": 2}
+            checkpoints.save(1, lambda: after(2))
+    assert checkpoints.load(1) == after(2)
 
 
 def test_a_signal_that_was_ignored_from_the_start_stays_ignored(make, handlers):
@@ -479,26 +632,58 @@ def test_a_signal_that_was_ignored_from_the_start_stays_ignored(make, handlers):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     checkpoints = make(1e9)
     with checkpoints.stopping():
-        checkpoints.save(1, dict)
+        checkpoints.save(1, lambda: after(1))
         send(signal.SIGINT)
-        checkpoints.save(1, dict)
+        checkpoints.save(1, lambda: after(1))
         with pytest.raises(Stopped):
             send(signal.SIGTERM)
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
-# real processes ---------------------------------------------------------------------------------
+# processes --------------------------------------------------------------------------------------
 
 LONG = {"epochs": 20, "evaluate_every": 10}
 
 
 @pytest.fixture(scope="module")
-def long_once(digits, tmp_path_factory) -> tuple[Project, Cell, Record]:
+def long_once(small, tmp_path_factory) -> tuple[Project, Cell, Record]:
     """A cell of many epochs, trained without a break."""
-    project = Project(shutil.copytree(digits, tmp_path_factory.mktemp("long") / "project"))
+    project = Project(shutil.copytree(small, tmp_path_factory.mktemp("long") / "project"))
     cell = quick.cell(project, "digits-n50-resnet18-kernel", training=LONG, seeds=[1])
     worker.train(project, cell, CPU)
     return project, cell, Store(project).read(cell, project.record(cell.key))
+
+
+FORK = multiprocessing.get_context("fork")
+
+
+class Command:
+    """`imcl` in a process of its own: a forked one, since a new one takes seconds to load torch."""
+
+    def __init__(self, arguments: list[str], printed: Path):
+        self.out, self.err = printed.with_suffix(".out"), printed.with_suffix(".err")
+        self.process = FORK.Process(target=self._run, args=(arguments,), daemon=True)
+        self.process.start()
+
+    def _run(self, arguments: list[str]) -> None:
+        sys.stdout, sys.stderr = (path.open("w", buffering=1) for path in (self.out, self.err))
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.exit(main(arguments))
+
+    def send(self, number: int) -> None:
+        assert self.process.pid
+        os.kill(self.process.pid, number)
+
+    def wait(self) -> tuple[int | None, str]:
+        """Its exit code and what it printed on standard error."""
+        self.process.join()
+        return self.process.exitcode, self.err.read_text()
+
+    def until(self, reached: Callable[[], object]) -> None:
+        """Wait for something that the process does before it ends."""
+        while not reached():
+            assert self.process.is_alive(), self.wait()
+            time.sleep(0.005)
 
 
 class Long(NamedTuple):
@@ -508,27 +693,18 @@ class Long(NamedTuple):
     cell: Cell
     whole: Record
 
-    def start(self, *options: str) -> subprocess.Popen[str]:
-        folder = ["--project", str(self.project.root)]
-        command = [sys.executable, "-m", "imcl", "train", "--device", "cpu", *folder, *options]
-        return subprocess.Popen(
-            [*command, self.cell.key],
-            stderr=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )
+    def start(self, name: str, *options: str) -> Command:
+        root = self.project.root
+        arguments = ["train", "--device", "cpu", "--project", str(root), *options, self.cell.key]
+        return Command(arguments, root / name)
 
-    def wait_for_epoch(self, process: subprocess.Popen[str], checkpoint: bool) -> None:
-        """Until the process has trained an epoch, or has even saved it."""
-        path = self.project.events(self.cell.key)
-        while not (
-            saved(self.project, self.cell)
-            if checkpoint
-            else [event for event in Events.read(path) if event["event"] == "epoch"]
-        ):
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.005)
+    def trained(self) -> bool:
+        """Whether an epoch is done."""
+        events = Events.read(self.project.events(self.cell.key))
+        return any(event["event"] == "epoch" for event in events)
+
+    def saved(self) -> list[str]:
+        return saved(self.project, self.cell)
 
     def check(self) -> None:
         """That the record and the weights are as they must be."""
@@ -558,11 +734,11 @@ def long(long_once, project) -> Long:
     ],
 )
 def test_a_signal_to_a_process_costs_no_bit(long, number, code, share, capsys):
-    process = long.start("--checkpoint-share", share)
-    long.wait_for_epoch(process, checkpoint=share == "1")
-    process.send_signal(number)
-    _, err = process.communicate()
-    assert process.returncode == code, err
+    command = long.start("it", "--checkpoint-share", share)
+    command.until(long.saved if share == "1" else long.trained)
+    command.send(number)
+    found, err = command.wait()
+    assert found == code, err
     assert "Traceback" not in err
     last = Events.read(long.project.events(long.cell.key))[-1]
     if code > 0:
@@ -578,27 +754,28 @@ def test_a_signal_to_a_process_costs_no_bit(long, number, code, share, capsys):
 
 
 @pytest.fixture
-def two(long) -> Iterator[tuple[subprocess.Popen[str], subprocess.Popen[str]]]:
+def two(long) -> Iterator[tuple[Command, Command]]:
     """A process that trains a cell, stopped for now, and another that waits for it."""
-    first = long.start("--checkpoint-share", "1")
-    long.wait_for_epoch(first, checkpoint=True)
-    first.send_signal(signal.SIGSTOP)
-    second = long.start()
-    assert second.stderr
-    assert "another process trains this cell" in second.stderr.readline()
+    first = long.start("first", "--checkpoint-share", "1")
+    first.until(long.saved)
+    first.send(signal.SIGSTOP)
+    second = long.start("second")
+    second.until(lambda: second.err.exists() and second.err.read_text())
+    assert "another process trains this cell" in second.err.read_text()
     yield first, second
-    for process in (first, second):
-        process.kill()
-        process.communicate()
+    for command in (first, second):
+        command.process.kill()
+        command.process.join()
 
 
 def test_two_processes_on_one_cell_train_it_once(long, two):
     first, second = two
-    first.send_signal(signal.SIGCONT)
-    (_, err), (out, other) = first.communicate(), second.communicate()
-    assert (first.returncode, second.returncode) == (0, 0), err + other
+    first.send(signal.SIGCONT)
+    (code, err), (other_code, other) = first.wait(), second.wait()
+    assert (code, other_code) == (0, 0), err + other
     assert "epochs" not in other
-    assert f"{long.project.record(long.cell.key)}: test accuracy by seed" in out
+    record = long.project.record(long.cell.key)
+    assert f"{record}: test accuracy by seed" in second.out.read_text()
     kinds = [event["event"] for event in Events.read(long.project.events(long.cell.key))]
     assert kinds.count("started") == 1
     long.check()
@@ -606,9 +783,9 @@ def test_two_processes_on_one_cell_train_it_once(long, two):
 
 def test_when_the_first_of_two_processes_is_killed_the_second_resumes(long, two):
     first, second = two
-    first.kill()
-    _, err = second.communicate()
-    assert second.returncode == 0, err
+    first.send(signal.SIGKILL)
+    code, err = second.wait()
+    assert code == 0, err
     assert "resuming after epoch" in err
     long.check()
 
@@ -641,7 +818,7 @@ def test_a_kill_while_the_record_is_written_costs_no_training(project, moment, c
             Path.replace = never  # type: ignore[method-assign]
         worker.train(project, cell, EVERY_EPOCH)
 
-    process = multiprocessing.get_context("fork").Process(target=killed)
+    process = FORK.Process(target=killed)
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL

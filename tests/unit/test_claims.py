@@ -397,3 +397,18 @@ def test_the_ledger_says_what_intervals_cover(project, loaded, seed, said):
     found = judged(project, loaded, "stl10_resnet18", base=BASE, all=[b + 0.1 for b in BASE])
     for table in (shown.table([found]), shown.readings_table([found])):
         assert table.caption.endswith(said)
+
+
+def test_the_ledger_says_what_earlier_code_computed(project, loaded):
+    """Of those records alone that the verdicts rest on."""
+    said = "1 of 2 records were made by earlier code, in which the loss was halved."
+    better = {"all": [b + 0.1 for b in BASE], "output": BASE}
+    found = judged(project, loaded, "stl10_resnet18", base=BASE, **better)
+    assert "earlier" not in shown.table([found]).caption
+    migrated = {"digest": "0" * 12, "change": "x", "earlier": "the loss was halved"}
+    for cell in grid.cells(settings(loaded), "main"):
+        if cell.method in ("base", "output"):  # output is not in this claim
+            write(project, cell, record(cell, BASE, migrated=migrated), "main")
+    again = of(project, loaded, "stl10_resnet18")
+    for table in (shown.table([again]), shown.readings_table([again])):
+        assert table.caption.endswith(said)

@@ -333,6 +333,14 @@ def test_the_subsets_and_labels_of_each_run(imcl, tmp_path):
         assert imcl("noise", "digits", "n50", "--seed", seed).code == 2
 
 
+@pytest.mark.parametrize("command", ["prepare digits", "noise digits n50"])
+def test_a_seed_for_data_that_are_the_same_for_every_training_is_refused(imcl, command):
+    refused = imcl(*command.split(), "--seed", "77")
+    assert (refused.code, refused.out) == (2, "")
+    name = command.partition(" ")[2]
+    assert f": {name} is the same for every training; leave --seed out" in refused.err
+
+
 def test_noise_without_data(imcl):
     done = imcl("noise", "digits", "n50")
     path = HERE.dataset(grid.datasets(load(PARAMS))["digits"].key)

@@ -197,6 +197,14 @@ def test_a_damaged_manifest_is_made_anew(project, text):
     assert len(json.loads(manifest.read_bytes())) == 4
 
 
+def test_a_pipe_in_place_of_a_manifest_is_never_opened(project):
+    before = content(project)
+    (manifest,) = project.contents.iterdir()
+    manifest.unlink()
+    os.mkfifo(manifest)
+    assert content(project) == before
+
+
 def test_a_project_that_cannot_be_written_is_planned(project):
     project.data.write_text("a file where the folder should be")
     assert content(project) == content(project) is not None
@@ -221,7 +229,7 @@ def test_without_its_pictures_no_cell_is_trained_to_verify_it(project):
 
 def test_pictures_that_were_never_there_stop_only_what_needs_them(project, capsys):
     shutil.rmtree(project.root / "pictures")
-    assert state(project) == ("missing", "no record")
+    assert state(project) == ("missing", f"no record; {grid.NO_PICTURES}")
     dataset = cell(project).dataset
     assert "content" not in dataset.config
     with pytest.raises(ImclError, match=r"pictures/train: no such folder; pictures go to"):
@@ -336,6 +344,13 @@ def test_a_mirrors_archive_counts_before_it_is_fetched(project, monkeypatch):
     planned = Manifests(project).archives([PLACED])
     place(project, "one")
     assert Manifests(project).archives([PLACED]) == planned is not None
+
+
+def test_a_pipe_in_place_of_the_mirrors_list_is_refused(project, monkeypatch):
+    os.mkfifo(project.root / "SHA256SUMS")
+    monkeypatch.setenv("IMCL_SHA256SUMS", str(project.root / "SHA256SUMS"))
+    with pytest.raises(UsageError, match="cannot be read: not a file, but a device or a pipe"):
+        Manifests(project).archives([PLACED])
 
 
 def test_a_published_file_changes_no_digest(project):

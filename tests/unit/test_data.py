@@ -20,9 +20,9 @@ import pytest
 from hostile import within
 from sklearn.datasets import load_digits
 
-from imcl.data import cifar10, cifar100, digits, prepare, stl10
+from imcl.data import cifar, cifar10, cifar100, digits, prepare, stl10
 from imcl.data.arrays import Arrays, statistics, store
-from imcl.data.unpickle import unpickle
+from imcl.data.unpickle import _Unpickler, unpickle
 from imcl.errors import ImclError
 from imcl.project import Project
 from imcl.study.grid import Dataset
@@ -289,7 +289,25 @@ def test_a_member_of_another_kind_is_an_error_that_names_the_archive(tmp_path, n
         read(cifar10, path)
 
 
+@pytest.mark.parametrize(
+    ("labels", "largest"),
+    [([0, 10**30], 10**30), ([-(2**64), 0], 2**64), (np.array([0, 2**63], np.uint64), 2**63)],
+)
+def test_a_label_of_more_than_64_bits_is_too_large(labels, largest):
+    with pytest.raises(ImclError, match=f"a.zip: a label is too large: {largest}$"):
+        cifar.labels(Path("a.zip"), labels)
+
+
 # pickles ----------------------------------------------------------------------------------------
+
+
+def test_too_little_memory_is_no_fault_of_a_pickle(monkeypatch):
+    def load(unpickler: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(_Unpickler, "load", load)
+    with pytest.raises(MemoryError):
+        unpickle(io.BytesIO(b""))
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int64", "float32"])

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import os
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from threading import Event, Thread
 
 import numpy as np
 import pytest
+import requests
 
 from imcl.data import fetch
 from imcl.errors import ImclError, UsageError
@@ -35,6 +37,7 @@ class Server(ThreadingHTTPServer):
         self.drops: list[int] = []  # bytes after which the first answers break off
         self.headers: dict[str, str | None] = {}  # sent with each file; None: left out
         self.endless: Callable[[], bytes] | None = None  # makes what follows each file for ever
+        self.statuses: dict[str, int] = {}  # with which a file is sent, by its path
         self.redirect: str | None = None  # where all requests are sent to
         self.gate: Event | None = None  # answers wait for it
         self.seen: list[tuple[str, str | None]] = []  # path and Range of each request
@@ -71,7 +74,7 @@ class Handler(BaseHTTPRequestHandler):
             if start >= len(content):
                 return self.send_error(416)
         body = content[start:]
-        self.send_response(206 if start else 200)
+        self.send_response(206 if start else self.server.statuses.get(self.path, 200))
         headers: dict[str, str | None] = {"Content-Length": str(len(body))}
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
@@ -354,16 +357,82 @@ def test_a_server_that_is_too_slow_is_given_up_and_what_came_is_kept(
 
 def test_a_steady_server_takes_as_long_as_it_needs(server, tmp_path, monkeypatch):
     """The rate is measured over the last window, so that a long download is not its mean."""
-    monkeypatch.setattr(fetch, "WINDOW_S", 0.02)
+    monkeypatch.setattr(fetch, "WINDOW_S", 0.15)
     pause = Event()
     parts = iter([CONTENT[at : at + 1000] for at in range(1000, len(CONTENT), 1000)])
     server.files[f"/{NAME}"] = CONTENT[:1000]
     server.headers = {"Content-Length": str(len(CONTENT))}
-    server.endless = lambda: b"" if pause.wait(0.005) else next(parts, b"")  # 200 kB/s
+    server.endless = lambda: b"" if pause.wait(0.008) else next(parts, b"")  # 125 kB/s
 
     assert fetch.fetch(archive(server.url), tmp_path).read_bytes() == CONTENT
 
     assert len(server.seen) == 1
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "head", "drop"),
+    [
+        ("http", b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        ("http", b"HTTP/1.1 200 OK\r\nX: ", b"x"),
+        ("http", CHUNKED + b"5;", b"x"),
+        ("http", CHUNKED + b"0\r\n", b"X: y\r\n"),
+        ("https", b"\x16\x03\x03\x40\x00", b"\x00"),  # the start of a TLS record of 16 kB
+    ],
+    ids=["100 Continue", "headers", "chunk extension", "trailers", "TLS"],
+)
+def test_an_answer_that_never_comes_to_its_content_is_given_up(
+    tmp_path, waits, monkeypatch, scheme, head, drop
+):
+    monkeypatch.setattr(fetch, "TRIES", 2)
+    monkeypatch.setattr(fetch, "WINDOW_S", 0.05)
+
+    def answer(listener: socket.socket) -> None:
+        for _ in range(fetch.TRIES):
+            connection, _ = listener.accept()
+            with connection:
+                connection.settimeout(0.005)
+                connection.sendall(head)
+                with suppress(OSError):  # it was cut
+                    for _ in range(300):  # more than a second, so that the test ends if it is not
+                        with suppress(TimeoutError):
+                            connection.recv(1000)
+                        connection.sendall(drop)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        listener.settimeout(5)
+        done = pool.submit(answer, listener)
+        url = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(ImclError, match="sends 0 bytes/s, and less than 10,000 are given up"):
+            fetch.fetch(archive(url), tmp_path)
+        done.result()
+
+    assert waits == [1]
+    assert names(tmp_path) == []
+
+
+def test_the_content_of_a_redirect_is_not_read(server, tmp_path, monkeypatch):
+    """It may have no end."""
+    read: list[int] = []
+    iterated = requests.Response.iter_content
+
+    def counted(response: requests.Response, *arguments) -> Iterator[bytes]:
+        for chunk in iterated(response, *arguments):
+            read.append(len(chunk))
+            yield chunk
+
+    monkeypatch.setattr(requests.Response, "iter_content", counted)
+    server.files["/elsewhere"] = CONTENT
+    server.headers = {"Location": f"/{NAME}"}
+    server.statuses = {"/elsewhere": 302}
+    entry = replace(archive(server.url), url=f"{server.url}/elsewhere")
+
+    assert fetch.fetch(entry, tmp_path).read_bytes() == CONTENT
+
+    assert sum(read) == 0
+    assert [path for path, _ in server.seen] == ["/elsewhere", f"/{NAME}"]
 
 
 @pytest.mark.parametrize("wrong", ["bytes 0-29999/50000", "bytes */50000", "none", None])
@@ -501,6 +570,7 @@ def test_the_official_content_is_refused_where_the_list_says_another(server, tmp
 BAD_LISTS = {
     "absent": (None, "cannot be read"),
     "binary": (b"\xff\xfe\x00", "cannot be read"),
+    "pipe": (b"pipe", "cannot be read: not a file, but a device or a pipe"),
 }
 
 
@@ -560,7 +630,9 @@ def test_a_mirror_may_serve_what_lies_behind_a_login(server, tmp_path, monkeypat
 @pytest.mark.parametrize(("content", "reason"), BAD_LISTS.values(), ids=BAD_LISTS)
 def test_a_bad_checksum_list_is_named(tmp_path, monkeypatch, content, reason):
     trusted = tmp_path / "SHA256SUMS"
-    if content is not None:
+    if content == b"pipe":
+        os.mkfifo(trusted)
+    elif content is not None:
         trusted.write_bytes(content)
     monkeypatch.setenv("IMCL_SHA256SUMS", str(trusted))
 
@@ -640,3 +712,18 @@ def test_an_md5_is_checked_if_no_sha256_is_published(tmp_path):
     fetch.check(Archive("a.bin", "http://127.0.0.1:9", len(content), None, right), path)
     with pytest.raises(ImclError, match=f"MD5 is {right}, expected {'0' * 32}"):
         fetch.check(Archive("a.bin", "http://127.0.0.1:9", len(content), None, "0" * 32), path)
+
+
+@pytest.mark.parametrize("name", [NAME, f"{NAME}.part"])
+def test_a_pipe_is_never_waited_for(server, tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(OSError, match="device") as refused:
+        fetch.fetch(archive(server.url), tmp_path)
+    assert refused.value.filename == str(tmp_path / name)
+
+
+def test_a_pipe_without_a_known_checksum_is_refused(tmp_path):
+    """As files placed by hand have none."""
+    os.mkfifo(tmp_path / NAME)
+    with pytest.raises(OSError, match="not a file, but a device or a pipe"):
+        fetch.check(replace(archive("http://127.0.0.1:9"), sha256=None), tmp_path / NAME)

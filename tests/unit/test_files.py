@@ -11,12 +11,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Event
 
 import pytest
 
 from imcl.errors import ImclError
 from imcl.files import (
+    at_once,
     atomic,
     locked,
     room,
@@ -179,6 +181,25 @@ def test_a_file_that_a_limit_forbids_is_named_and_leaves_the_old_one(tmp_path, l
 
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("mode", ["rb", "ab"])
+def test_a_pipe_or_a_device_is_never_opened_as_a_file(tmp_path, mode):
+    """Without a writer or a reader at its other end, opening a pipe would wait for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(OSError, match="device") as refused, open(path, mode, opener=at_once):
+            pass
+        assert refused.value.filename == str(path)
+    with pytest.raises(OSError, match="not a file, but a device or a pipe"):
+        sha256(tmp_path / "pipe")
+
+
+def test_a_new_file_has_the_usual_rights(tmp_path):
+    with open(tmp_path / "new", "ab", opener=at_once) as file:
+        file.write(b"new")
+    (tmp_path / "usual").touch()
+    assert (tmp_path / "new").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
 # locks ------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """A short form of tests/hostile.py, and that it finds what it looks for."""
 
 import pickle
+import random
 import re
 import resource
 import subprocess
@@ -8,9 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+import hostile
 import pytest
 from hostile import FIELDS, Attempt, TooSlow, judge, within
 
+from imcl.data import folder, unpickle
 from imcl.errors import ImclError, UsageError
 
 SCRIPT = Path(__file__).resolve().parents[1] / "hostile.py"
@@ -25,7 +28,7 @@ def test_hostile_inputs_are_refused_or_harmless():
         int(n) for n in re.findall(r"(?m)^(\d+) (?:refused|harmless)", done.stdout)
     )
     assert refused + harmless == 48
-    assert "0 failed" in done.stdout
+    assert re.search(r"(?m)^0 failed", done.stdout)
 
 
 def test_every_field_of_the_settings_is_tried():
@@ -63,6 +66,23 @@ def raising(error: BaseException) -> Attempt:
 )
 def test_only_a_clear_sentence_counts_as_refused(error, kind):
     assert judge(raising(error)).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("reader", "place", "name"),
+    [
+        (hostile.cifar_10, unpickle._Unpickler, "load"),
+        (hostile.pictures, folder.ImageOps, "fit"),
+        (hostile.pictures, folder, "_rgb"),
+    ],
+)
+def test_a_reader_that_fills_the_memory_failed(reader, place, name, tmp_path, monkeypatch):
+    """Though a fault of any other kind is a damaged file to it."""
+    monkeypatch.setattr(place, name, lambda *_: bytearray(10**10))
+    monkeypatch.setattr(hostile, "READERS", (reader,))
+    found = judge(hostile.archive(tmp_path / "input", random.Random(1)))
+    assert found.kind == "failed"
+    assert found.note.startswith("MemoryError")
 
 
 def test_what_hangs_or_fills_the_memory_failed():

@@ -106,7 +106,7 @@ def test_a_training_that_cannot_fit_is_refused_before_it_takes_memory(micro):
     cell = replace(grid.find(settings, "digits-n50-resnet18-base"), width=8192)
     with pytest.raises(
         ImclError,
-        match=r"^digits-n50-resnet18-base: needs about 2,19\d GB of memory, \d+ are there; lower",
+        match=r"^digits-n50-resnet18-base: needs about 2,19\d GB of memory, [\d.]+ are there; low",
     ):
         worker.train(project, cell)
 
@@ -122,20 +122,34 @@ def test_a_training_that_cannot_fit_is_refused_before_it_takes_memory(micro):
     ],
 )
 def test_a_measurement_that_cannot_fit_is_refused(micro, bench, options):
-    with pytest.raises(ImclError, match=r"^bench \w+, \w+.*: needs about [\d,]+ GB of memory"):
+    with pytest.raises(ImclError, match=r"^bench \w+, \w+.*: needs about [\d,.]+ GB of memory"):
         bench.rows(*micro, options)
 
 
 def test_padding_and_views_count(micro):
+    """VGG-16 of width 2, whose weights and maps for images of 8 x 8 are counted above."""
     project, settings = micro
-    cell = grid.find(settings, "digits-n50-resnet18-base")
+    cell = replace(grid.find(settings, "digits-n50-resnet18-base"), backbone="vgg16", width=2)
     data = load(project, cell)[1]
-    architecture, batch = Architecture("resnet18", 4, (8, 8, 1), 10), cell.training.batch_size
-    weights, step = (memory.of_step(architecture, images) for images in (0, batch))
+    batch = cell.training.batch_size
     padded = batch * 10 * 10  # images of 8 x 8, padded by 1
-    assert memory.of_cell(cell, data, CPU) == padded + step
+    weights = WEIGHTS + 16 * 8 + 8  # ten classes in place of two
+    assert memory.of_cell(cell, data, CPU) == padded + 12 * weights + 4 * batch * MAPS
     two_views = replace(cell, views=2)
-    assert memory.of_cell(two_views, data, CPU) == padded + step + (step - weights)
+    assert memory.of_cell(two_views, data, CPU) == padded + 12 * weights + 4 * 2 * batch * MAPS
+
+
+@pytest.mark.parametrize(
+    ("needed", "available", "said"),
+    [
+        (16_400_000_000, 15_600_000_000, "16.4 GB of memory, 15.6 are"),
+        (2_196_000_000_000, 99_940_000_000, "2,196 GB of memory, 99.9 are"),
+    ],
+)
+def test_sizes_that_differ_a_little_look_different(monkeypatch, needed, available, said):
+    monkeypatch.setattr(memory, "there", lambda device: available)
+    with pytest.raises(ImclError, match=f"^it: needs about {said} there; lower"):
+        memory.check("it", needed, CPU)
 
 
 def test_the_limit_of_the_process_counts(monkeypatch):

@@ -372,7 +372,7 @@ print(cells["all"].digest)
 
 def test_a_way_is_added_with_the_one_line_of_the_docstring(tmp_path):
     shutil.copytree(ROOT / "src/imcl/study", tmp_path / "imcl/study")
-    for name in ("__init__.py", "errors.py"):
+    for name in ("__init__.py", "errors.py", "files.py"):
         shutil.copy(ROOT / "src/imcl" / name, tmp_path / "imcl")
     shutil.copy(ROOT / "params.yaml", tmp_path)
     options = tmp_path / "imcl/study/options.py"

@@ -4,17 +4,22 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import pytest
-from handmade import parameters
+from handmade import parameters, record, write
 
+from imcl import verify
+from imcl.errors import ImclError
 from imcl.project import Project
 from imcl.records import plan
+from imcl.records.store import Store
 from imcl.study import grid
 from imcl.study.load import checked
 from imcl.study.settings import Settings
+from imcl.study.sources import Archive
 
 CELL = "digits-clean-vgg16-kernel"
 
@@ -158,6 +163,73 @@ def test_a_record_that_is_not_utf_8(project):
 def test_an_older_record_that_cannot_be_read(project, text):
     write_record(project, grid.find(tiny(weight=12.0), CELL), text)
     assert state(project, tiny())[0] == "missing"
+
+
+# pictures of one's own --------------------------------------------------------------------------
+
+
+class Known:
+    """What two folders hold, as a manifest would tell it, whatever their path is."""
+
+    def __init__(self, content: str | None):
+        self.content = content
+
+    def pictures(self, folder: str) -> str | None:
+        return self.content
+
+    def archives(self, archives: Sequence[Archive]) -> str | None:
+        return self.content if archives else None
+
+
+def own(content: str | None, **entry: object) -> Settings:
+    loaded = parameters()
+    mine = {"source": "folder", "path": "pics", "side": 8, "padding": 0, "flip": False, **entry}
+    loaded["datasets"]["mine"] = {key: value for key, value in mine.items() if value is not None}
+    loaded["studies"]["own"] = {
+        **loaded["studies"]["quick"],
+        "datasets": ["mine"],
+        "noise": ["n50"],
+        "backbones": ["vgg16"],
+        "methods": ["base"],
+    }
+    loaded["study"] = "own"
+    return checked(loaded, Path("params.yaml")).knowing(Known(content))
+
+
+def digests(settings: Settings) -> list[str]:
+    (cell,) = grid.cells(settings)
+    return [cell.digest, *(part.digest for data in cell.all_data for part in data if part)]
+
+
+@pytest.mark.parametrize("path", ["./pics", "pics/", "/elsewhere/pics"])
+def test_the_content_decides_and_not_the_place_of_the_folder(path):
+    assert digests(own("one", path=path)) == digests(own("one"))
+    assert not {*digests(own("two"))} & {*digests(own("one"))}
+    assert not {*digests(own("one", side=9))} & {*digests(own("one"))}
+
+
+IMAGENET = {"source": "imagenet32", "path": None, "side": None}  # without a published checksum
+
+
+@pytest.mark.parametrize("entry", [{}, IMAGENET])
+def test_without_its_pictures_a_cell_says_what_to_bring(project, entry):
+    """Their content names its record, so a record that is there is not found."""
+    known, unknown = own("one", **entry), own(None, **entry)
+    (cell,) = grid.cells(known)
+    write(project, cell, record(cell, [0.5] * len(cell.seeds)))
+    assert [row["state"] for row in plan.rows(project, known)] == ["done"]
+    (row,) = plan.rows(project, unknown)
+    assert row["state"] == "missing"
+    assert row["reason"].endswith(f"; {grid.NO_PICTURES}")
+    paths = {cell.name: project.record(cell.key) for cell in grid.cells(unknown)}
+    with pytest.raises(ImclError, match=rf"\({cell.name}: {grid.NO_PICTURES}\); run `snakemake"):
+        Store(project).read_all(grid.cells(unknown), paths)
+    committed = verify.Study(unknown, True, project.records, {})
+    (finding,) = verify.check(project, committed)
+    assert finding.fault.startswith("none of its 1 records belongs to study own in ")
+    assert finding.fault.endswith(f"; {grid.NO_PICTURES}")
+    project.record(cell.key).unlink()
+    assert f"is missing; {grid.NO_PICTURES}" in [f.fault for f in verify.check(project, committed)]
 
 
 # the table --------------------------------------------------------------------------------------

@@ -61,6 +61,12 @@ def test_a_line_that_a_killed_process_left_unfinished_is_skipped(tmp_path):
         assert [event["event"] for event in Events.read(path)] == ["started", "done"]
 
 
+def test_a_pipe_in_place_of_events_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "cell.jsonl")
+    with pytest.raises(OSError, match="not a file, but a device or a pipe"):
+        Events.read(tmp_path / "cell.jsonl")
+
+
 def test_a_terminal_that_was_closed_ends_nothing(monkeypatch):
     master, terminal = os.openpty()
     monkeypatch.setenv("TERM", "xterm")

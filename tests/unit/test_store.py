@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -229,6 +230,15 @@ def test_a_missing_seal_is_a_fault(store, cell, path):
 def test_a_whole_number_written_as_another_kind_breaks_the_seal(store, cell, path):
     respelled(path, '"seed": 1', '"seed": 1.0')
     assert "was changed since it was written: its seal is broken" in store.faults(cell, path)
+
+
+def test_a_key_that_appears_twice_is_found_at_once_among_many(store, cell, path):
+    keys = ", ".join(f'"{number}": 0' for number in [*range(100_000), 99_999])
+    path.write_text(f"{{{keys}}}")
+    begun = time.perf_counter()
+    (fault,) = store.faults(cell, path)
+    assert "the key '99999' appears twice" in fault
+    assert time.perf_counter() - begun < 5  # to count each key anew takes minutes
 
 
 def test_a_key_that_appears_twice_is_refused_by_every_reader(store, cell, path):

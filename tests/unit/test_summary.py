@@ -541,6 +541,20 @@ READERS = {
 }
 
 
+# A place of each that takes any number.
+LEAVES = {
+    "summary": lambda documents: documents["cells"][0].update(realised_rate="a number"),
+    "claims": lambda documents: documents["claims"][0].update(figure="a number"),
+    "search": lambda documents: documents.update(rows=[{**SEARCHED, "nll": "a number"}]),
+}
+SEARCHED = {
+    **dict.fromkeys(("rung", "record", "dataset", "noise", "backbone", "method", "settings"), "x"),
+    **dict.fromkeys(("epochs", "n"), 1),
+    **dict.fromkeys(("learning_rate", "weight_decay", "last", "best"), 0.5),
+    "chosen": False,
+}
+
+
 @pytest.mark.parametrize(("name", "damage"), READERS.items())
 def test_a_document_reads_no_file_of_another_shape(project, name, damage):
     """Deep inside, too: an edit by hand ends in one sentence, not in a traceback."""
@@ -556,6 +570,22 @@ def test_a_document_reads_no_file_of_another_shape(project, name, damage):
     write_json(path, content)
     with pytest.raises(ImclError, match=f"^{path}: damaged or changed by hand; delete it and run"):
         Documents.read(project)
-    path.write_text("[" * 100_000)
-    with pytest.raises(ImclError, match=f"^{path}: damaged"):
+    for text in ("[" * 100_000, "\udcff"):
+        path.write_text(text, errors="surrogateescape")
+        with pytest.raises(ImclError, match=f"^{path}: damaged"):
+            Documents.read(project)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+@pytest.mark.parametrize("name", READERS)
+def test_a_document_reads_no_number_that_is_not_finite(project, name, number):
+    settings = study()
+    write_records(project, settings)
+    for part in (summary, claims, search):
+        part.write(project, settings)
+    (path,) = project.results.glob("summary/*.json" if name == "summary" else f"{name}.json")
+    content = json.loads(path.read_text())
+    LEAVES[name](content)
+    path.write_text(json.dumps(content).replace('"a number"', number))
+    with pytest.raises(ImclError, match=f"^{path}: damaged or changed by hand; delete it and run"):
         Documents.read(project)

@@ -6,6 +6,7 @@ import pytest
 from handmade import record, write
 from studies import ACCURACY, Study, by_name, rows_of
 
+from imcl.errors import ImclError
 from imcl.present import html, render, tables
 from imcl.study import grid
 
@@ -53,15 +54,25 @@ def test_the_text_counts_what_the_table_shows(built):
     assert counts == ["2", "2", "1", "0"]
 
 
-def test_the_table_of_accuracies_says_what_earlier_code_computed(study):
+def test_captions_say_what_earlier_code_computed(study, monkeypatch):
     def migrate(cell, made):
         if cell.method != "base":
             change, earlier = "a revision is now 2", "the loss was halved"
             made["migrated"] = {"digest": "0" * 12, "change": change, "earlier": earlier}
 
-    study.write(ACCURACY, migrate)
-    said = "2 of the study's 3 records were made by earlier code, in which the loss was halved."
-    assert said in study.tables()["accuracy-digits"].caption
+    study.plan["datasets"] = ["digits", "cifar10_5k"]
+    study.write(ACCURACY, lambda cell, made: cell.dataset.name == "digits" and migrate(cell, made))
+    found = study.tables()
+    said = "2 of 3 records were made by earlier code, in which the loss was halved."
+    for name in WITH_INTERVALS:
+        if name != "aggregate":
+            assert found[name].caption.endswith(said), name
+            assert "earlier" not in found[name.replace("digits", "cifar10_5k")].caption
+    assert found["aggregate"].caption.endswith(said.replace("of 3", "of 6"))
+    assert study.written("results.tex").count(said) == 2  # figures of digits
+    monkeypatch.setattr(html.vl_convert, "javascript_bundle", str)  # takes seconds
+    page = html.write(study.project, study.documents()).read_text(encoding="utf-8")
+    assert page.count(said.replace("of 3", "of 6")) == 5 + 1  # the head, four charts, `aggregate`
 
 
 def test_captions_say_what_holms_correction_covers(study):
@@ -374,17 +385,27 @@ ALONE = "the same in all runs, so intervals cover the training's randomness alon
         ),
         (
             {"noise": "mixed"},
-            "The noise is drawn anew for each run in some cells, and the same in all runs in "
-            "others.",
+            "The noise is drawn anew for each run in some cells, whose intervals cover that too, "
+            "and the same in all runs in others, whose intervals do not.",
         ),
     ],
 )
 def test_what_intervals_cover_in_words(draws, said):
     assert render.coverage(draws) == said
-    ended = f"Mean of n = 3 seeds ± 95 % t-interval. {said}".strip()
-    assert render.protocol(3, draws) == ended
-    assert render.protocol(1, draws) == "One seed."
-    assert render.protocol(3) == "Mean of n = 3 seeds."
+
+
+def test_over_how_many_seeds_in_words():
+    assert render.protocol(3) == "Mean of n = 3 seeds ± 95 % t-interval."
+    assert render.protocol(3, intervals=False) == "Mean of n = 3 seeds."
+    assert render.protocol(1) == "One seed."
+
+
+def test_a_file_that_is_not_utf_8_is_refused_unchanged(built, tmp_path):
+    path = tmp_path / "README.md"
+    path.write_bytes(b"<!-- x -->\n\xff<!-- /x -->\n")
+    with pytest.raises(ImclError, match=rf"^{path}: is not UTF-8 text \(byte 11\)$"):
+        render.insert(path, "x", built["accuracy-digits"])
+    assert path.read_bytes() == b"<!-- x -->\n\xff<!-- /x -->\n"
 
 
 WITH_INTERVALS = (

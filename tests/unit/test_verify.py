@@ -173,9 +173,19 @@ def test_a_study_whose_folder_is_gone_is_told_by_git_and_by_the_readme(project, 
     readme = project.root / "README.md"
     readme.write_text(f"<!-- quick/accuracy-digits -->\n{table}<!-- /quick/accuracy-digits -->\n")
     git = ("git", "-C", str(project.root), "-c", "user.name=x", "-c", "user.email=x@example.org")
+    curves, records = project.committed / "quick/curves.png", project.committed_records("quick")
+    curves.touch()
     for command in (("init", "-q"), ("add", "paper/results"), ("commit", "-q", "-m", "all")):
         subprocess.run([*git, *command], check=True)
     assert verified(capsys, project)[0] == 0
+    curves.unlink()
+    assert verified(capsys, project)[2] == one_fault(curves, "is gone, but it is in git")
+    curves.touch()
+    a_record(project).unlink()  # git does not tell which records must be there
+    (fault,) = verified(capsys, project)[2].splitlines()[1:]
+    assert "accuracy-digits.md: is not what the records give" in fault
+    shutil.rmtree(records)
+    assert verified(capsys, project)[2] == one_fault(records, "has no records")
     (project.measurements / "growth-cpu.json").unlink()
     folder = project.committed / "quick"
     shutil.rmtree(folder)
@@ -197,8 +207,17 @@ def test_a_study_whose_folder_is_gone_is_told_by_git_and_by_the_readme(project, 
 def test_a_readme_that_shows_another_table_is_found(project, capsys):
     readme, table = project.paper / "README.md", project.committed / "quick/accuracy-digits.md"
     readme.write_text("<!-- quick/accuracy-digits -->\nmine\n<!-- /quick/accuracy-digits -->\n")
-    err = verified(capsys, project)[2]
-    assert err == one_fault(readme, f"shows the table quick/accuracy-digits otherwise than {table}")
+    otherwise = one_fault(readme, f"shows the table quick/accuracy-digits otherwise than {table}")
+    assert verified(capsys, project)[2] == otherwise
+    whole = table.read_bytes()
+    readme.write_bytes(
+        b"\xff<!-- quick/accuracy-digits -->\n%b<!-- /quick/accuracy-digits -->\n" % whole
+    )
+    assert not [*verify.check_readmes(project)]  # what stands around it is no matter
+    for damage in (whole[:9] + b"\xff" + whole[10:], whole.replace(b"\n", b"\r\n")):
+        table.write_bytes(damage)
+        (finding,) = verify.check_readmes(project)
+        assert one_fault(*finding) == otherwise
 
 
 def test_with_parameters_of_ones_own_one_sentence_says_what_is_needed(project, capsys):
@@ -213,7 +232,7 @@ def test_with_parameters_of_ones_own_one_sentence_says_what_is_needed(project, c
     own.write_text(yaml.safe_dump(raw))
     code, _, err = verified(capsys, project, "--params", str(own))
     assert code == 1
-    needed = "verify needs the study and all that it names (datasets, noise, "
+    needed = "verify needs the params.yaml that the records were made with: the same study, "
     lacking, differing = err.splitlines()[1:]
     assert lacking.startswith(f"  {own}: has no study cpu, every, but {project.committed} has its")
     assert needed in lacking

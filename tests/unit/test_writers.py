@@ -20,7 +20,6 @@ from imcl.noise.inject import inject
 from imcl.project import Project
 from imcl.study import grid
 from imcl.training import tensorboard, worker
-from imcl.training.checkpoint import Checkpoints
 from imcl.training.worker import RunOptions
 
 CELL = "digits-n50-resnet18-all"
@@ -189,16 +188,6 @@ def test_a_clock_that_jumps_changes_nothing_but_dates(whole, project, cell, monk
     for cost in record["cost"]:
         assert 0 < cost["training_seconds"] < 600
         assert 0 < cost["evaluation_seconds"] < 600
-
-
-def test_checkpoints_are_chosen_by_number_not_by_date(tmp_path):
-    folder = tmp_path / "cell"
-    checkpoints = Checkpoints(folder, {}, 1e9)
-    for epoch in (1, 2):
-        checkpoints.save(1, lambda epoch=epoch: {"epoch": epoch})
-    os.utime(folder / "seed-1-1.pt", (2**31, 2**31))
-    os.utime(folder / "seed-1-2.pt", (0, 0))
-    assert checkpoints.load(1) == {"epoch": 2}
 
 
 def test_a_power_cut_finds_names_on_the_disk(tmp_path, monkeypatch):

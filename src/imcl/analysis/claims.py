@@ -20,14 +20,14 @@ from math import prod
 from pathlib import Path
 from typing import Literal, NamedTuple, NotRequired
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from typing_extensions import TypedDict  # pydantic checks these on Python 3.11
 
 from imcl.analysis import statistics
 from imcl.errors import ImclError
-from imcl.files import write_json
+from imcl.files import read_as, write_json
 from imcl.project import Project
-from imcl.records.record import Measurement
+from imcl.records.record import Measurement, changed_since
 from imcl.records.store import Store
 from imcl.study import grid
 from imcl.study.grid import Draw
@@ -78,6 +78,7 @@ class ClaimComparison(TypedDict):
         p: of the paired t-test.
         p_holm: p after Holm's correction over the comparisons of the reading that count.
         draws: `Cell.draws` of both.
+        earlier: by the path of each record of earlier code, what the code computes differently.
         cells: the keys of method and reference.
         records: the paths of their records, or of the measurement, from the project's root.
     """
@@ -96,6 +97,7 @@ class ClaimComparison(TypedDict):
     p: NotRequired[float | None]
     p_holm: NotRequired[float | None]
     draws: NotRequired[dict[str, Draw]]
+    earlier: NotRequired[dict[str, str]]
     cells: NotRequired[list[str]]
     records: NotRequired[list[str]]
 
@@ -186,10 +188,14 @@ class Statement:
 
 @dataclass(frozen=True)
 class Result:
-    """The accuracies of a cell by seed, at the `last` epoch and at the `oracle` epoch."""
+    """The accuracies of a cell by seed, at the `last` epoch and at the `oracle` epoch.
+
+    `record` is the path of its record; `earlier`: what the code computes differently since.
+    """
 
     cell: grid.Cell
     record: str
+    earlier: str | None
     accuracy: dict[str, list[float]]
 
 
@@ -257,10 +263,7 @@ def read(project: Project, committed: bool = False) -> list[JudgedClaim]:
     if not path.exists():
         command = "imcl claims --save" + " --committed" * committed
         raise ImclError(f"{path}: missing; run `{command}` first")
-    try:
-        return _FILE.validate_json(path.read_bytes())["claims"]
-    except ValidationError:
-        raise ImclError(f"{path}: damaged or changed by hand; delete it and run again") from None
+    return read_as(path, _FILE)["claims"]
 
 
 def describe(reading: Mapping[str, str]) -> str:
@@ -396,6 +399,7 @@ def _results(project: Project, settings: Settings, committed: bool) -> Results:
         found[place] = Result(
             cell,
             project.relative(path),
+            changed_since(record),
             {
                 "last": [run["final"]["accuracy"] for run in record["runs"]],
                 "oracle": [run["oracle"]["accuracy"] for run in record["runs"]],
@@ -467,6 +471,7 @@ def _candidates(
             "effect": {**statistics.estimate(values)},
             "p": statistics.paired_p(values, [0.0] * len(values)),
             "draws": grid.merged_draws([mine.cell.draws, theirs.cell.draws]),
+            "earlier": {r.record: r.earlier for r in (mine, theirs) if r.earlier},
             "cells": [mine.cell.key, theirs.cell.key],
             "records": [mine.record, theirs.record],
         }

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from typing_extensions import TypedDict  # pydantic checks these on Python 3.11
 
 from imcl.errors import ImclError
-from imcl.files import write_json
+from imcl.files import read_as, write_json
 from imcl.project import Project
 from imcl.records.store import Store
 from imcl.study.grid import Cell, cells
@@ -130,10 +130,7 @@ def read(project: Project, committed: bool = False) -> list[SearchRow]:
     if not path.exists():
         command = "imcl search" + " --committed" * committed
         raise ImclError(f"{path}: missing; run `{command}` first")
-    try:
-        return _FILE.validate_json(path.read_bytes())["rows"]
-    except ValidationError:
-        raise ImclError(f"{path}: damaged or changed by hand; delete it and run again") from None
+    return read_as(path, _FILE)["rows"]
 
 
 def chosen(

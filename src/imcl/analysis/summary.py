@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from typing_extensions import TypedDict  # pydantic checks these on Python 3.11
 
 from imcl.analysis import search, statistics
@@ -31,7 +31,7 @@ from imcl.analysis.rows import (
 from imcl.analysis.search import ChosenTrial
 from imcl.analysis.statistics import Estimate
 from imcl.errors import ImclError
-from imcl.files import sha256, write_json, write_text
+from imcl.files import read_as, sha256, write_json, write_text
 from imcl.project import Project
 from imcl.records.record import (
     Code,
@@ -39,6 +39,7 @@ from imcl.records.record import (
     Environment,
     NoiseInfo,
     Record,
+    changed_since,
     datasets,
     noises,
 )
@@ -105,7 +106,8 @@ class Summary(TypedDict):
         trials: by trial and part, the options that it states.
         baselines: options by name.
         code: of the records, without repetitions; `environment` likewise.
-        earlier: what the code computes differently since, with the number of records concerned.
+        earlier: by dataset, what the code computes differently since, with the number of records
+            concerned.
         datasets: options by name; `noises` too.
         data: the prepared data, by dataset; that of the first run if each draws its own.
         noise: by `DATASET NOISE`, the noise's options and what its records say of the labels. If
@@ -129,7 +131,7 @@ class Summary(TypedDict):
     baselines: Named
     code: list[Code]
     environment: list[Environment]
-    earlier: dict[str, int]
+    earlier: dict[str, dict[str, int]]
     datasets: Named
     noises: Named
     data: dict[str, DatasetInfo]
@@ -219,11 +221,7 @@ def read(project: Project) -> Summary:
     found = sorted(project.summaries.glob("*.json"))
     if not found:
         raise ImclError(f"{project.summaries}: no summary is there; run `imcl summary` first")
-    path = found[-1]
-    try:
-        return _FILE.validate_json(path.read_bytes())
-    except ValidationError:
-        raise ImclError(f"{path}: damaged or changed by hand; delete it and run again") from None
+    return read_as(found[-1], _FILE)
 
 
 def _places(
@@ -272,13 +270,14 @@ def _summary(
         "baselines": {c.baseline[0]: c.baseline[1].model_dump() for c in cells if c.baseline},
         "code": _distinct(record["code"] for record in found.values()),
         "environment": _distinct(record["environment"] for record in found.values()),
-        "earlier": dict(
-            Counter(
-                record["migrated"]["earlier"]
-                for record in found.values()
-                if "earlier" in record.get("migrated", {})
+        "earlier": {
+            dataset: Counter(
+                change
+                for cell in there
+                if cell.dataset.name == dataset and (change := changed_since(found[cell.name]))
             )
-        ),
+            for dataset in shown["datasets"]
+        },
         "datasets": {cell.dataset.name: cell.dataset.config for cell in there},
         "noises": {cell.noise.name: cell.noise.config for cell in there if cell.noise},
         "data": {cell.dataset.name: datasets(found[cell.name])[0] for cell in there},

@@ -78,7 +78,8 @@ def _of_a_cell(place: Workspace, settings: Settings) -> float:
     """The seconds of training the only cell of the settings."""
     place.set(settings)
     (cell,) = grid.cells(settings)
-    place.seconds("imcl", "prepare", cell.dataset.name)
+    if not place.project.dataset(cell.dataset.key).exists():
+        place.seconds("imcl", "prepare", cell.dataset.name)
     return place.seconds("imcl", "train", cell.name, "--device", "cpu")
 
 

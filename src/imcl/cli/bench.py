@@ -117,6 +117,6 @@ def _tables(arguments: argparse.Namespace) -> None:
     for table in measurements.tables(by_place):
         if arguments.write is None:
             print(f"{table.name}\n\n{render.markdown(table)}")
-        elif f"<!-- {table.name} -->" in arguments.write.read_text(encoding="utf-8"):
+        elif f"<!-- {table.name} -->".encode() in arguments.write.read_bytes():
             render.insert(arguments.write, table.name, table)
             print(f"{arguments.write}: {table.name}")

@@ -20,7 +20,7 @@ from imcl.errors import ImclError, UsageError, unknown
 from imcl.study.spec import MOST_SEED
 
 if TYPE_CHECKING:
-    from imcl.study.grid import Dataset
+    from imcl.study.grid import Dataset, Noise
     from imcl.study.settings import Settings
     from imcl.study.sources import Archive
 
@@ -85,7 +85,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
     loaded = settings(arguments)
     dataset = _dataset(arguments, loaded)
     _require(dataset.archives, arguments.project.archives, dataset.name)
-    for each in dataset.of_runs(_seeds(arguments, loaded)):
+    for each in dataset.of_runs(_seeds(arguments, loaded, dataset)):
         made = prepare(arguments.project, each)
         print(
             f"{arguments.project.dataset(each.key)}: {made['n_train']:,} training and "
@@ -105,7 +105,7 @@ def _noise(arguments: argparse.Namespace) -> None:
         raise UsageError(f"{project.params}: {fault}")
     noise = noise_of(loaded, arguments.noise, dataset)
     _require(noise.archives, project.archives, noise.options.kind)
-    for each in noise.of_runs(_seeds(arguments, loaded)):
+    for each in noise.of_runs(_seeds(arguments, loaded, noise)):
         made = inject(project, each)
         print(
             f"{project.noise(each.dataset.key, each.key)}: nominal {made['nominal_rate']:.2%}, "
@@ -133,9 +133,16 @@ def _dataset(arguments: argparse.Namespace, loaded: "Settings") -> "Dataset":
     return datasets(loaded, [name])[name]
 
 
-def _seeds(arguments: argparse.Namespace, loaded: "Settings") -> list[int]:
+def _seeds(arguments: argparse.Namespace, loaded: "Settings", data: "Dataset | Noise") -> list[int]:
     """The trainings whose data are made, where each draws its own."""
-    return loaded.chosen_study.seeds if arguments.seed is None else [arguments.seed]
+    if arguments.seed is None:
+        return loaded.chosen_study.seeds
+    if not data.drawn_per_run:
+        raise UsageError(
+            f"{arguments.project.params}: {' '.join(data.words)} is the same for every training; "
+            "leave --seed out, which is for a subset_seed or noise_seed of per_run"
+        )
+    return [arguments.seed]
 
 
 def _require(archives: "Sequence[Archive]", folder: Path, source: str) -> None:

@@ -1,7 +1,6 @@
 """What CIFAR's pickled batches have in common (Krizhevsky 2009). ImageNet32 has the same format."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +8,10 @@ import numpy as np
 
 from imcl.data.arrays import Images, Labels, blocks
 from imcl.data.unpickle import unpickle
-from imcl.errors import ImclError
+from imcl.errors import ImclError, shown
 
 SIDE = 32
+LARGEST_LABEL = np.iinfo(np.int64).max
 
 
 def batch(file: Path, archive: Path, *keys: str) -> dict[str, Any]:
@@ -54,16 +54,19 @@ def labels(archive: Path, values: object) -> Labels:
     """A batch's labels, int64 (N,).
 
     Raises:
-        ImclError: they are not a list or an array of whole numbers.
+        ImclError: they are not a list or an array of whole numbers, or one is too large.
     """
     # Only a flat list is given to numpy: a few nested ones that share their items can stand for
     # more numbers than memory holds.
     if isinstance(values, list) and all(type(value) is int for value in values):
-        with suppress(OverflowError):
-            return np.array(values, np.int64)
+        largest = max(map(abs, values), default=0)
     elif isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iu":
-        return values.astype(np.int64)
-    raise ImclError(f"{archive}: labels are {_kind(values)}, not whole numbers (N,)")
+        largest = int(values.max(initial=0))
+    else:
+        raise ImclError(f"{archive}: labels are {_kind(values)}, not whole numbers (N,)")
+    if largest > LARGEST_LABEL:
+        raise ImclError(f"{archive}: a label is too large: {shown(largest)}")
+    return np.asarray(values, np.int64)
 
 
 def names(archive: Path, values: object) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from pydantic import TypeAdapter, ValidationError
 
 from imcl.errors import ImclError, UsageError
-from imcl.files import sha256, write_bytes
+from imcl.files import at_once, sha256, write_bytes
 from imcl.project import Project
 from imcl.study.load import load
 from imcl.study.settings import Settings
@@ -138,9 +138,11 @@ def trusted_checksum(name: str) -> str | None:
     if not trusted:
         return None
     try:
-        lines = Path(trusted).read_text().splitlines()
+        with open(trusted, "rb", opener=at_once) as file:
+            lines = file.read().decode("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"IMCL_SHA256SUMS={trusted}: cannot be read: {error}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"IMCL_SHA256SUMS={trusted}: cannot be read: {reason}") from None
     for line in lines:
         checksum, _, listed = line.partition(" ")
         if listed.strip().lstrip("*") == name:
@@ -197,7 +199,8 @@ def _entry(path: Path) -> Entry | None:
 
 def _read(manifest: Path) -> dict[str, Entry]:
     try:
-        return _MANIFEST.validate_json(manifest.read_bytes())
+        with open(manifest, "rb", opener=at_once) as file:
+            return _MANIFEST.validate_json(file.read())
     except (OSError, ValidationError):
         return {}
 

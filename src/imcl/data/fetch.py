@@ -2,18 +2,21 @@
 
 import hashlib
 import os
+import socket
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
-from typing import BinaryIO
+from threading import Event, Thread
+from typing import Any, BinaryIO, Self
 
 import requests
 import urllib3
 
 from imcl.data.contents import trusted_checksum
 from imcl.errors import ImclError
-from imcl.files import locked, room
+from imcl.files import at_once, locked, room
 from imcl.progress import Progress, say
 from imcl.study.sources import Archive
 
@@ -49,10 +52,10 @@ def expected_checksum(archive: Archive) -> tuple[str, str] | None:
 def check(archive: Archive, path: Path) -> None:
     """Raise ImclError if a checksum of the archive is known and the file has another one."""
     checksum = expected_checksum(archive)
-    if checksum is None:
-        return
-    algorithm, expected = checksum
-    with path.open("rb") as file:
+    with open(path, "rb", opener=at_once) as file:  # so that a pipe is refused in any case
+        if checksum is None:
+            return
+        algorithm, expected = checksum
         found = hashlib.file_digest(file, algorithm).hexdigest()
     if found != expected:
         hint = "it is damaged, or not the official file"
@@ -106,7 +109,7 @@ def fetch(archive: Archive, folder: Path) -> Path:
                 "checked; name a checksum list that you trust with IMCL_SHA256SUMS"
             )
         try:
-            with room(part), part.open("ab") as file:
+            with room(part), open(part, "ab", opener=at_once) as file:
                 _download(archive, file)
                 file.flush()
                 os.fsync(file.fileno())
@@ -151,30 +154,37 @@ def _resume(url: str, archive: Archive, file: BinaryIO) -> None:
     start = file.tell()
     # Some servers compress again what they send, and others number the compressed bytes in a range.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
+    with _Line() as line, line.get(url, headers) as response:
         no_range = response.status_code == requests.codes.requested_range_not_satisfiable
         if not (start and no_range):
             response.raise_for_status()
         continued = response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
-        if start and not (response.status_code == requests.codes.partial_content and continued):
-            # The server has no ranges or sends another, or the part is longer than the file.
+        # Otherwise the server has no ranges or sends another, or the part is longer than the file.
+        resumed = response.status_code == requests.codes.partial_content and continued
+        if start and not resumed:
             file.truncate(0)
             file.seek(0)
-            if response.status_code != requests.codes.ok:
-                return _resume(url, archive, file)
-            start = 0
-        left: int | None = response.raw.length_remaining  # None: the server does not say
-        declared = None if left is None else start + left
-        most = _size(archive) or declared
-        if most is None:
-            raise ImclError(
-                f"{url}: the server does not tell the file's length, and a checksum list replaces "
-                f"the official one; place the file as {file.name.removesuffix('.part')}"
-            )
-        with Progress(archive.name, declared or most, unit="bytes", done=start) as progress:
-            for chunk in _steadily(response.raw, most - start):
-                file.write(chunk)
-                progress.advance(len(chunk))
+        if not start or resumed or response.status_code == requests.codes.ok:
+            return _receive(response, line, archive, file)
+    _resume(url, archive, file)
+
+
+def _receive(response: requests.Response, line: "_Line", archive: Archive, file: BinaryIO) -> None:
+    """Append an answer's content to `file`."""
+    start = file.tell()
+    left: int | None = response.raw.length_remaining  # None: the server does not say
+    declared = None if left is None else start + left
+    most = _size(archive) or declared
+    if most is None:
+        raise ImclError(
+            f"{response.url}: the server does not tell the file's length, and a checksum list "
+            f"replaces the official one; place the file as {file.name.removesuffix('.part')}"
+        )
+    with Progress(archive.name, declared or most, unit="bytes", done=start) as progress:
+        for chunk in _chunks(response.raw, most - start):
+            file.write(chunk)
+            line.arrived += len(chunk)
+            progress.advance(len(chunk))
 
 
 def _size(archive: Archive) -> int | None:
@@ -183,24 +193,86 @@ def _size(archive: Archive) -> int | None:
     return archive.size if checksum in (archive.sha256, archive.md5) else None
 
 
-def _steadily(body: urllib3.BaseHTTPResponse, most: int) -> Iterator[bytes]:
-    """What arrives of an answer, up to `most` bytes.
-
-    Raises:
-        requests.Timeout: it arrives too slowly.
-    """
-    begun, arrived = time.monotonic(), 0
+def _chunks(body: urllib3.BaseHTTPResponse, most: int) -> Iterator[bytes]:
+    """What arrives of an answer, up to `most` bytes."""
     # As it arrives, since a whole block of a slow answer would never come. Not decoded, since some
     # servers declare the archive's own compression as an encoding.
     while most > 0 and (chunk := body.read1(min(most, BLOCK_BYTES), decode_content=False)):
         yield chunk
         most -= len(chunk)
-        arrived += len(chunk)
-        seconds = time.monotonic() - begun
-        if seconds >= WINDOW_S:
-            if arrived < SLOWEST_BYTES_PER_S * seconds:
-                raise requests.Timeout(
-                    f"the server sends {arrived / seconds:,.0f} bytes/s, and less than "
+
+
+def _unread_redirect(response: requests.Response, **_: object) -> None:
+    """Close a redirect, whose content requests would read into memory, however long it is."""
+    if response.is_redirect:
+        response.close()
+
+
+class _Line(requests.adapters.HTTPAdapter):
+    """Sends a request, and cuts its connections if too little of the answer arrives in a window.
+
+    The timeout of a socket starts anew with each byte. So it does not end an answer whose headers
+    trickle, or one that never comes to its content.
+
+    Attributes:
+        arrived: bytes of the content, counted by who reads them.
+
+    Raises:
+        requests.Timeout: on leaving, if it was cut.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arrived = 0
+        self._sockets: list[socket.socket] = []
+        self._slow: str | None = None
+        self._over = Event()
+        self._watchdog = Thread(target=self._watch, daemon=True)
+
+    def get(self, url: str, headers: dict[str, str]) -> requests.Response:
+        session = requests.Session()
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, self)
+        hooks = {"response": _unread_redirect}
+        return session.get(url, headers=headers, stream=True, timeout=TIMEOUT_S, hooks=hooks)
+
+    def get_connection_with_tls_context(self, *arguments: Any, **options: Any) -> Any:
+        """A pool whose connections leave a handle of their sockets here."""
+        pool: Any = super().get_connection_with_tls_context(*arguments, **options)
+        sockets = self._sockets
+
+        class Connection(pool.ConnectionCls):
+            def _new_conn(self) -> socket.socket:
+                made: socket.socket = super()._new_conn()
+                sockets.append(made.dup())  # TLS takes the socket itself over
+                return made
+
+        pool.ConnectionCls = Connection
+        return pool
+
+    def _watch(self) -> None:
+        before = self.arrived
+        while not self._over.wait(WINDOW_S):
+            rate = (self.arrived - before) / WINDOW_S
+            before = self.arrived
+            if rate < SLOWEST_BYTES_PER_S:
+                self._slow = (
+                    f"the server sends {rate:,.0f} bytes/s, and less than "
                     f"{SLOWEST_BYTES_PER_S:,} are given up"
                 )
-            begun, arrived = time.monotonic(), 0
+                for each in list(self._sockets):
+                    with suppress(OSError):  # the server has closed it
+                        each.shutdown(socket.SHUT_RDWR)
+
+    def __enter__(self) -> Self:
+        self._watchdog.start()
+        return self
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        self._over.set()
+        self._watchdog.join()
+        for each in self._sockets:
+            each.close()
+        self.close()
+        if self._slow and (error is None or isinstance(error, FAULTS)):
+            raise requests.Timeout(self._slow)

@@ -4,9 +4,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
 from imcl.data.arrays import BLOCK_BYTES, Arrays, Images, Labels, store
 from imcl.data.contents import entries
@@ -17,9 +19,18 @@ from imcl.study.sources import DatasetOptions
 LISTED = 20  # faults in a message
 SPLITS = ("train", "test")
 
+# Pillow knows more, but some of those are programs that others run (EPS), and of some it cuts bits
+# off without a sign (SGI).
+FORMATS = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP", "PPM", "JPEG2000")
 # What Pillow reads, but cannot convert to 8 bits without a scale that only the user knows.
 UNSCALED = {"I": "whole numbers of 32 bits or with a sign", "F": "floating-point numbers"}
-REMEDY = "save it with 8 bits a channel, or in grey with 16 bits"
+REMEDY = "save it with 8 bits a channel, or in grey with 16 bits and without transparency"
+# By the raw mode of grey PNGs of 2 and 4 bits: Pillow scales the pixels to 8 bits, but not the one
+# value that is transparent.
+GREY_SCALES = {"L;2": 85, "L;4": 17}
+# The start of a JPEG 2000 stream, and where its header states the number of channels and their bits
+# (ISO/IEC 15444-1, A.5.1).
+SIZES, CHANNELS, FIRST_DEPTH = b"\xff\x4f\xff\x51", 36, 38
 # Tags of TIFF, which Pillow does not honour in pictures of 16 bits.
 BITS, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
 
@@ -30,14 +41,16 @@ def read(options: DatasetOptions, archives: list[Path], scratch: Path) -> Arrays
     Classes are the folders' names in alphabetical order. Files whose name begins with a dot are
     left out; what else lies beside train and test is named and left out.
 
-    A picture is turned as its EXIF orientation says and converted to RGB; colour profiles are
-    ignored. Transparent pixels are laid on white. In grey with 16 bits, a value v becomes v / 257,
-    rounded. Of several frames or pages the first counts. The square is cut from the middle.
+    The formats are those of FORMATS. A picture is turned as its EXIF orientation says and converted
+    to RGB; colour profiles are ignored. Transparent pixels are laid on white. In grey with 16 bits,
+    a value v becomes v / 257, rounded. Of several frames or pages the first counts. The square is
+    cut from the middle.
 
     Raises:
         ImclError: a split or class is missing or empty, something in it is not a picture of a
-            class, or files cannot be used: damaged, larger than `max_megapixels`, of whole numbers
-            with 32 bits or a sign, of floating-point numbers, or in colour with more than 8 bits.
+            class, or files cannot be used: damaged, of another format, larger than
+            `max_megapixels`, of whole numbers with 32 bits or a sign, of floating-point numbers, or
+            with more than 8 bits in colour or with transparency.
             The message lists them: no picture is skipped silently.
     """
     assert options.path is not None and options.side is not None  # SOURCES says that it needs them
@@ -85,7 +98,7 @@ def _classes(folder: Path, faults: list[str]) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in entries(folder):
         if not path.is_dir():
-            faults.append(f"{path}: {_kind(path)} outside the folders of the classes")
+            faults.append(f"{path}: {_kind(path)}, outside the folders of the classes")
         elif not is_plain(path.name):
             faults.append(f"{path}: a class whose name has characters that cannot be printed")
         else:
@@ -127,7 +140,7 @@ def _images(files: list[Path], side: int, megapixels: int, faults: list[str]) ->
         block = np.zeros((len(some), side, side, 3), np.uint8)
         for index, file in enumerate(some):
             try:
-                with Image.open(file) as image:
+                with Image.open(file, formats=FORMATS) as image:
                     square = ImageOps.fit(_rgb(image), (side, side), Image.Resampling.BICUBIC)
                 block[index] = np.asarray(square)
             except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -135,12 +148,17 @@ def _images(files: list[Path], side: int, megapixels: int, faults: list[str]) ->
                     f"{file}: more than {megapixels} megapixels; make it "
                     "smaller, or raise max_megapixels of the dataset"
                 )
+            except UnidentifiedImageError:
+                known = ", ".join(FORMATS)
+                faults.append(f"{file}: damaged, or of none of the formats {known}")
+            except MemoryError:
+                raise
             except Exception as error:  # a damaged picture can fail in any way
-                faults.append(f"{file}: {error}")
+                faults.append(f"{file}: {getattr(error, 'strerror', None) or error}")
         yield block
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _rgb(image: ImageFile) -> Image.Image:
     """The picture upright, in 8-bit RGB, on white.
 
     Raises:
@@ -149,15 +167,17 @@ def _rgb(image: Image.Image) -> Image.Image:
     grey16 = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
     if image.mode in UNSCALED and not grey16:
         raise ImclError(f"its values are {UNSCALED[image.mode]}; {REMEDY}")
-    tags = getattr(image, "tag_v2", {})
-    bits = max(tags.get(BITS, (1,)))
-    if grey16:
-        if "I;12" in _raw_modes(image):
-            raise ImclError(f"its values have 12 bits; {REMEDY}")
-    elif bits > 8 or ";16" in _raw_modes(image):
-        raise ImclError(f"its colours have 16 bits, of which 8 would be cut off; {REMEDY}")
-    inverted = grey16 and tags.get(PHOTOMETRIC) == WHITE_IS_ZERO
+    bits = _bits(image)
+    if grey16 and image.format == "TIFF" and bits < 16:
+        raise ImclError(f"its values have {bits} bits; {REMEDY}")
+    if not grey16 and bits > 8:
+        raise ImclError(
+            f"its channels have {bits} bits, of which {bits - 8} would be cut; {REMEDY}"
+        )
+    inverted = grey16 and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO
     transparent = image.info.get("transparency")
+    if image.format == "PNG" and _how(image) in GREY_SCALES and transparent is not None:
+        image.info["transparency"] = transparent * GREY_SCALES[_how(image)]
     upright = ImageOps.exif_transpose(image)
     if grey16:
         values = np.asarray(upright).astype(np.uint32)
@@ -172,6 +192,25 @@ def _rgb(image: Image.Image) -> Image.Image:
     return upright.convert("RGB")
 
 
-def _raw_modes(image: Image.Image) -> str:
-    """How the file holds the values of its parts, as Pillow names it."""
-    return " ".join(str(tile.args) for tile in getattr(image, "tile", ()))
+def _bits(image: ImageFile) -> int:
+    """How many bits the largest value of a channel has in the file; 8 where it cannot have more."""
+    how = _how(image)
+    if image.format == "TIFF":
+        return max(getattr(image, "tag_v2", {}).get(BITS, (1,)))
+    if image.format == "PNG":
+        return 16 if str(how).endswith(";16B") else 8
+    if image.format == "PPM":  # the mode alone, or with the largest value
+        return how[1].bit_length() if isinstance(how, tuple) else 8
+    if image.format == "JPEG2000":
+        assert image.fp is not None, "an open file"
+        image.fp.seek(0)
+        header = image.fp.read().partition(SIZES)[2]
+        channels = int.from_bytes(header[CHANNELS:FIRST_DEPTH])
+        depths = header[FIRST_DEPTH : FIRST_DEPTH + 3 * channels : 3]
+        return max((depth & 0x7F) + 1 for depth in depths)
+    return 8
+
+
+def _how(image: ImageFile) -> Any:
+    """What Pillow tells its decoder of how the file holds the values."""
+    return image.tile[0].args if image.tile else None

@@ -30,7 +30,7 @@ def unpickle(file: IO[bytes]) -> dict[str, Any]:
     """
     try:
         value = _Unpickler(file, encoding="latin1").load()
-    except ImclError:
+    except (ImclError, MemoryError):
         raise
     except Exception as error:  # a damaged pickle can fail in any way
         raise ImclError(f"a damaged pickle: {error}") from error

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from typing_extensions import TypedDict  # pydantic checks these on Python 3.11
 
 from imcl.errors import ImclError
+from imcl.files import read_as
 from imcl.project import Project
 from imcl.study.grid import Noise
 
@@ -42,9 +43,7 @@ def describe(project: Project, noise: Noise) -> Description:
     """
     path = project.noise(noise.dataset.key, noise.key)
     try:
-        return _ADAPTER.validate_json(path.read_bytes())
+        return read_as(path, _ADAPTER)
     except FileNotFoundError:
         words = " ".join(noise.words)
         raise ImclError(f"{path}: missing; run `imcl noise {words}` first") from None
-    except ValidationError:
-        raise ImclError(f"{path}: damaged or changed by hand; delete it and run again") from None

@@ -1,11 +1,21 @@
 """The layout of most tables: a row for each backbone and method, columns for each noise."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from imcl.analysis.rows import SummaryRow
 from imcl.analysis.summary import Summary
-from imcl.present.render import MISSING, Entry, Row, number
+from imcl.present.render import (
+    MISSING,
+    Entry,
+    Row,
+    coverage,
+    earlier_code,
+    number,
+    protocol,
+)
+from imcl.study.grid import merged_draws
 
 
 class Column(NamedTuple):
@@ -52,6 +62,23 @@ def metric(title: str, name: str, scale: float = 1, digits: int = 1) -> Column:
         return number(row["estimates"][name], [row["key"]], rule, scale=scale, digits=digits)
 
     return Column(title, show)
+
+
+def ending(summary: Summary, *datasets: str) -> str:
+    """The end of a caption: over what its numbers are means, and what `covered` says."""
+    return f"{protocol(len(summary['axes']['seeds']))} {covered(summary, *datasets)}".strip()
+
+
+def covered(summary: Summary, *datasets: str) -> str:
+    """What the intervals of datasets cover, and which records are of earlier code, in sentences."""
+    draws = merged_draws(summary["draws"][name] for name in datasets)
+    changes = sum((Counter(summary["earlier"][name]) for name in datasets), Counter[str]())
+    records = sum(row["dataset"] in datasets for row in summary["cells"])
+    told = [
+        coverage(draws) if len(summary["axes"]["seeds"]) > 1 else "",
+        earlier_code(changes, records),
+    ]
+    return " ".join(filter(None, told))
 
 
 def split(summary: Summary, dataset: str) -> str:

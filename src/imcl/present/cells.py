@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from imcl.analysis.rows import SummaryRow
 from imcl.analysis.summary import Summary
-from imcl.present.by_method import Column, by_method, metric, split
+from imcl.present.by_method import Column, by_method, ending, metric, split
 from imcl.present.differences import holm
 from imcl.present.render import Entry, Table, number, protocol
 
@@ -25,11 +25,6 @@ def accuracy(summary: Summary, dataset: str) -> Table:
         caption += (
             " Bold: the best method, if it differs from base (paired by seed, at least three "
             f"seeds, p < 0.05 after {holm(summary, dataset, 'base')})."
-        )
-    for change, count in summary["earlier"].items():
-        caption += (
-            f" {count} of the study's {len(summary['cells'])} records were made by earlier code, "
-            f"in which {change}."
         )
     return _table(summary, dataset, "accuracy", caption, [Column("", show)])
 
@@ -90,7 +85,7 @@ def cost(summary: Summary, dataset: str) -> Table:
     header, groups = by_method(
         summary, dataset, [Column("time", time), Column("memory", memory)], [PARAMETERS]
     )
-    seeds = protocol(len(summary["axes"]["seeds"]))
+    seeds = protocol(len(summary["axes"]["seeds"]), intervals=False)
     return Table(f"cost-{dataset}", f"{dataset}: {caption} {seeds}", header, groups)
 
 
@@ -108,9 +103,8 @@ def error(summary: Summary, dataset: str) -> Table:
 
 def _table(summary: Summary, dataset: str, name: str, caption: str, columns: list[Column]) -> Table:
     """A table of means over the seeds."""
-    end = protocol(len(summary["axes"]["seeds"]), summary["draws"][dataset])
     return Table(
         f"{name}-{dataset}",
-        f"{dataset}: {caption} {end}",
+        f"{dataset}: {caption} {ending(summary, dataset)}",
         *by_method(summary, dataset, columns),
     )

@@ -1,10 +1,11 @@
 """The claims of the abstract with their verdicts: as tables, and on a terminal."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from imcl.analysis.claims import JudgedClaim, JudgedReading, describe
 from imcl.errors import printable
-from imcl.present.render import MISSING, Entry, Row, Table, coverage, number
+from imcl.present.render import MISSING, Entry, Row, Table, coverage, earlier_code, number
 from imcl.study.grid import merged_draws
 
 COUNTS = ("holding", "tested", "planned")
@@ -110,10 +111,14 @@ def sources(readings: Sequence[JudgedReading]) -> tuple[str, ...]:
 
 
 def _numbers_mean(judged: Sequence[JudgedClaim]) -> str:
-    """What the numbers mean, and what the intervals of those comparisons that count cover."""
+    """What the numbers mean, and of those comparisons that count, what their intervals cover."""
     comparisons = (c for claim in judged for r in claim["readings"] for c in r["comparisons"])
-    draws = merged_draws(c.get("draws", {}) for c in comparisons if c["size"])
-    return f"{NUMBERS} {coverage(draws)}".strip()
+    counting = [c for c in comparisons if c["size"] and "cells" in c]  # not those of costs
+    draws = merged_draws(c["draws"] for c in counting)
+    changes = dict(change for c in counting for change in c["earlier"].items())
+    records = {path for c in counting for path in c["records"]}
+    told = [NUMBERS, coverage(draws), earlier_code(Counter(changes.values()), len(records))]
+    return " ".join(filter(None, told))
 
 
 def _numbers(reading: JudgedReading) -> Row:

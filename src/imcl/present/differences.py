@@ -7,9 +7,8 @@ from typing import Literal
 
 from imcl.analysis.rows import DIFFERENCES, Reference, SummaryRow
 from imcl.analysis.summary import Summary
-from imcl.present.by_method import Column, by_method, split
-from imcl.present.render import MISSING, Entry, Table, number, p_value, protocol
-from imcl.study.grid import merged_draws
+from imcl.present.by_method import Column, by_method, ending, split
+from imcl.present.render import MISSING, Entry, Table, number, p_value
 
 P_VALUES: dict[str, Literal["p_holm", "permutation_p_holm"]] = {
     "paired t-test": "p_holm",
@@ -74,7 +73,7 @@ def table(summary: Summary, dataset: str, reference: Reference) -> Table:
     ]
     return Table(
         f"difference-to-{reference}-{dataset}",
-        f"{caption} {protocol(len(summary['axes']['seeds']), summary['draws'][dataset])}",
+        f"{caption} {ending(summary, dataset)}",
         *by_method(summary, dataset, columns),
     )
 
@@ -105,6 +104,6 @@ def aggregate(summary: Summary) -> Table:
         f"({', '.join(axes['backbones'])}) that have records, in points of accuracy, paired by "
         "seed: for each seed the interquartile mean over these settings. Last column: all label "
         "noises. A dash: the method lacks records of a setting. "
-        f"{protocol(len(axes['seeds']), merged_draws(summary['draws'].values()))}"
+        f"{ending(summary, *axes['datasets'])}"
     )
     return Table("aggregate", caption, ["method", *noises], [lines], labels=1)

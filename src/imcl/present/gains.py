@@ -3,9 +3,9 @@
 from imcl.analysis.gains import Gain
 from imcl.analysis.rows import SummaryRow
 from imcl.analysis.summary import Summary
-from imcl.present.by_method import metric, split
+from imcl.present.by_method import ending, metric, split
 from imcl.present.differences import difference
-from imcl.present.render import MISSING, Entry, Row, Table, protocol
+from imcl.present.render import MISSING, Entry, Row, Table
 
 OF_BASE = (
     metric("base (%)", "accuracy", 100),
@@ -38,7 +38,7 @@ def table(summary: Summary, dataset: str) -> Table | None:
         "but sees as many augmentations of each image as output compares. Ways: all minus "
         "control. Bold as in the tables of differences. Last columns, from base to all: expected "
         "calibration error (ECE, %), redundancy of channels and of kernels (× 1000). "
-        f"{protocol(len(summary['axes']['seeds']), summary['draws'][dataset])}"
+        f"{ending(summary, dataset)}"
     )
     header = ["backbone", "noise", *(column.title for column in OF_BASE)]
     header += ["views", "ways", "all − base", *CHANGES]

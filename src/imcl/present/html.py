@@ -11,14 +11,14 @@ from imcl.analysis.rows import Difference, SummaryRow
 from imcl.analysis.statistics import Estimate
 from imcl.files import write_text
 from imcl.present import charts, tables
+from imcl.present.by_method import covered
 from imcl.present.claims import MEANINGS
 from imcl.present.documents import Documents
-from imcl.present.render import Entry, coverage, isolated
+from imcl.present.render import Entry, isolated
 from imcl.project import Project
 from imcl.records.record import Environment, Record, Run, datasets, noises
 from imcl.records.store import Store
 from imcl.study import methods
-from imcl.study.grid import merged_draws
 from imcl.study.options import WAYS
 
 PAGE = Path(__file__).parent / "page"
@@ -56,7 +56,7 @@ def write(project: Project, documents: Documents) -> Path:
         built=built,
         grids=[t for t in built.values() if t.shown and t.name not in ("claims", "readings")],
         behind=behind,
-        coverage=coverage(merged_draws(summary["draws"].values())),
+        covered=covered(summary, *summary["axes"]["datasets"]),
         style=(PAGE / "style.css").read_text(encoding="utf-8"),
         script=(PAGE / "script.js").read_text(encoding="utf-8"),
         # The stub lacks the default of `snippet`.

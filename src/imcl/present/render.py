@@ -135,24 +135,18 @@ def p_value(value: float | None, sources: Iterable[str], rule: str) -> Entry:
     return number(value, sources, rule, digits=3)
 
 
-def protocol(seeds: int, draws: Mapping[str, Draw] | None = None) -> str:
-    """The end of a table's caption, which says what its numbers are.
-
-    Args:
-        seeds: over which they are means.
-        draws: what was drawn before training, if they have intervals.
-    """
+def protocol(seeds: int, intervals: bool = True) -> str:
+    """The sentence of a caption that says over how many seeds its numbers are means."""
     if seeds < 2:
         return "One seed."
-    if draws is None:
-        return f"Mean of n = {seeds} seeds."
-    return f"Mean of n = {seeds} seeds ± 95 % t-interval. {coverage(draws)}".strip()
+    return f"Mean of n = {seeds} seeds{' ± 95 % t-interval' * intervals}."
 
 
 # What follows for the intervals over the seeds from how something is drawn before training.
 COVERED: dict[Draw, str] = {
     "anew": "drawn anew for each run, so intervals cover that too",
-    "mixed": "drawn anew for each run in some cells, and the same in all runs in others",
+    "mixed": "drawn anew for each run in some cells, whose intervals cover that too, and the same "
+    "in all runs in others, whose intervals do not",
     "same": "the same in all runs, so intervals do not cover that",
 }
 TRAINING_ALONE = "the same in all runs, so intervals cover the training's randomness alone"
@@ -171,6 +165,19 @@ def coverage(draws: Mapping[str, Draw]) -> str:
             told = TRAINING_ALONE if {*draws.values()} == {"same"} else end
             sentences.append(f"{listed.capitalize()} {'are' if most[1:] else 'is'} {told}.")
     return " ".join(sentences)
+
+
+def earlier_code(changes: Mapping[str, int], records: int) -> str:
+    """How many of the records were made by code that computed something else, in sentences.
+
+    Args:
+        changes: what that code did, with the number of records.
+        records: how many there are.
+    """
+    return " ".join(
+        f"{count} of {records} records were made by earlier code, in which {change}."
+        for change, count in changes.items()
+    )
 
 
 # What Markdown would obey: emphasis, code, a column's end, strike-through, GitHub's formulas, tags,
@@ -218,9 +225,12 @@ def insert(path: Path, mark: str, table: Table) -> None:
     """Replace what is between `<!-- mark -->` and `<!-- /mark -->` in a file by a Markdown table.
 
     Raises:
-        ImclError: the file has no such marks.
+        ImclError: the file has no such marks, or is not UTF-8 text.
     """
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ImclError(f"{path}: is not UTF-8 text (byte {error.start})") from None
     before, opened, rest = text.partition(f"<!-- {mark} -->\n")
     _, closed, after = rest.partition(f"<!-- /{mark} -->")
     if not opened or not closed:

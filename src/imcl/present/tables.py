@@ -17,8 +17,9 @@ from imcl.present import (
     search,
     text,
 )
+from imcl.present.by_method import covered
 from imcl.present.documents import Documents
-from imcl.present.render import Table, coverage, markdown
+from imcl.present.render import Table, markdown
 from imcl.project import Project
 
 
@@ -93,7 +94,7 @@ def write(project: Project, documents: Documents) -> list[Table]:
         "combinations": drawn.combinations(summary),
         "not_drawn": [name for name in summary["axes"]["methods"] if name not in lines],
         "options_differ": inputs.options_differ(summary),
-        "coverage": {name: coverage(draws) for name, draws in summary["draws"].items()},
+        "covered": {name: covered(summary, name) for name in summary["axes"]["datasets"]},
     }
     for name in ("numbers", "results", "discussion"):
         rendered = environment.get_template(f"{name}.tex.j2").render(values)

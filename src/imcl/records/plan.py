@@ -79,8 +79,12 @@ def _reason(store: Store, cell: Cell, made: list[Path]) -> str | None:
     if made:
         newest = store.glance(max(made, key=lambda path: path.stat().st_mtime))
         if newest is not None:
-            return _change(newest.config, cell.config)
-    return "no record"
+            return _lacking(cell, _change(newest.config, cell.config))
+    return _lacking(cell, "no record")
+
+
+def _lacking(cell: Cell, reason: str) -> str:
+    return "; ".join(filter(None, [reason, cell.dataset.lacks]))
 
 
 def _change(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

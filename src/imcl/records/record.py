@@ -211,6 +211,11 @@ class Record(TrainedOn):
     seal: NotRequired[str]
 
 
+def changed_since(record: Record) -> str | None:
+    """What the code computes differently since the record was made, as it says itself."""
+    return record.get("migrated", {}).get("earlier")
+
+
 def datasets(record: Record) -> list[DatasetInfo]:
     """The data of a record's runs: one entry if all have the same, else one for each run."""
     return (

@@ -8,7 +8,7 @@ every fault of every file.
 import json
 import math
 import stat
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -182,10 +182,13 @@ class Store:
             ImclError: records are missing, have faults, or were made from different data; with
                 every fault of every file.
         """
-        missing = [cell.name for cell in cells if not paths[cell.name].exists()]
+        missing = [cell for cell in cells if not paths[cell.name].exists()]
         if missing and not partial:
+            # Without their pictures, records that are there are not found.
+            cell = next((cell for cell in missing if cell.dataset.lacks), missing[0])
+            why = f": {cell.dataset.lacks}" if cell.dataset.lacks else ", ..."
             raise ImclError(
-                f"{len(missing)} of {len(cells)} cells have no record yet ({missing[0]}, ...); run "
+                f"{len(missing)} of {len(cells)} cells have no record yet ({cell.name}{why}); run "
                 "`snakemake --cores all`, or add --partial to continue without them"
             )
         there = [cell for cell in cells if paths[cell.name].exists()]
@@ -413,8 +416,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object. Python's own reader takes the last value of a key that appears twice."""
     made = dict(pairs)
     if len(made) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        ((twice, _),) = Counter(key for key, _ in pairs).most_common(1)
         raise ValueError(f"the key {shown(twice)} appears twice")
     return made
 

@@ -47,6 +47,8 @@ AUGMENTATION = ("padding", "flip")
 # Options that only refuse data, so no result depends on them.
 LIMITS = {"max_megapixels"}
 
+NO_PICTURES = "its pictures are not here: bring them, or the data/contents/ that was made of them"
+
 
 class BackboneConfig(TypedDict):
     name: str
@@ -120,7 +122,8 @@ class Dataset:
     If its subset is drawn for each run, it has files only as `of_run` gives it.
 
     Attributes:
-        content: of the files that no published checksum fixes, as `Contents` gives it.
+        content: of the files that no published checksum fixes, as `Contents` gives it. It takes the
+            place of their folder's path in the digest, so the folder may be moved.
         run: the seed of the training for which its subset is drawn; None if all have the same.
     """
 
@@ -144,6 +147,12 @@ class Dataset:
     def of_runs(self, seeds: Iterable[int]) -> list[Self]:
         """What the trainings with these seeds use: one for all of them, or one for each."""
         return list(dict.fromkeys(self.of_run(seed) for seed in seeds))
+
+    @property
+    def lacks(self) -> str:
+        """Why its records cannot be found; empty unless it is of files whose content is unknown."""
+        own = self.options.path or not all(archive.is_published for archive in self.archives)
+        return NO_PICTURES if own and self.content is None else ""
 
     @property
     def words(self) -> list[str]:
@@ -243,8 +252,12 @@ class Noise:
 
 
 def _stated(options: DatasetOptions | NoiseOptions, content: str | None) -> dict[str, Any]:
-    stated = options.model_dump(exclude_unset=True, exclude=LIMITS)
-    return stated if content is None else {**stated, "content": content}
+    if content is None:
+        return options.model_dump(exclude_unset=True, exclude=LIMITS)
+    return {
+        **options.model_dump(exclude_unset=True, exclude={*LIMITS, "path"}),
+        "content": content,
+    }
 
 
 def _run_words(seed: int | None) -> list[str]:

@@ -4,8 +4,6 @@ Types and bounds are checked first, then names that refer to other sections. All
 at once, each with file, key path and value.
 """
 
-import os
-import stat
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 import yaml
 
 from imcl.errors import UsageError, is_plain, printable, shown
+from imcl.files import at_once
 from imcl.study import references
 from imcl.study.faults import Fault, Place, check
 from imcl.study.settings import Settings
@@ -104,7 +103,9 @@ class _Loader(yaml.SafeLoader):
             "tag:yaml.org,2002:int",
             "tag:yaml.org,2002:float",
         ):
-            digits = node.value.lstrip("+-").replace("_", "")
+            digits = node.value.replace("_", "").lstrip("+-")
+            if not digits:  # as in `!!int ''`
+                raise _refused(node, f"{shown(node.value)} is not a number")
             if ":" in digits or (digits[:1] == "0" and digits[1:].isdigit()):
                 problem = f"YAML may read {shown(node.value)} as a different number; "
                 raise _refused(node, f"{problem}write it without a leading 0 or a colon")
@@ -137,16 +138,9 @@ def _refused(at: yaml.Event | yaml.Node, problem: str) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=at.start_mark)  # type: ignore[arg-type]
 
 
-def _open(path: str, flags: int) -> int:
-    """Open without waiting, as a pipe that nobody writes to would make us do."""
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
 def _read(path: Path) -> object:
     try:
-        with open(path, "rb", opener=_open) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise UsageError(f"{path}: not a file, but a device or a pipe; name a file")
+        with open(path, "rb", opener=at_once) as file:
             text = file.read(LARGEST_BYTES + 1)
         if len(text) > LARGEST_BYTES:
             raise UsageError(f"{path}: larger than {LARGEST_BYTES:,} bytes; is it the right file?")

@@ -98,8 +98,8 @@ def _filled(options: T) -> T:
     return options
 
 
-# The bounds are far beyond use, and still within what float32 and a machine can do. A slip of the
-# pen is refused at once, not hours later.
+# The bounds are far beyond use, and still within what float32 and a machine can do. A typing error
+# is refused at once, not hours later.
 Share = Annotated[float, Field(ge=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Weight = Annotated[float, Field(ge=0, le=10**9)]

@@ -2,12 +2,13 @@
 
 A checkpoint is one file of one seed: a line with the SHA-256 of the rest, then torch's format with
 the state and the setting that it was made in. It is used only in the same setting: another cell,
-machine, thread count, library or code would give other bits. The last two of each seed are kept.
-All of a cell's are deleted when its record is written.
+seed, machine, thread count, library or code would give other bits. The last two of each seed are
+kept. All of a cell's are deleted when its record is written.
 """
 
 import hashlib
 import io
+import re
 import shutil
 import signal
 import time
@@ -15,15 +16,20 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypedDict
+from typing import cast, final
 
 import torch
+from pydantic import ConfigDict, TypeAdapter, with_config
 from torch import Tensor
+from typing_extensions import TypedDict  # pydantic checks these on Python 3.11
 
 from imcl.errors import Stopped
 from imcl.files import atomic
 from imcl.progress import say
+from imcl.records.record import Cost, Epoch, Run
 from imcl.signals import handled
+from imcl.training.device import is_out_of_memory
+from imcl.training.loop import State
 
 KEPT = 2
 MAGIC = b"imcl checkpoint "
@@ -31,11 +37,35 @@ BYTES_PER_SECOND = 100e6  # until the first checkpoint is written and timed
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
+@final
+class Unfinished(TypedDict):
+    """A seed after an epoch: what was measured so far, and how to continue."""
+
+    history: list[Epoch]
+    cost: Cost
+    training: State
+
+
+@final
+class Finished(TypedDict):
+    """A seed after its last epoch: its part of the record. Its weights are a file of their own."""
+
+    run: Run
+    cost: Cost
+
+
+SeedState = Unfinished | Finished
+
+
+@with_config(ConfigDict(arbitrary_types_allowed=True))  # tensors
 class Content(TypedDict):
     """What a checkpoint holds: the setting that it was made in, and the state."""
 
     setting: dict[str, str]
-    state: dict[str, Any]
+    state: SeedState
+
+
+CONTENT = TypeAdapter(Content)
 
 
 class Checkpoints:
@@ -43,7 +73,7 @@ class Checkpoints:
 
     Args:
         folder: holds nothing else. Checkpoints that cannot be used are moved to `aside` beside it.
-        setting: everything that the exact result depends on, by name.
+        setting: everything that the exact results depend on, by name; the seed is added.
         share: the largest share of the run time to spend on writing, in 0..1.
     """
 
@@ -65,11 +95,12 @@ class Checkpoints:
         with handled(SIGNALS, self._stop):
             yield
 
-    def load(self, seed: int) -> dict[str, Any] | None:
+    def load(self, seed: int) -> SeedState | None:
         """The newest state of a seed that is whole and of this setting; None if there is none.
 
         Other checkpoints are moved aside, with a message.
         """
+        ours = self._setting_of(seed)
         for path in reversed(self._of(seed)):
             try:
                 content = _read(path)
@@ -77,10 +108,10 @@ class Checkpoints:
                 self._move_aside(path, str(error))
                 continue
             theirs = content["setting"]
-            if theirs == self.setting:
+            if theirs == ours:
                 return content["state"]
-            names = sorted(theirs.keys() | self.setting.keys())
-            differing = [name for name in names if theirs.get(name) != self.setting.get(name)]
+            names = sorted(theirs.keys() | ours.keys())
+            differing = [name for name in names if theirs.get(name) != ours.get(name)]
             self._move_aside(path, f"made with another {', '.join(differing)}")
         return None
 
@@ -88,8 +119,11 @@ class Checkpoints:
         """An epoch is finished: until it is saved, a signal waits for the next `save`."""
         self._saved = False
 
-    def save(self, seed: int, state: Callable[[], dict[str, Any]]) -> None:
+    def save(self, seed: int, state: Callable[[], SeedState]) -> None:
         """Write what `state` returns, if the share allows it or a signal asked to stop.
+
+        A finished seed is always written. It is small, and a signal during the next seed, which
+        saves that one alone, would lose its training.
 
         Raises:
             Stopped: a signal came since the last call.
@@ -97,14 +131,16 @@ class Checkpoints:
         """
         self.hold()
         begun = time.perf_counter()
-        content: Content = {"setting": self.setting, "state": state()}
+        content: Content = {"setting": self._setting_of(seed), "state": state()}
+        finished = "run" in content["state"]
         expected = self._slowest or 0.01 + _size(content) / BYTES_PER_SECOND
         allowed = self.share * (begun - self._begun)
-        if self._writing + expected <= allowed:
+        if finished or self._writing + expected <= allowed:
             self._write(seed, content)
             seconds = time.perf_counter() - begun
             self._writing += seconds
-            self._slowest = max(seconds, self._slowest or 0.0)
+            if not finished:  # whose time says nothing of the larger ones
+                self._slowest = max(seconds, self._slowest or 0.0)
             self._saved = True
         if self._signal is not None:  # it may also have come since the last `if`
             if not self._saved:
@@ -128,9 +164,14 @@ class Checkpoints:
         for path in old[: 1 - KEPT]:
             path.unlink()
 
+    def _setting_of(self, seed: int) -> dict[str, str]:
+        return {**self.setting, "seed": str(seed)}
+
     def _of(self, seed: int) -> list[Path]:
-        """The checkpoints of a seed, oldest first."""
-        return sorted(self.folder.glob(f"seed-{seed}-*.pt"), key=_number)
+        """The checkpoints of a seed, oldest first; a file with any other name is none."""
+        name = re.compile(rf"seed-{seed}-[0-9]+\.pt")
+        found = self.folder.glob(f"seed-{seed}-*.pt")
+        return sorted((path for path in found if name.fullmatch(path.name)), key=_number)
 
     def _move_aside(self, path: Path, reason: str) -> None:
         aside = self.folder.parent / "aside" / f"{path.parent.name}-{path.name}"
@@ -148,16 +189,19 @@ class Checkpoints:
 
 def _read(path: Path) -> Content:
     """The content of a checkpoint; ValueError if it is damaged."""
+    if not path.is_file():  # a pipe would make us wait for ever
+        raise ValueError("not a file")
     head, _, body = path.read_bytes().partition(b"\n")
     if head != MAGIC + hashlib.sha256(body).hexdigest().encode():
         raise ValueError("damaged")
     try:
-        content: Content = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+        content = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+        CONTENT.validate_python(content, strict=True, extra="forbid")
     except Exception as error:  # the checksum is right, so it was written wrong
+        if is_out_of_memory(error):
+            raise
         raise ValueError(f"not a checkpoint of imcl ({type(error).__name__})") from None
-    if not isinstance(content, dict) or set(content) != {"setting", "state"}:
-        raise ValueError("not a checkpoint of imcl")
-    return content
+    return cast(Content, content)
 
 
 def _size(value: object) -> int:

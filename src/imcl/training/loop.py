@@ -6,10 +6,10 @@ Losses stay on the device for a whole epoch and are read once at its end.
 import math
 from collections.abc import Callable
 from itertools import islice
-from typing import TypedDict
 
 import torch
 from torch import Tensor
+from typing_extensions import TypedDict  # pydantic checks these on Python 3.11
 
 from imcl.collaboration import Collaboration
 from imcl.errors import ImclError

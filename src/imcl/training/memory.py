@@ -99,9 +99,14 @@ def check(what: str, needed: int, device: torch.device) -> None:
     available = there(device)
     if needed > available:
         raise ImclError(
-            f"{what}: needs about {needed / 1e9:,.0f} GB of memory, {available / 1e9:,.0f} are "
+            f"{what}: needs about {_gigabytes(needed)} GB of memory, {_gigabytes(available)} are "
             "there; lower the width, the batch size, or the number of networks, parts or branches"
         )
+
+
+def _gigabytes(size: int) -> str:
+    """With one decimal below 100, so that two sizes that differ a little are not the same."""
+    return f"{size / 1e9:,.{0 if size >= 100e9 else 1}f}"
 
 
 def _read(path: str) -> str:

@@ -19,7 +19,7 @@ from imcl.records.record import Cost, Epoch, FinalMetrics, OracleMetrics, Predic
 from imcl.study.grid import Cell
 from imcl.training import evaluation, tensorboard
 from imcl.training.batches import Augmentation, Batches, Normalise
-from imcl.training.checkpoint import Checkpoints
+from imcl.training.checkpoint import Checkpoints, Finished, Unfinished
 from imcl.training.data import RunData
 from imcl.training.device import compile_stages, peak_memory
 from imcl.training.loop import State, fit
@@ -133,7 +133,7 @@ class SeedRun:
             self.task.report.resumed(self.seed, self.training.epochs)
             return result
         self.history, self.cost = stored["history"], stored["cost"]
-        self.cost["resumed"] += 1
+        self.cost["resumed"] = self.cost.get("resumed", 0) + 1
         self._state = stored["training"]
         self.task.report.resumed(self.seed, len(self.history))
         return None
@@ -173,7 +173,7 @@ class SeedRun:
             self.task.report.epoch(self.seed, epoch["epoch"], note)
             self.task.checkpoints.save(
                 self.seed,
-                lambda: {"history": self.history, "cost": self.cost, "training": state()},
+                lambda: Unfinished(history=self.history, cost=self.cost, training=state()),
             )
             self._begun = time.perf_counter()
 
@@ -228,7 +228,7 @@ class SeedRun:
             "weights_sha256": sha256(self.weights),
             "history": self.history,
         }
-        self.task.checkpoints.save(self.seed, lambda: {"run": run, "cost": self.cost})
+        self.task.checkpoints.save(self.seed, lambda: Finished(run=run, cost=self.cost))
         return Result(run, self.cost)
 
     def _logits(self, network: Network) -> Tensor:

@@ -91,18 +91,18 @@ def _train(project: Project, cell: Cell, options: RunOptions, report: Report) ->
     task = Task(project, cell, data, target, options.compiled, checkpoints, report)
     with checkpoints.stopping():
         results = [_run(task, seed) for seed in cell.seeds]
-    everything = TrainedOn.__annotations__.keys()
-    record: Record = {
-        "cell": cell.name,
-        "digest": cell.digest,
-        "config": cell.config,
-        **first.told(everything - cell.drawn_per_run),
-        "code": code(),
-        "environment": environment,
-        "runs": [{**r.run, **data[r.run["seed"]].told(cell.drawn_per_run)} for r in results],
-        "cost": [result.cost for result in results],
-    }
-    Store(project).write(cell, record)
+        everything = TrainedOn.__annotations__.keys()
+        record: Record = {
+            "cell": cell.name,
+            "digest": cell.digest,
+            "config": cell.config,
+            **first.told(everything - cell.drawn_per_run),
+            "code": code(),
+            "environment": environment,
+            "runs": [{**r.run, **data[r.run["seed"]].told(cell.drawn_per_run)} for r in results],
+            "cost": [result.cost for result in results],
+        }
+        Store(project).write(cell, record)
     checkpoints.remove()
     return record
 
