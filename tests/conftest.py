@@ -28,9 +28,10 @@ from imcl.study.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# If a shell starts the tests in the background, they ignore SIGINT, and so does every process that
-# they start. Tests send SIGINT and expect it to work as in a terminal.
+# If a shell starts the tests in the background, they ignore SIGINT, under nohup SIGHUP too, and so
+# does every process that they start. Tests send both and expect them to work as in a terminal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Small enough that a cell is mostly start-up. The study `other` holds cells of `micro` only.
 MICRO: dict[str, Any] = {

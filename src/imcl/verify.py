@@ -299,7 +299,8 @@ def _compare(record: Record, again: Record, path: Path) -> tuple[str, Finding | 
         if noise_now != noise:
             return "data", Finding(path, "the noise, drawn again, is different")
     earlier = changed_since(record)
-    if _machine(record) == _machine(again) and not earlier:
+    moved = any("elsewhere" in run for run in record["runs"])
+    if _machine(record) == _machine(again) and not earlier and not moved:
         same = again["runs"] == record["runs"]
         return "bit for bit", None if same else Finding(path, "trained again, it differs")
     pairs = list(zip(record["runs"], again["runs"], strict=True))
@@ -311,6 +312,8 @@ def _compare(record: Record, again: Record, path: Path) -> tuple[str, Finding | 
     least, most = ACCURACY_TOLERANCE
     tolerance = min(max(least, 2**0.5 * (seeds["half_width"] or 0)), most)
     where = "by earlier code" if earlier else "on another machine"
+    if moved:
+        where = "on several machines, or by several versions of the code"
     how = (
         f"{where} ({record['environment']['device_name']}): first epoch's loss within "
         f"{loss:.2%} (tolerance {LOSS_TOLERANCE:.0%}), mean accuracy within "

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
+from unittest.mock import ANY
 
 import pytest
 import quick
@@ -29,11 +30,10 @@ from imcl.project import Project
 from imcl.records.record import Cost, Record
 from imcl.records.store import Store
 from imcl.study.grid import Cell
-from imcl.training import checkpoint, evaluation, worker
+from imcl.training import checkpoint, code, device, evaluation, worker
 from imcl.training.checkpoint import Checkpoints, SeedState
 from imcl.training.loop import State, Trainer
 from imcl.training.report import Report
-from imcl.training.seed import SeedRun
 from imcl.training.worker import RunOptions
 
 CPU = RunOptions("cpu")
@@ -96,13 +96,13 @@ NO_COST: Cost = {
 def after(epoch: int, **trained: torch.Tensor) -> SeedState:
     """The state of a small training after an epoch."""
     training: State = {"epoch": epoch, "trained": trained, "momentum": [], "streams": []}
-    return {"history": [], "cost": NO_COST, "training": training}
+    return {"history": [], "elsewhere": [], "cost": NO_COST, "training": training}
 
 
 @pytest.fixture
 def make(tmp_path) -> Callable[[float], Checkpoints]:
     """Makes the checkpoints of a cell, by their share of the run time."""
-    return lambda share: Checkpoints(tmp_path / "checkpoints/cell", {}, share)
+    return lambda share: Checkpoints(tmp_path / "checkpoints/cell", {}, {}, share)
 
 
 METHODS = ["base", "all", "output", "elr+all", "coteaching", "cskd", "rdrop", "dml", "multihead"]
@@ -259,22 +259,39 @@ def test_a_checkpoint_of_another_cell_is_not_used(interrupted, capsys):
     assert "resuming" not in printed
 
 
-def test_a_checkpoint_of_other_threads_is_not_used(interrupted, monkeypatch, capsys):
-    def end(self: SeedRun) -> None:
-        raise Killed
+def test_a_run_continues_elsewhere_and_its_record_says_so(project, monkeypatch, capsys):
+    cell = quick.cell(project, "digits-n50-resnet18-base", training=TRAINING)
+    machine = device.environment
 
-    monkeypatch.setattr(SeedRun, "build", end)  # it has loaded then
-    capsys.readouterr()
-    with pytest.raises(Killed):
-        worker.train(interrupted.project, interrupted.cell, RunOptions("cpu", threads=2))
-    printed = capsys.readouterr().err
-    assert printed.count("made with another threads; moved to") == 2
-    assert "resuming" not in printed
+    def on(kernel: str) -> None:
+        elsewhere = lambda *given: {**machine(*given), "platform": kernel}  # noqa: E731
+        monkeypatch.setattr(device, "environment", elsewhere)
+
+    on("kernel 1")
+    train_and_kill(project, cell, saves=5)  # seed 1, and an epoch of seed 2
+    on("kernel 2")
+    record = worker.train(project, cell, CPU)
+    first, second = record["runs"]
+    assert first["elsewhere"] == [{"epochs": 3, "differs": {"platform": "kernel 1"}}]
+    assert second["elsewhere"] == [{"epochs": 1, "differs": {"platform": "kernel 1"}}]
+    assert record["environment"]["platform"] == "kernel 2"
+    assert "made with another platform; the record will say so" in capsys.readouterr().err
+    assert Store(project).read(cell, project.record(cell.key)) == record | {"seal": ANY}
 
 
-def test_a_checkpoint_of_other_code_is_not_used(interrupted, monkeypatch, capsys):
-    monkeypatch.setattr(worker, "source_sha256", lambda: "other")
-    assert interrupted.resume(capsys).count("made with another code; moved to") == 2
+def test_a_comment_keeps_checkpoints_and_other_code_is_told(interrupted, monkeypatch, tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(code.SOURCE, source, ignore=shutil.ignore_patterns("__pycache__"))
+    before = code.source_sha256()
+    monkeypatch.setattr(code, "SOURCE", source)
+    path = source / "training/loop.py"
+    path.write_text("# a comment\n\n" + path.read_text().replace("\n\n", "  # another\n\n", 1))
+    assert code.source_sha256() == before
+    path.write_text(path.read_text() + "new = 1\n")
+    assert code.source_sha256() != before
+    first, second = worker.train(interrupted.project, interrupted.cell, CPU)["runs"]
+    assert first["elsewhere"] == [{"epochs": 2, "differs": {"code": before}}]
+    assert "elsewhere" not in second
 
 
 @pytest.fixture
@@ -295,30 +312,33 @@ def write_checkpoint(path: Path, content: object) -> None:
     path.write_bytes(head + b"\n" + body)
 
 
-OURS = {"seed": "1"}
+OURS = {"setting": {"seed": "1"}, "origin": {}}
 
 
 @pytest.mark.parametrize(
     "content",
     [
         [],
-        {"setting": OURS},
-        {"setting": ["seed"], "state": after(2)},
-        {"setting": {1: "a", "b": "c"}, "state": after(2)},
-        {"setting": {"seed": 1}, "state": after(2)},
-        {"setting": OURS, "state": []},
-        {"setting": OURS, "state": {}},
-        {"setting": OURS, "state": {1: 2, "history": []}},
-        {"setting": OURS, "state": {**after(2), "history": 5}},
-        {"setting": OURS, "state": {**after(2), "cost": {}}},
-        {"setting": OURS, "state": {**after(2), "training": {"epoch": 2}}},
-        {"setting": OURS, "state": {"run": {}, "cost": NO_COST}},
+        OURS,
+        {**OURS, "origin": {"code": 1}, "state": after(2)},
+        {"setting": {"seed": "1"}, "state": after(2)},
+        {**OURS, "setting": ["seed"], "state": after(2)},
+        {**OURS, "setting": {1: "a", "b": "c"}, "state": after(2)},
+        {**OURS, "setting": {"seed": 1}, "state": after(2)},
+        {**OURS, "state": []},
+        {**OURS, "state": {}},
+        {**OURS, "state": {1: 2, "history": []}},
+        {**OURS, "state": {**after(2), "history": 5}},
+        {**OURS, "state": {**after(2), "elsewhere": [{"epochs": 1}]}},
+        {**OURS, "state": {**after(2), "cost": {}}},
+        {**OURS, "state": {**after(2), "training": {"epoch": 2}}},
+        {**OURS, "state": {"run": {}, "cost": NO_COST}},
     ],
 )
 def test_a_checkpoint_of_another_shape_is_moved_aside(two_saved, content, capsys):
     path = two_saved.folder / "seed-1-2.pt"
     write_checkpoint(path, content)
-    assert two_saved.load(1) == after(1)
+    assert two_saved.load(1) == (after(1), {})
     assert "not a checkpoint of imcl (ValidationError); moved to" in capsys.readouterr().err
     assert not path.exists()
 
@@ -327,7 +347,7 @@ def test_a_checkpoint_of_another_shape_is_moved_aside(two_saved, content, capsys
 def test_what_only_has_the_name_of_a_checkpoint_is_moved_aside(two_saved, kind, capsys):
     path = two_saved.folder / "seed-1-10.pt"
     path.mkdir() if kind == "folder" else os.mkfifo(path)
-    assert two_saved.load(1) == after(2)
+    assert two_saved.load(1) == (after(2), {})
     assert f"{path}: not a file; moved to" in capsys.readouterr().err
 
 
@@ -336,9 +356,9 @@ def test_what_only_has_the_name_of_a_checkpoint_is_moved_aside(two_saved, kind, 
 )
 def test_a_file_with_another_name_is_no_checkpoint(two_saved, name):
     copied = Path(shutil.copy(two_saved.folder / "seed-1-1.pt", two_saved.folder / name))
-    assert two_saved.load(1) == after(2)
+    assert two_saved.load(1) == (after(2), {})
     two_saved.save(1, lambda: after(3))
-    assert two_saved.load(1) == after(3)
+    assert two_saved.load(1) == (after(3), {})
     assert copied.exists()
 
 
@@ -439,7 +459,7 @@ def test_the_newest_is_chosen_by_number_not_by_date(make):
     first, second = checkpoints._of(1)
     os.utime(first, (2**31, 2**31))
     os.utime(second, (0, 0))
-    assert checkpoints.load(1) == after(2)
+    assert checkpoints.load(1) == (after(2), {})
 
 
 def test_the_last_two_are_kept(make):
@@ -447,7 +467,7 @@ def test_the_last_two_are_kept(make):
     for epoch in range(12):
         checkpoints.save(3, lambda epoch=epoch: after(epoch))
     assert [path.name for path in checkpoints._of(3)] == ["seed-3-11.pt", "seed-3-12.pt"]
-    assert checkpoints.load(3) == after(11)
+    assert checkpoints.load(3) == (after(11), {})
     assert checkpoints.load(33) is None
 
 
@@ -479,7 +499,7 @@ def test_a_share_of_0_saves_nothing_but_on_a_signal(make, handlers):
         send(signal.SIGTERM)  # not at once, since an epoch would be lost
         with pytest.raises(Stopped):
             checkpoints.save(1, lambda: after(2))
-    assert checkpoints.load(1) == after(2)
+    assert checkpoints.load(1) == (after(2), {})
 
 
 def test_a_signal_stops_at_once_what_is_saved_already(make, handlers):
@@ -525,7 +545,7 @@ def test_a_signal_at_any_line_of_a_save_leaves_a_checkpoint(make, handlers):
             raise Stopped(0)  # no signal, since this line does nothing
         if checkpoints._signal is not None:
             stopped += 1
-            assert checkpoints.load(1) in (after(1), after(2))
+            assert checkpoints.load(1) in ((after(1), {}), (after(2), {}))
         checkpoints.remove()
     assert stopped > 5
 
@@ -607,7 +627,7 @@ def test_a_signal_of_another_kind_is_not_the_second(make, handlers):
         send(signal.SIGTERM)
         with pytest.raises(Stopped):
             checkpoints.save(1, lambda: after(2))
-    assert checkpoints.load(1) == after(2)
+    assert checkpoints.load(1) == (after(2), {})
 
 
 def test_a_terminal_that_has_gone_costs_no_checkpoint(make, handlers, monkeypatch):
@@ -624,7 +644,7 @@ def test_a_terminal_that_has_gone_costs_no_checkpoint(make, handlers, monkeypatc
         send(signal.SIGHUP)
         with pytest.raises(Stopped):
             checkpoints.save(1, lambda: after(2))
-    assert checkpoints.load(1) == after(2)
+    assert checkpoints.load(1) == (after(2), {})
 
 
 def test_a_signal_that_was_ignored_from_the_start_stays_ignored(make, handlers):

@@ -468,6 +468,17 @@ def test_another_machine_may_differ_within_the_tolerance(run, points, factor, ag
     assert (finding is None) == agrees
 
 
+def test_a_run_that_moved_between_machines_is_compared_within_the_tolerance(run):
+    def moved(record):
+        record["runs"][0]["elsewhere"] = [{"epochs": 1, "differs": {"platform": "another"}}]
+        record["runs"][0]["history"][0]["loss"] *= 1.05
+
+    change(run.record, moved)
+    how, finding = verify.retrain(run.project, run.cell, run.record)
+    assert how.startswith("on several machines")
+    assert finding is None
+
+
 def test_a_record_of_earlier_code_is_compared_within_the_tolerance(run):
     def before(record):
         migrated = {"digest": "0" * 12, "change": "x is y", "earlier": "z was different"}

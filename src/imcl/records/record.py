@@ -135,8 +135,22 @@ class TrainedOn(TypedDict, total=False):
     noise: NoiseInfo
 
 
+class Elsewhere(TypedDict):
+    """The first epochs of a run, trained on another machine or by other code.
+
+    From there on, the run need not equal one that was never interrupted to the bit.
+
+    Attributes:
+        epochs: how many.
+        differs: by name, what was different there: of the environment, or `code`, a hash of it.
+    """
+
+    epochs: Count
+    differs: dict[str, str]
+
+
 class Run(TrainedOn):
-    """The result of one seed."""
+    """The result of one seed; `elsewhere` is there if a part of it was trained elsewhere."""
 
     seed: Count
     final: FinalMetrics
@@ -146,6 +160,7 @@ class Run(TrainedOn):
     training_parameters: Count
     weights_sha256: Sha256
     history: Annotated[list[Epoch], Field(min_length=1)]
+    elsewhere: NotRequired[list[Elsewhere]]
 
 
 class Cost(TypedDict):

@@ -1,9 +1,10 @@
 """Training states on disk: training resumes from them, and its result is the same to the bit.
 
 A checkpoint is one file of one seed: a line with the SHA-256 of the rest, then torch's format with
-the state and the setting that it was made in. It is used only in the same setting: another cell,
-seed, machine, thread count, library or code would give other bits. The last two of each seed are
-kept. All of a cell's are deleted when its record is written.
+the state, the setting and the origin that it was made in. It is used only in the same setting: of
+the same cell, data, seed and kind of device. Its origin may differ: another machine, thread count,
+library or code continues it, but then equality to the bit is not promised, and the record says so.
+The last two of each seed are kept. All of a cell's are deleted when its record is written.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import cast, final
+from typing import NamedTuple, cast, final
 
 import torch
 from pydantic import ConfigDict, TypeAdapter, with_config
@@ -26,7 +27,7 @@ from typing_extensions import TypedDict  # pydantic checks these on Python 3.11
 from imcl.errors import Stopped
 from imcl.files import atomic
 from imcl.progress import say
-from imcl.records.record import Cost, Epoch, Run
+from imcl.records.record import Cost, Elsewhere, Epoch, Run
 from imcl.signals import handled
 from imcl.training.device import is_out_of_memory
 from imcl.training.loop import State
@@ -39,9 +40,10 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 @final
 class Unfinished(TypedDict):
-    """A seed after an epoch: what was measured so far, and how to continue."""
+    """A seed after an epoch: what was measured so far, where, and how to continue."""
 
     history: list[Epoch]
+    elsewhere: list[Elsewhere]
     cost: Cost
     training: State
 
@@ -59,13 +61,21 @@ SeedState = Unfinished | Finished
 
 @with_config(ConfigDict(arbitrary_types_allowed=True))  # tensors
 class Content(TypedDict):
-    """What a checkpoint holds: the setting that it was made in, and the state."""
+    """What a checkpoint holds: the setting and the origin that it was made in, and the state."""
 
     setting: dict[str, str]
+    origin: dict[str, str]
     state: SeedState
 
 
 CONTENT = TypeAdapter(Content)
+
+
+class Loaded(NamedTuple):
+    """A state, and what is different here by name, as it was where the state was made."""
+
+    state: SeedState
+    differs: dict[str, str]
 
 
 class Checkpoints:
@@ -73,12 +83,16 @@ class Checkpoints:
 
     Args:
         folder: holds nothing else. Checkpoints that cannot be used are moved to `aside` beside it.
-        setting: everything that the exact results depend on, by name; the seed is added.
+        setting: what must be the same to continue, by name; the seed is added.
+        origin: what the exact results depend on besides, by name.
         share: the largest share of the run time to spend on writing, in 0..1.
     """
 
-    def __init__(self, folder: Path, setting: Mapping[str, str], share: float):
-        self.folder, self.setting, self.share = folder, dict(setting), share
+    def __init__(
+        self, folder: Path, setting: Mapping[str, str], origin: Mapping[str, str], share: float
+    ):
+        self.folder, self.share = folder, share
+        self.setting, self.origin = dict(setting), dict(origin)
         self._begun, self._writing = time.perf_counter(), 0.0
         self._slowest: float | None = None
         self._saved = True  # whether everything done so far is on disk
@@ -95,7 +109,7 @@ class Checkpoints:
         with handled(SIGNALS, self._stop):
             yield
 
-    def load(self, seed: int) -> SeedState | None:
+    def load(self, seed: int) -> Loaded | None:
         """The newest state of a seed that is whole and of this setting; None if there is none.
 
         Other checkpoints are moved aside, with a message.
@@ -107,12 +121,13 @@ class Checkpoints:
             except ValueError as error:
                 self._move_aside(path, str(error))
                 continue
-            theirs = content["setting"]
-            if theirs == ours:
-                return content["state"]
-            names = sorted(theirs.keys() | ours.keys())
-            differing = [name for name in names if theirs.get(name) != ours.get(name)]
-            self._move_aside(path, f"made with another {', '.join(differing)}")
+            wrong = _differences(content["setting"], ours)
+            if not wrong:
+                differs = _differences(content["origin"], self.origin)
+                if differs:
+                    say(f"{path}: made with another {', '.join(differs)}; the record will say so")
+                return Loaded(content["state"], differs)
+            self._move_aside(path, f"made with another {', '.join(wrong)}")
         return None
 
     def hold(self) -> None:
@@ -131,7 +146,11 @@ class Checkpoints:
         """
         self.hold()
         begun = time.perf_counter()
-        content: Content = {"setting": self._setting_of(seed), "state": state()}
+        content: Content = {
+            "setting": self._setting_of(seed),
+            "origin": self.origin,
+            "state": state(),
+        }
         finished = "run" in content["state"]
         expected = self._slowest or 0.01 + _size(content) / BYTES_PER_SECOND
         allowed = self.share * (begun - self._begun)
@@ -202,6 +221,12 @@ def _read(path: Path) -> Content:
             raise
         raise ValueError(f"not a checkpoint of imcl ({type(error).__name__})") from None
     return cast(Content, content)
+
+
+def _differences(theirs: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
+    """Their values of what is different, by name."""
+    names = sorted(theirs.keys() | ours.keys())
+    return {n: theirs.get(n, "absent") for n in names if theirs.get(n) != ours.get(n)}
 
 
 def _size(value: object) -> int:

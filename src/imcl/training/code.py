@@ -1,6 +1,7 @@
 """The version of this package's code, for records and checkpoints."""
 
 import hashlib
+import re
 import subprocess
 from pathlib import Path
 
@@ -21,9 +22,9 @@ def code() -> Code:
 
 
 def source_sha256() -> str:
-    """A SHA-256 of this package's source."""
-    sources = sorted(SOURCE.rglob("*.py"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    """A SHA-256 of this package's source, without its comments and blank lines."""
+    lines = b"\n".join(path.read_bytes() for path in sorted(SOURCE.rglob("*.py")))
+    return hashlib.sha256(re.sub(rb"\s*(#.*)?$", b"", lines, flags=re.M)).hexdigest()
 
 
 def _git(*arguments: str) -> str | None:

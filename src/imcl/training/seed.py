@@ -15,11 +15,19 @@ from imcl.errors import ImclError
 from imcl.files import sha256, write_bytes
 from imcl.models.backbone import Backbone
 from imcl.project import Project
-from imcl.records.record import Cost, Epoch, FinalMetrics, OracleMetrics, Predictions, Run
+from imcl.records.record import (
+    Cost,
+    Elsewhere,
+    Epoch,
+    FinalMetrics,
+    OracleMetrics,
+    Predictions,
+    Run,
+)
 from imcl.study.grid import Cell
 from imcl.training import evaluation, tensorboard
 from imcl.training.batches import Augmentation, Batches, Normalise
-from imcl.training.checkpoint import Checkpoints, Finished, Unfinished
+from imcl.training.checkpoint import Checkpoints, Finished, Loaded, Unfinished
 from imcl.training.data import RunData
 from imcl.training.device import compile_stages, peak_memory
 from imcl.training.loop import State, fit
@@ -97,6 +105,7 @@ class SeedRun:
         self.training = task.cell.training
         self.weights = task.project.weights(task.cell.key, seed)
         self.history: list[Epoch] = []
+        self.elsewhere: list[Elsewhere] = []
         self.cost: Cost = {
             "seed": seed,
             "training_seconds": 0.0,
@@ -123,20 +132,29 @@ class SeedRun:
 
     def load(self) -> Result | None:
         """Load the newest checkpoint; return the result if the seed was finished before."""
-        stored = self.task.checkpoints.load(self.seed)
-        if stored is None:
+        loaded = self.task.checkpoints.load(self.seed)
+        if loaded is None:
             return None
+        stored = loaded.state
         if "run" in stored:
             result = Result(stored["run"], stored["cost"])
+            self._tell_origin(result.run.get("elsewhere", []), self.training.epochs, loaded)
+            if self.elsewhere:
+                result.run["elsewhere"] = self.elsewhere
             if not self.weights.exists() or sha256(self.weights) != result.run["weights_sha256"]:
                 return None  # a result without its weights is not finished
             self.task.report.resumed(self.seed, self.training.epochs)
             return result
         self.history, self.cost = stored["history"], stored["cost"]
+        self._tell_origin(stored["elsewhere"], len(self.history), loaded)
         self.cost["resumed"] = self.cost.get("resumed", 0) + 1
         self._state = stored["training"]
         self.task.report.resumed(self.seed, len(self.history))
         return None
+
+    def _tell_origin(self, before: list[Elsewhere], epochs: int, loaded: Loaded) -> None:
+        here: list[Elsewhere] = [{"epochs": epochs, "differs": loaded.differs}]
+        self.elsewhere = before + here * bool(loaded.differs)
 
     def build(self) -> Network:
         """The untrained network and its data, on the device."""
@@ -173,7 +191,12 @@ class SeedRun:
             self.task.report.epoch(self.seed, epoch["epoch"], note)
             self.task.checkpoints.save(
                 self.seed,
-                lambda: Unfinished(history=self.history, cost=self.cost, training=state()),
+                lambda: Unfinished(
+                    history=self.history,
+                    elsewhere=self.elsewhere,
+                    cost=self.cost,
+                    training=state(),
+                ),
             )
             self._begun = time.perf_counter()
 
@@ -228,6 +251,8 @@ class SeedRun:
             "weights_sha256": sha256(self.weights),
             "history": self.history,
         }
+        if self.elsewhere:
+            run["elsewhere"] = self.elsewhere
         self.task.checkpoints.save(self.seed, lambda: Finished(run=run, cost=self.cost))
         return Result(run, self.cost)
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import torch
+
 from imcl.errors import ImclError
 from imcl.files import locked, sweep
 from imcl.progress import say
@@ -87,7 +89,8 @@ def _train(project: Project, cell: Cell, options: RunOptions, report: Report) ->
     environment = device.environment(target, options.threads)
     environment["compiled"] = options.compiled
     folder = project.checkpoints / cell.key
-    checkpoints = Checkpoints(folder, _setting(cell, data, environment), options.checkpoint_share)
+    setting = _setting(cell, data, target)
+    checkpoints = Checkpoints(folder, setting, _origin(environment), options.checkpoint_share)
     task = Task(project, cell, data, target, options.compiled, checkpoints, report)
     with checkpoints.stopping():
         results = [_run(task, seed) for seed in cell.seeds]
@@ -107,15 +110,20 @@ def _train(project: Project, cell: Cell, options: RunOptions, report: Report) ->
     return record
 
 
-def _setting(cell: Cell, data: dict[int, RunData], environment: Environment) -> dict[str, str]:
-    """Everything that the exact result of a training depends on, for its checkpoints."""
+def _setting(cell: Cell, data: dict[int, RunData], target: torch.device) -> dict[str, str]:
+    """What a checkpoint must have been made with to be used."""
     return {
         "cell": cell.key,
         "dataset": _joined(each.description["sha256"] for each in data.values()),
         "noise": _joined(str(each.noise["sha256"]) for each in data.values()),
-        **{name: str(value) for name, value in environment.items()},
-        "code": source_sha256(),
+        "device": target.type,  # whose random numbers cannot be continued on another
     }
+
+
+def _origin(environment: Environment) -> dict[str, str]:
+    """What the exact result of a training depends on besides."""
+    where = {name: str(value) for name, value in environment.items() if name != "device"}
+    return {**where, "code": source_sha256()}
 
 
 def _joined(hashes: Iterable[str]) -> str:
