@@ -279,6 +279,16 @@ def test_a_run_continues_elsewhere_and_its_record_says_so(project, monkeypatch, 
     assert Store(project).read(cell, project.record(cell.key)) == record | {"seal": ANY}
 
 
+def test_a_seed_that_is_trained_again_is_not_called_elsewhere(project, monkeypatch):
+    cell = quick.cell(project, "digits-n50-resnet18-base", training=ONE_EPOCH, seeds=[1])
+    train_and_kill(project, cell, saves=2)  # an epoch, then the finished seed
+    project.weights(cell.key, 1).unlink()
+    machine = device.environment
+    monkeypatch.setattr(device, "environment", lambda *g: {**machine(*g), "platform": "other"})
+    (run,) = worker.train(project, cell, CPU)["runs"]
+    assert "elsewhere" not in run
+
+
 def test_a_comment_keeps_checkpoints_and_other_code_is_told(interrupted, monkeypatch, tmp_path):
     source = tmp_path / "source"
     shutil.copytree(code.SOURCE, source, ignore=shutil.ignore_patterns("__pycache__"))

@@ -27,7 +27,7 @@ from imcl.records.record import (
 from imcl.study.grid import Cell
 from imcl.training import evaluation, tensorboard
 from imcl.training.batches import Augmentation, Batches, Normalise
-from imcl.training.checkpoint import Checkpoints, Finished, Loaded, Unfinished
+from imcl.training.checkpoint import Checkpoints, Finished, Unfinished
 from imcl.training.data import RunData
 from imcl.training.device import compile_stages, peak_memory
 from imcl.training.loop import State, fit
@@ -138,23 +138,20 @@ class SeedRun:
         stored = loaded.state
         if "run" in stored:
             result = Result(stored["run"], stored["cost"])
-            self._tell_origin(result.run.get("elsewhere", []), self.training.epochs, loaded)
-            if self.elsewhere:
-                result.run["elsewhere"] = self.elsewhere
             if not self.weights.exists() or sha256(self.weights) != result.run["weights_sha256"]:
                 return None  # a result without its weights is not finished
+            before = result.run.get("elsewhere", [])
+            elsewhere = _elsewhere(before, self.training.epochs, loaded.differs)
+            if elsewhere:
+                result.run["elsewhere"] = elsewhere
             self.task.report.resumed(self.seed, self.training.epochs)
             return result
         self.history, self.cost = stored["history"], stored["cost"]
-        self._tell_origin(stored["elsewhere"], len(self.history), loaded)
+        self.elsewhere = _elsewhere(stored["elsewhere"], len(self.history), loaded.differs)
         self.cost["resumed"] = self.cost.get("resumed", 0) + 1
         self._state = stored["training"]
         self.task.report.resumed(self.seed, len(self.history))
         return None
-
-    def _tell_origin(self, before: list[Elsewhere], epochs: int, loaded: Loaded) -> None:
-        here: list[Elsewhere] = [{"epochs": epochs, "differs": loaded.differs}]
-        self.elsewhere = before + here * bool(loaded.differs)
 
     def build(self) -> Network:
         """The untrained network and its data, on the device."""
@@ -259,6 +256,11 @@ class SeedRun:
     def _logits(self, network: Network) -> Tensor:
         images, precision = network.images, self.training.precision
         return evaluation.predict(network.model, images, network.normalise, precision)
+
+
+def _elsewhere(before: list[Elsewhere], epochs: int, differs: dict[str, str]) -> list[Elsewhere]:
+    """What the record says of the epochs so far, if something was different there."""
+    return [*before, {"epochs": epochs, "differs": differs}] if differs else before
 
 
 def _count(module: nn.Module) -> int:
