@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -467,42 +467,37 @@ def test_a_redirect_to_nowhere_is_an_error_at_once(server, tmp_path, waits, plac
     assert names(tmp_path) == []
 
 
-def test_an_answer_that_is_not_http_is_an_error(tmp_path, waits):
+@contextmanager
+def answering(answer: bytes) -> Iterator[str]:
+    """The address of a server that sends these bytes to each try."""
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
 
-        def answer() -> None:
+        def serve() -> None:
             for _ in range(fetch.TRIES):
                 connection, _ = listener.accept()
                 with connection:
                     connection.recv(1000)
-                    connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+                    connection.sendall(answer)
 
-        done = pool.submit(answer)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with pytest.raises(ImclError, match=rf"^{url}/{NAME}: .*Check the address"):
-            fetch.fetch(archive(url), tmp_path)
+        done = pool.submit(serve)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         done.result()
 
+
+def test_an_answer_that_is_not_http_is_an_error(tmp_path, waits):
+    with (
+        answering(b"SSH-2.0-OpenSSH_9.2\r\n") as url,
+        pytest.raises(ImclError, match=rf"^{url}/{NAME}: .*Check the address"),
+    ):
+        fetch.fetch(archive(url), tmp_path)
     assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("chunked", [b"5\r\nhel", b"zz\r\nhello", b"5\r\nhello\r\n"])
 def test_chunks_that_break_off_are_an_error(tmp_path, waits, chunked):
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
-
-        def answer() -> None:
-            for _ in range(fetch.TRIES):
-                connection, _ = listener.accept()
-                with connection:
-                    connection.recv(1000)
-                    connection.sendall(head + chunked)
-
-        done = pool.submit(answer)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with pytest.raises(ImclError, match=rf"^{url}/{NAME}: "):
-            fetch.fetch(archive(url), tmp_path)
-        done.result()
+    with answering(head + chunked) as url, pytest.raises(ImclError, match=rf"^{url}/{NAME}: "):
+        fetch.fetch(archive(url), tmp_path)
 
 
 def test_a_good_file_is_not_downloaded_again(server, tmp_path):
