@@ -9,7 +9,7 @@ from imcl.bench import agreement, loop, overhead
 from imcl.bench.options import Agreement, Loop, Overhead
 from imcl.errors import ImclError
 from imcl.study import grid
-from imcl.study.options import BASELINES
+from imcl.study.options import BASELINES, Dml
 from imcl.training import memory, worker
 from imcl.training.data import load
 from imcl.training.network import Architecture, build
@@ -34,10 +34,13 @@ MAPS += 1 * (6 * 16)
 SMALL = Architecture("vgg16", 2, (8, 8, 1), 2)
 
 
-@pytest.mark.parametrize(("images", "copies", "bytes_each"), [(0, 1, 4), (5, 1, 4), (5, 3, 2)])
-def test_a_step_needs_weights_gradients_momentum_and_maps(images, copies, bytes_each):
-    expected = 4 * (copies + 2) * WEIGHTS + bytes_each * images * MAPS
-    assert memory.of_step(SMALL, images, copies, bytes_each) == expected
+@pytest.mark.parametrize(
+    ("images", "copies", "bytes_each", "trained"),
+    [(0, 1, 4, 1), (5, 1, 4, 1), (5, 3, 2, 1), (5, 3, 4, 3)],
+)
+def test_a_step_needs_weights_gradients_momentum_and_maps(images, copies, bytes_each, trained):
+    expected = 4 * (copies + 2 * trained) * WEIGHTS + bytes_each * trained * images * MAPS
+    assert memory.of_step(SMALL, images, copies, bytes_each, trained) == expected
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "vgg16"])
@@ -86,18 +89,21 @@ def test_the_random_numbers_stay_as_they_are():
 
 
 @pytest.mark.parametrize(
-    ("baseline", "options", "copies"),
+    ("baseline", "options", "copies", "trained"),
     [
-        ("dml", {"networks": 5}, 5),
-        ("multihead", {"branches": [2, 3]}, 6),
-        ("one", {"branches": 4}, 4),
-        ("coteaching", {}, 2),
-        ("elr", {}, 1),
-        ("byot", {}, 1),
+        ("dml", {"networks": 5}, 5, 5),
+        ("multihead", {"branches": [2, 3]}, 6, 1),  # of the others it trains the last stages
+        ("one", {"branches": 4}, 4, 1),
+        ("coteaching", {}, 2, 2),
+        ("elr", {}, 1, 1),
+        ("byot", {}, 1, 1),
     ],
 )
-def test_each_baseline_knows_how_many_networks_it_holds(baseline, options, copies):
-    assert BASELINES[baseline](**options).copies == copies
+def test_each_baseline_knows_how_many_networks_it_holds_and_trains(
+    baseline, options, copies, trained
+):
+    made = BASELINES[baseline](**options)
+    assert (made.copies, made.trained) == (copies, trained)
 
 
 def test_a_training_that_cannot_fit_is_refused_before_it_takes_memory(micro):
@@ -137,6 +143,8 @@ def test_padding_and_views_count(micro):
     assert memory.of_cell(cell, data, CPU) == padded + 12 * weights + 4 * batch * MAPS
     two_views = replace(cell, views=2)
     assert memory.of_cell(two_views, data, CPU) == padded + 12 * weights + 4 * 2 * batch * MAPS
+    mutual = replace(cell, baseline=("dml", Dml(networks=3)))
+    assert memory.of_cell(mutual, data, CPU) == padded + 3 * (12 * weights + 4 * batch * MAPS)
 
 
 @pytest.mark.parametrize(

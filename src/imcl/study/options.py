@@ -114,6 +114,11 @@ class Baseline(Options):
         """Networks whose weights are in memory at a time."""
         return 1
 
+    @property
+    def trained(self) -> int:
+        """Of these, networks that are trained whole, each with its own gradients and maps."""
+        return 1
+
     @classmethod
     def excludes(cls, way: str) -> str | None:
         """Why a way cannot be added to the baseline; None if it can."""
@@ -126,6 +131,10 @@ class TwoNetworks(Baseline):
     @property
     def copies(self) -> int:
         return 2
+
+    @property
+    def trained(self) -> int:
+        return self.copies
 
     @classmethod
     def excludes(cls, way: str) -> str | None:

@@ -34,13 +34,20 @@ def of_cell(cell: Cell, data: RunData, device: torch.device) -> int:
     padded = batch * (height + 2 * padding) * (width + 2 * padding) * channels
     # On a CPU the images stay in their files.
     images = 0 if device.type == "cpu" else data.arrays.train_images.nbytes
-    copies = cell.baseline[1].copies if cell.baseline else 1
+    copies, trained = (
+        (cell.baseline[1].copies, cell.baseline[1].trained) if cell.baseline else (1, 1)
+    )
     maps = FLOAT // 2 if cell.training.precision == "bf16" else FLOAT
-    return images + padded + of_step(architecture, cell.views * batch, copies, maps)
+    step = of_step(architecture, cell.views * batch, copies, maps, trained)
+    return images + padded + step
 
 
 def of_step(
-    architecture: Architecture, images: int, copies: int = 1, bytes_each: int = FLOAT
+    architecture: Architecture,
+    images: int,
+    copies: int = 1,
+    bytes_each: int = FLOAT,
+    trained: int = 1,
 ) -> int:
     """The least bytes of a training step.
 
@@ -49,6 +56,7 @@ def of_step(
         images: in the step, each augmentation counted.
         copies: networks whose weights are in memory.
         bytes_each: of a number in a map.
+        trained: networks with gradients, momentum and maps.
     """
     height, width, channels = architecture.shape
     side = min(height, width, LARGEST_SIDE)
@@ -63,8 +71,9 @@ def of_step(
         for pair in zip(narrow, wider, strict=True)
     )
     maps *= height * width / side**2
-    gradients_and_momentum = 2 * weights
-    return int(FLOAT * (copies * weights + gradients_and_momentum) + bytes_each * images * maps)
+    gradients_and_momentum = trained * 2 * weights
+    weights_with_them = FLOAT * (copies * weights + gradients_and_momentum)
+    return int(weights_with_them + bytes_each * trained * images * maps)
 
 
 def _sizes(architecture: Architecture) -> tuple[list[int], list[int]]:
