@@ -353,6 +353,48 @@ def test_a_checkpoint_of_another_shape_is_moved_aside(two_saved, content, capsys
     assert not path.exists()
 
 
+def scaled(tensor: torch.Tensor) -> torch.Tensor:
+    """Of another shape, from which torch would copy all the same."""
+    return tensor.flatten()[:1]
+
+
+FORGED: dict[str, Callable[[Any, Any], object]] = {
+    "a weight of another shape": lambda state, training: training["trained"].update(
+        {name: scaled(value) for name, value in [*training["trained"].items()][:1]}
+    ),
+    "a weight of another type": lambda state, training: training["trained"].update(
+        {name: value.long() for name, value in [*training["trained"].items()][:1]}
+    ),
+    "a weight too few": lambda state, training: training["trained"].popitem(),
+    "momentum of another shape": lambda state, training: training["momentum"].__setitem__(
+        0, [scaled(value) for value in training["momentum"][0]]
+    ),
+    "momentum too little": lambda state, training: training["momentum"].pop(),
+    "a stream too many": lambda state, training: training["streams"].append(torch.zeros(3)),
+    "a stream that cannot be": lambda state, training: training["streams"][0].fill_(255),
+    "more epochs than there are": lambda state, training: training.update(epoch=9),
+    "no epoch": lambda state, training: training.update(epoch=0),
+    "no history": lambda state, training: state.update(history=[]),
+    "no evaluation": lambda state, training: state["history"][1].pop("evaluation"),
+}
+
+
+@pytest.mark.parametrize("forged", FORGED)
+def test_a_forged_checkpoint_of_another_network_is_refused_in_a_sentence(interrupted, forged):
+    """Its checksum, its setting and its types are right."""
+    path = interrupted.folder / "seed-1-2.pt"
+    content: Any = checkpoint._read(path)
+    FORGED[forged](content["state"], content["state"]["training"])
+    write_checkpoint(path, content)
+    message = (
+        rf"seed 1: {interrupted.folder}: holds a checkpoint of another network or training; "
+        "delete this folder and run again$"
+    )
+    with pytest.raises(ImclError, match=message):
+        worker.train(interrupted.project, interrupted.cell, CPU)
+    assert not interrupted.project.record(interrupted.cell.key).exists()
+
+
 @pytest.mark.parametrize("kind", ["folder", "pipe"])
 def test_what_only_has_the_name_of_a_checkpoint_is_moved_aside(two_saved, kind, capsys):
     path = two_saved.folder / "seed-1-10.pt"

@@ -38,6 +38,10 @@ class State(TypedDict):
     streams: list[Tensor]
 
 
+class Misfit(Exception):
+    """A stored state is not of this network and training."""
+
+
 class Trainer:
     """Trains a network epoch by epoch.
 
@@ -121,7 +125,13 @@ class Trainer:
         }
 
     def restore(self, state: State) -> None:
-        """Continue from a stored state; the result is the same to the bit."""
+        """Continue from a stored state; the result is the same to the bit.
+
+        Raises:
+            Misfit: the state is of another network or training.
+        """
+        if _form(state) != _form(self.state()) or not 0 < state["epoch"] <= self.training.epochs:
+            raise Misfit
         if self.device.type == "cuda":
             # Libraries choose their algorithms at their first steps, so do these before a capture.
             self.collaboration.trained.train()
@@ -134,7 +144,10 @@ class Trainer:
             for buffer, values in zip(group, stored, strict=True):
                 buffer.copy_(values)
         for generator, stream in zip(self._generators, state["streams"], strict=True):
-            generator.set_state(stream)
+            try:
+                generator.set_state(stream)
+            except RuntimeError:
+                raise Misfit from None
 
     @property
     def _generators(self) -> list[torch.Generator]:
@@ -170,12 +183,20 @@ def fit(
 
     Raises:
         ImclError: the loss is not finite.
+        Misfit: the state is of another network or training.
     """
     trainer = Trainer(collaboration, batches, training)
     if state is not None:
         trainer.restore(state)
     for epoch in range(trainer.done, training.epochs):
         after_epoch(trainer.epoch(epoch), trainer.state)
+
+
+def _form(state: State) -> tuple[object, ...]:
+    """The shape and type of each tensor of a state."""
+    trained = {name: (tensor.shape, tensor.dtype) for name, tensor in state["trained"].items()}
+    momentum = [[(tensor.shape, tensor.dtype) for tensor in group] for group in state["momentum"]]
+    return trained, momentum, [(tensor.shape, tensor.dtype) for tensor in state["streams"]]
 
 
 class _Captured:

@@ -30,7 +30,7 @@ from imcl.training.batches import Augmentation, Batches, Normalise
 from imcl.training.checkpoint import Checkpoints, Finished, Unfinished
 from imcl.training.data import RunData
 from imcl.training.device import compile_stages, peak_memory
-from imcl.training.loop import State, fit
+from imcl.training.loop import Misfit, State, fit
 from imcl.training.network import Architecture, Method, assemble
 from imcl.training.report import Report
 from imcl.training.streams import stream
@@ -200,7 +200,25 @@ class SeedRun:
         if self.task.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.task.device)
         self._begun = time.perf_counter()
-        fit(network.collaboration, network.batches, self.training, after_epoch, self._state)
+        try:
+            if self._state is not None:
+                self._check_history(self._state["epoch"])
+            fit(network.collaboration, network.batches, self.training, after_epoch, self._state)
+        except Misfit:
+            raise ImclError(
+                f"{self.task.checkpoints.folder}: holds a checkpoint of another network or "
+                "training; delete this folder and run again"
+            ) from None
+
+    def _check_history(self, done: int) -> None:
+        """Raise Misfit unless the history is that of so many epochs."""
+        found = [(epoch["epoch"], "evaluation" in epoch) for epoch in self.history]
+        if found != [(number, self._evaluated(number)) for number in range(1, done + 1)]:
+            raise Misfit
+
+    def _evaluated(self, epoch: int) -> bool:
+        """Whether the network is evaluated after an epoch, counted from 1."""
+        return epoch % self.training.evaluate_every == 0 or epoch == self.training.epochs
 
     def _finish_epoch(self, network: Network, epoch: Epoch) -> str:
         """Evaluate the network if it is time to, and add up the cost; a note for people."""
@@ -209,7 +227,7 @@ class SeedRun:
         number = epoch["epoch"]
         terms = ", ".join(f"{name} {value:.3g}" for name, value in epoch["terms"].items())
         note = f"seed {self.seed}, loss {epoch['loss']:.3g} ({terms})"
-        if number % self.training.evaluate_every == 0 or number == self.training.epochs:
+        if self._evaluated(number):
             measured = evaluation.metrics(self._logits(network), network.labels)
             _check_finite(**measured)
             epoch["evaluation"] = measured
