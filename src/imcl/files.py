@@ -165,6 +165,16 @@ def at_once(name: str, flags: int) -> int:
     return descriptor
 
 
+def read_bytes(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        OSError: it cannot be read, or it is a pipe or a device.
+    """
+    with open(path, "rb", opener=at_once) as file:
+        return file.read()
+
+
 def read_as(path: Path, adapter: TypeAdapter[Content]) -> Content:
     """The typed content of a JSON file that a command has made.
 
@@ -172,8 +182,7 @@ def read_as(path: Path, adapter: TypeAdapter[Content]) -> Content:
         FileNotFoundError: there is no file.
         ImclError: its content is of another form, or holds NaN or infinity, which JSON has not.
     """
-    with open(path, "rb", opener=at_once) as file:
-        content = file.read()
+    content = read_bytes(path)
     try:
         found = adapter.validate_json(content)
         json_text(json.loads(content))  # pydantic takes NaN

@@ -27,7 +27,7 @@ from rich.progress import Progress as RichProgress
 from rich.text import Text
 from typing_extensions import TypedDict, Unpack  # pydantic checks these on Python 3.11
 
-from imcl.files import at_once, room
+from imcl.files import read_bytes, room
 
 LINES = 10  # printed at most, if there is no terminal
 
@@ -193,8 +193,7 @@ class Events:
             OSError: it cannot be read.
         """
         try:
-            with open(path, "rb", opener=at_once) as file:
-                lines = file.read().splitlines()
+            lines = read_bytes(path).splitlines()
         except FileNotFoundError:
             return []
         found = []

@@ -25,6 +25,7 @@ from imcl.analysis import claims, search, statistics, summary
 from imcl.data import prepare
 from imcl.data.contents import settings_of
 from imcl.errors import ImclError
+from imcl.files import read_bytes
 from imcl.noise import inject
 from imcl.present import tables
 from imcl.present.documents import Documents
@@ -118,13 +119,13 @@ def _in_git(project: Project) -> list[Path]:
 def check_readmes(project: Project) -> Iterator[Finding]:
     """Tables in the READMEs that differ from the committed ones, or whose file is gone."""
     for readme in (project.root / "README.md", project.paper / "README.md"):
-        text = readme.read_bytes() if readme.is_file() else b""
+        text = read_bytes(readme) if readme.is_file() else b""
         for found, shown in re.findall(SHOWN, text, flags=re.DOTALL):
             mark = found.decode()
             table = project.committed / f"{mark}.md"
             if not table.is_file():
                 yield Finding(readme, f"shows the table {mark}, but {table} is gone")
-            elif table.read_bytes() != shown:
+            elif read_bytes(table) != shown:
                 yield Finding(readme, f"shows the table {mark} otherwise than {table}")
 
 

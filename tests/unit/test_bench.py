@@ -1,6 +1,7 @@
 """What is measured: counted figures against published ones, and the form of the records."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import get_args
@@ -208,3 +209,7 @@ def test_recorded_measurements_are_printed_and_put_into_a_file(tmp_path, capsys)
     file.write_bytes(b"\xff<!-- loop-cpu -->\n<!-- /loop-cpu -->\n")
     assert main([*tables, "--write", str(file)]) == 1
     assert f"{file}: is not UTF-8 text (byte 0)" in capsys.readouterr().err
+    file.unlink()
+    os.mkfifo(file)  # to read from it would wait for ever
+    assert main([*tables, "--write", str(file)]) == 1
+    assert f"{file}: not a file, but a device or a pipe" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """The ledger of claims, judged from records written by hand."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -355,6 +356,10 @@ def test_the_command_prints_json_and_writes_the_ledger(project, capsys):
     assert main([*command, "--write", str(page)]) == 1
     assert "page.md: needs a line <!-- claims -->" in capsys.readouterr().err
     assert page.read_text() == "no marks"
+    page.unlink()
+    os.mkfifo(page)  # to read from it would wait for ever
+    assert main([*command, "--write", str(page)]) == 1
+    assert "page.md: not a file, but a device or a pipe" in capsys.readouterr().err
     assert render.MISSING not in found[0]["says"]
 
 

@@ -6,6 +6,7 @@ import gzip
 import json
 import math
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from threading import Event
 
 import pytest
 
+from imcl import files
 from imcl.errors import ImclError
 from imcl.files import (
     at_once,
@@ -193,6 +195,21 @@ def test_a_pipe_or_a_device_is_never_opened_as_a_file(tmp_path, mode):
         assert refused.value.filename == str(path)
     with pytest.raises(OSError, match="not a file, but a device or a pipe"):
         sha256(tmp_path / "pipe")
+
+
+# Files that no user puts there: of the system, of the package, and of an archive just unpacked.
+PLAIN = {"training/code.py", "training/device.py", "training/memory.py", "present/html.py"}
+PLAIN |= {"data/stl10.py"}
+
+
+def test_all_files_of_a_project_are_read_without_waiting():
+    package = Path(files.__file__).parent
+    plain = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if re.search(r"\.read_(text|bytes)\(", path.read_text())
+    }
+    assert plain == PLAIN
 
 
 def test_a_new_file_has_the_usual_rights(tmp_path):

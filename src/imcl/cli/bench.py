@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from imcl.bench.options import BENCHES, Bench
 from imcl.cli.commands import Commands, Parents, command, settings, with_json, with_study
 from imcl.errors import UsageError, unknown
+from imcl.files import read_bytes
 from imcl.study.faults import check
 from imcl.study.settings import Settings
 
@@ -117,6 +118,6 @@ def _tables(arguments: argparse.Namespace) -> None:
     for table in measurements.tables(by_place):
         if arguments.write is None:
             print(f"{table.name}\n\n{render.markdown(table)}")
-        elif f"<!-- {table.name} -->".encode() in arguments.write.read_bytes():
+        elif f"<!-- {table.name} -->".encode() in read_bytes(arguments.write):
             render.insert(arguments.write, table.name, table)
             print(f"{arguments.write}: {table.name}")

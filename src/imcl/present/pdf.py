@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 from imcl.errors import ImclError
+from imcl.files import read_bytes
 from imcl.project import Project
 
 HINT = (
@@ -43,7 +44,7 @@ def write(project: Project) -> Path:
         )
         if done.returncode:
             log = project.build / "paper.log"
-            lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+            lines = read_bytes(log).decode(errors="replace").splitlines() if log.exists() else []
             faults = [line for line in lines if line.startswith(("!", "l."))]
             raise ImclError(f"{log}: " + " ".join(faults[:4] or [done.stderr.strip()]))
     except BaseException:

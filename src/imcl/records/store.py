@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 
 from imcl.data.description import describe as describe_dataset
 from imcl.errors import ImclError, shown, unknown
-from imcl.files import json_text, sha256, write_json
+from imcl.files import json_text, read_bytes, sha256, write_json
 from imcl.noise.description import describe as describe_noise
 from imcl.project import Project
 from imcl.records.record import (
@@ -217,7 +217,7 @@ class Store:
         if not path.exists():
             return []
         record, faults = _record(cell, path)
-        if record is not None and not faults and path.read_bytes() != json_text(record).encode():
+        if record is not None and not faults and read_bytes(path) != json_text(record).encode():
             # The seal covers values only: it is the same for 5e-1 and 0.5.
             faults.append(
                 "was changed since it was written: the values are the same, but not the text"
@@ -347,7 +347,7 @@ def _content(path: Path) -> dict[str, Any]:
             size = f"{found.st_size / 1e6:,.0f} MB"
             raise ImclError(f"is damaged: it has {size}, and no record has {LARGEST_MB}")
         value: object = json.loads(
-            path.read_bytes().decode("utf-8"),
+            read_bytes(path).decode("utf-8"),
             parse_float=_finite,
             parse_constant=_finite,
             object_pairs_hook=_object,

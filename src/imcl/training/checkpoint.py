@@ -25,7 +25,7 @@ from torch import Tensor
 from typing_extensions import TypedDict  # pydantic checks these on Python 3.11
 
 from imcl.errors import Stopped
-from imcl.files import atomic
+from imcl.files import atomic, read_bytes
 from imcl.progress import say
 from imcl.records.record import Cost, Elsewhere, Epoch, Run
 from imcl.signals import handled
@@ -210,7 +210,7 @@ def _read(path: Path) -> Content:
     """The content of a checkpoint; ValueError if it is damaged."""
     if not path.is_file():  # a pipe would make us wait for ever
         raise ValueError("not a file")
-    head, _, body = path.read_bytes().partition(b"\n")
+    head, _, body = read_bytes(path).partition(b"\n")
     if head != MAGIC + hashlib.sha256(body).hexdigest().encode():
         raise ValueError("damaged")
     try:
