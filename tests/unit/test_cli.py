@@ -380,6 +380,11 @@ def test_paper_without_tex(imcl, monkeypatch):
     ("end", "code", "message"),
     [
         ("exit 1", 1, "imcl paper: paper/build/paper.log: a fault\n"),
+        (
+            "mkfifo build/paper.log; exit 1",
+            1,
+            "imcl paper: paper/build/paper.log: not a file, but a device or a pipe\n",
+        ),
         ("kill -INT $PPID; exec sleep 9", 130, "imcl paper: interrupted\n"),
         ("exit 0", 0, ""),
     ],
@@ -482,6 +487,40 @@ def test_ctrl_c_while_a_command_is_still_loading_ends_in_one_line(imcl, monkeypa
 
     monkeypatch.setattr(training, "register", stop)
     assert imcl("plan") == (130, "", "imcl: interrupted\n")
+
+
+EARLY = """
+import os, signal, sys
+
+class CtrlC:
+    def __init__(self, module):
+        self.module = module
+    def find_spec(self, name, path=None, target=None):
+        if name == self.module:
+            os.kill(os.getpid(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for module in sys.argv[1:]:
+    if os.fork() == 0:
+        sys.argv = ["imcl", "plan"]
+        sys.meta_path.insert(0, CtrlC(module))
+        from imcl.cli import main  # as the program does
+        sys.exit(main())
+    print(os.waitstatus_to_exitcode(os.wait()[1]))
+before = {*sys.modules}
+import imcl.cli
+print(*sorted({*sys.modules} - before))
+"""
+
+
+def test_ctrl_c_at_any_import_ends_in_one_line(imcl):
+    modules = ["argparse", "pathlib", "imcl.errors", "imcl.cli.program", "imcl.cli.study", "yaml"]
+    command = [sys.executable, "-c", EARLY, *modules]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stderr.splitlines() == ["imcl: interrupted"] * 5 + ["imcl plan: interrupted"]
+    *codes, unguarded = done.stdout.splitlines()
+    assert codes == ["130"] * len(modules)
+    assert unguarded == "imcl imcl.cli"  # so that Ctrl-C comes before all others are imported
 
 
 def test_a_command_runs_outside_the_main_thread(imcl):

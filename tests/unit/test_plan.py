@@ -258,7 +258,7 @@ def test_a_row_stays_on_one_line_in_a_file(capsys):
 # imports ----------------------------------------------------------------------------------------
 
 QUICK = ["imcl", "imcl.study.load", "imcl.study.grid", "imcl.records.plan", "imcl.records.status"]
-QUICK += ["imcl.records.store", "imcl.data.listing", "imcl.cli"]
+QUICK += ["imcl.records.store", "imcl.data.listing", "imcl.cli.program"]
 SLOW = ["torch", "torchvision", "sklearn", "pandas", "scipy", "matplotlib", "numpy", "requests"]
 
 
