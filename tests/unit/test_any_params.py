@@ -4,6 +4,7 @@ import copy
 import os
 import re
 import socket
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from imcl.errors import UsageError
-from imcl.study import grid
+from imcl.study import grid, methods
 from imcl.study.load import checked, load
 from imcl.study.options import BASELINES, WAYS
 from imcl.study.settings import Settings
@@ -87,25 +88,32 @@ def check_plan(text: str, settings: Settings) -> None:
     raw = yaml.safe_load(text)
     assert settings.model_dump(exclude_unset=True) == raw
     everything = settings.model_dump()
-    for study, plan in raw["studies"].items():
-        cells = grid.cells(settings, study)
-        axes = ("datasets", "noise", "backbones", "methods")
-        expected = 1
-        for axis in axes:
-            expected *= len(plan[axis])
-        assert len({cell.key for cell in cells}) == expected
-        for cell in cells:
-            config = cell.config
+    for study, whole in raw["studies"].items():
+        planned = {}
+        for block in whole.get("blocks", [{}]):
+            plan = whole | block
+            sixteen = {"combinations": methods.combined()}
+            named = [name for m in plan["methods"] for name in sixteen.get(m, [m])]
+            axes = (plan["datasets"], plan["noise"], plan["backbones"], named)
+            training = whole.get("training", {}) | block.get("training", {})
+            own = {"training": training, "ways": [whole.get("ways", {}), block.get("ways", {})]}
+            planned |= dict.fromkeys(map("-".join, product(*axes)), plan | own)
+        cells = {cell.name: cell for cell in grid.cells(settings, study)}
+        assert [*cells] == [*planned]
+        for name, plan in planned.items():
+            cell, config = cells[name], cells[name].config
             assert config["seeds"] == sorted(plan["seeds"])
             trial = raw.get("trials", {}).get(cell.method, {})
-            training = everything["training"] | plan.get("training", {}) | trial.get("training", {})
+            training = everything["training"] | plan["training"] | trial.get("training", {})
             assert config["training"] == training
             assert config["backbone"]["width"] == plan["width"]
             entry = raw["datasets"][cell.dataset.name]
             assert config["dataset"] == {"name": cell.dataset.name} | entry
             for way, options in config["ways"].items():
-                own = plan.get("ways", {}).get(config["noise"]["name"], {})
-                own = own.get(way, {}) | trial.get(way, {})
+                own = {}
+                for overrides in plan["ways"]:
+                    own |= overrides.get(config["noise"]["name"], {}).get(way, {})
+                own |= trial.get(way, {})
                 assert options.items() <= (everything["ways"][way] | own).items()
             if cell.baseline:
                 name, _ = cell.baseline

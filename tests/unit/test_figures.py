@@ -3,13 +3,21 @@
 import pytest
 from studies import ACCURACY, Study, by_name
 
+from imcl.analysis.summary import Summary
 from imcl.present import drawn, figures, tables
+from imcl.present.by_method import Part, parts
 from imcl.study import methods
 
 
 @pytest.fixture
 def study(tmp_path) -> Study:
     return Study.make(tmp_path)
+
+
+def whole(summary: Summary) -> Part:
+    """The digits as the only part."""
+    [part] = parts(summary, "digits")
+    return part
 
 
 def test_a_matrix_and_an_area_are_shown_where_they_were_measured(study):
@@ -38,7 +46,7 @@ def test_every_point_of_a_figure_lies_inside_its_panel(study):
     study.write(lambda cell: [value - shift[cell.backbone] for value in ACCURACY[cell.method]])
     documents = study.documents()
     rows = by_name(documents)["error-digits"].rows()
-    figure = figures.error_per_method(documents.summary, "digits", rows)
+    figure = figures.error_per_method(documents.summary, whole(documents.summary), rows)
     for axes in figure.axes:
         low, high = axes.get_xlim()
         points = [x for line in axes.lines if line.get_marker() == "o" for x in line.get_xdata()]
@@ -53,7 +61,7 @@ def test_a_panel_without_records_says_so(study):
     documents = study.documents()
     built = by_name(documents)
     for draw, name in ((figures.error_per_method, "error"), (figures.learning_curves, "curves")):
-        figure = draw(documents.summary, "digits", built[f"{name}-digits"].rows())
+        figure = draw(documents.summary, whole(documents.summary), built[f"{name}-digits"].rows())
         said = {axes.get_title(): [text.get_text() for text in axes.texts] for axes in figure.axes}
         assert said == {
             "resnet18, clean": [],
@@ -69,13 +77,14 @@ def test_a_figure_of_the_combinations_where_enough_are_studied(study):
     documents = study.documents()
     summary = documents.summary
     rows = by_name(documents)["difference-to-base-digits"].rows()
-    figure = figures.combinations(summary, "digits", rows)
+    figure = figures.combinations(summary, whole(summary), rows)
     means = [line.get_xdata()[0] for line in figure.axes[1].lines if line.get_marker() == "o"]
     expected = [len(methods.parse(name).ways) for name in methods.combined()[1:]]
     assert means == pytest.approx(expected)
     assert "difference-to-base-digits.pdf" in study.written("results.tex")
-    few = {**summary, "axes": {**summary["axes"], "methods": ["base", "all"]}}
-    assert figures.combinations(few, "digits", rows) is None
+    cells = [row for row in summary["cells"] if row["method"] in ("base", "all")]
+    few = {**summary, "cells": cells}
+    assert figures.combinations(few, whole(few), rows) is None
 
 
 def test_each_method_has_a_line_of_its_own_up_to_what_a_figure_can_tell_apart(study):
@@ -87,7 +96,7 @@ def test_each_method_has_a_line_of_its_own_up_to_what_a_figure_can_tell_apart(st
     def lines() -> dict[str, str]:
         documents = study.documents()
         rows = by_name(documents)["curves-digits"].rows()
-        figure = figures.learning_curves(documents.summary, "digits", rows)
+        figure = figures.learning_curves(documents.summary, whole(documents.summary), rows)
         return {line.get_label(): line.get_color() for line in figure.axes[0].lines}
 
     found = lines()

@@ -102,9 +102,23 @@ def test_a_short_file_is_enough():
     assert [cell.key for cell in grid.cells(found)] == [cell.key for cell in grid.cells(settings())]
 
 
-def test_its_paper_study_has_every_method():
-    named = settings().studies["paper"].methods
-    assert sorted(named) == sorted([*methods.combined(), "control"])
+def test_its_paper_study_has_every_comparison_that_the_abstract_claims():
+    loaded = settings()
+    planned = {(*cell.setting, cell.method) for cell in grid.cells(loaded, "paper")}
+    compared = {
+        (dataset, noise, backbone, method)
+        for claim in loaded.claims.ledger.values()
+        for dataset in claim.datasets or ()
+        for noise in [*(claim.noise or ()), *((claim.readings and claim.readings.noise) or ())]
+        for backbone in claim.backbones
+        for method in [*(claim.methods or ()), *claim.against]
+    }
+    assert len(compared) == 4 * 2 * 6 + 2 * 2 * 2  # clean: base, four ways, all; n50: base, all
+    assert compared <= planned
+    assert {dataset for dataset, *_ in planned} == {"cifar10", "cifar100", "stl10", "imagenet32"}
+    for dataset in ("cifar10", "cifar100", "stl10", "imagenet32"):
+        clean = {method for of, noise, _, method in planned if (of, noise) == (dataset, "clean")}
+        assert clean == {*methods.combined(), "control", "multihead"}
 
 
 # the schema -------------------------------------------------------------------------------------
@@ -536,11 +550,12 @@ def test_what_was_chosen_is_in_use():
         for entry in entries:
             options = trials[entry["method"]][part].items()
             for study in ("cpu", "gpu", "paper"):
-                if part != "training":
-                    used = loaded.way(part, study, entry["noise"])
-                    assert options <= dict(used).items()
-                elif study == "cpu":  # the others train longer, in larger batches
-                    assert options <= dict(loaded.training_of(study)).items()
+                for block in loaded.grids(study):
+                    if part != "training":
+                        used = loaded.way(part, entry["noise"], block.ways)
+                        assert options <= dict(used).items()
+                    elif study == "cpu":  # the others train longer, in larger batches
+                        assert options <= dict(block.training).items()
 
 
 @pytest.mark.parametrize(
@@ -850,7 +865,8 @@ def test_no_advice_to_write_what_is_no_number(text):
 def test_the_warm_up_is_shorter_than_the_training(warmup, fits):
     change = ("studies.quick.training", {"epochs": 14, "warmup_epochs": warmup})
     if fits:
-        assert settings(change).training_of("quick").warmup_epochs == warmup
+        [block] = settings(change).grids("quick")
+        assert block.training.warmup_epochs == warmup
     else:
         [fault] = faults_after(change)
         assert fault.startswith(f"params.yaml: studies.quick.training: warmup_epochs {warmup} must")

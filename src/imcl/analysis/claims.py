@@ -196,7 +196,7 @@ class Result:
     cell: grid.Cell
     record: str
     earlier: str | None
-    accuracy: dict[str, list[float]]
+    accuracy: dict[str, dict[int, float]]
 
 
 # Study, dataset, noise, backbone and method.
@@ -401,8 +401,8 @@ def _results(project: Project, settings: Settings, committed: bool) -> Results:
             project.relative(path),
             changed_since(record),
             {
-                "last": [run["final"]["accuracy"] for run in record["runs"]],
-                "oracle": [run["oracle"]["accuracy"] for run in record["runs"]],
+                "last": {run["seed"]: run["final"]["accuracy"] for run in record["runs"]},
+                "oracle": {run["seed"]: run["oracle"]["accuracy"] for run in record["runs"]},
             },
         )
     return found
@@ -453,10 +453,11 @@ def _candidates(
         theirs = results.get((study, subset, pair.noise, pair.backbone, pair.against))
         if theirs is None or options.validation_share is not None:
             continue
-        values = _better_by(statement, mine, theirs)
-        if values is None:
+        by_seed = _better_by(statement, mine, theirs)
+        if not by_seed:
             continue
-        size, lacks = _size(settings.claims, mine.cell, pair.dataset)
+        values = list(by_seed.values())
+        size, lacks = _size(settings.claims, mine.cell, pair.dataset, len(values))
         yield {
             "setting": pair.setting,
             "method": pair.method,
@@ -466,7 +467,7 @@ def _candidates(
             "lacks": f"study {study} has {lacks}" if lacks else "",
             "n": len(values),
             "study": study,
-            "seeds": mine.cell.seeds,
+            "seeds": list(by_seed),
             "values": values,
             "effect": {**statistics.estimate(values)},
             "p": statistics.paired_p(values, [0.0] * len(values)),
@@ -477,22 +478,25 @@ def _candidates(
         }
 
 
-def _better_by(statement: Statement, mine: Result, theirs: Result) -> list[float] | None:
+def _better_by(statement: Statement, mine: Result, theirs: Result) -> dict[int, float]:
     """By seed, how much better than the reference: in points, or relative to it in percent.
 
-    None where this would be relative to an error or accuracy of 0.
+    Empty where they share no seed, or where it would be relative to an error or accuracy of 0.
     """
     own, reference = mine.accuracy[statement.epoch], theirs.accuracy[statement.epoch]
-    points = [100 * (a - b) for a, b in zip(own, reference, strict=True)]
+    points = {seed: 100 * (own[seed] - reference[seed]) for seed in own if seed in reference}
     if statement.unit == "points":
         return points
-    whole = [1 - b for b in reference] if statement.measure == "error" else reference
-    return [p / w for p, w in zip(points, whole, strict=True)] if all(whole) else None
+    error = statement.measure == "error"
+    whole = {seed: 1 - reference[seed] if error else reference[seed] for seed in points}
+    return {seed: points[seed] / whole[seed] for seed in points} if all(whole.values()) else {}
 
 
-def _size(claims: ClaimSettings, cell: grid.Cell, dataset: str) -> tuple[Size | None, str]:
+def _size(
+    claims: ClaimSettings, cell: grid.Cell, dataset: str, seeds: int
+) -> tuple[Size | None, str]:
     """The size of a comparison, None if it does not count; and what it lacks to be of full size."""
-    has = {"seeds": len(cell.seeds), "width": cell.width, "epochs": cell.training.epochs}
+    has = {"seeds": seeds, "width": cell.width, "epochs": cell.training.epochs}
     evidence = claims.evidence.model_dump()
     counts = all(has[key] >= least for key, least in evidence.items())
     wanted = {**evidence, **claims.full_size.model_dump()}

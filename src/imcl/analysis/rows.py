@@ -9,7 +9,6 @@ from imcl.analysis import statistics
 from imcl.analysis.statistics import Estimate
 from imcl.records.record import Calibration, Predictions, Record, Run, noises
 from imcl.study.grid import Cell
-from imcl.study.settings import Study
 
 Reference = Literal["base", "control"]
 DifferenceKey = Literal["difference_to_base", "difference_to_control"]
@@ -33,6 +32,7 @@ class Difference(Estimate, With):
 
     Attributes:
         with: the key of the reference's cell.
+        seeds: those that both cells have.
         values: by seed.
         p: of the paired t-test; None where the test is undefined.
         permutation_p: of the paired permutation test.
@@ -41,6 +41,7 @@ class Difference(Estimate, With):
         significant: whether p_holm is below 0.05, from at least three seeds.
     """
 
+    seeds: list[int]
     values: list[float]
     p: float | None
     permutation_p: float | None
@@ -91,6 +92,7 @@ class SummaryRow(TypedDict):
         machine: the name of the device that trained it.
         training_seconds: mean over the seeds, without evaluation.
         peak_memory_bytes: of the first seed, since later seeds raise the process's peak.
+        seeds: in ascending order.
         values: by metric, a value for each seed. Besides the record's final metrics: `error`,
             `oracle_accuracy`, `lost_since_best` (oracle accuracy minus accuracy), and
             `train_accuracy` at the last epoch.
@@ -121,6 +123,7 @@ class SummaryRow(TypedDict):
     machine: str
     training_seconds: float
     peak_memory_bytes: int
+    seeds: list[int]
     values: dict[str, list[float]]
     estimates: dict[str, Estimate]
     history: list[Point]
@@ -156,17 +159,26 @@ def compared_rows(cells: Iterable[tuple[Cell, Record, RecordFile]]) -> list[Summ
     return made
 
 
-def axes(study: Study, rows: Iterable[SummaryRow]) -> Axes:
-    """The axes of a study, without the names that have no record yet."""
-    there = {
-        (axis, row[axis]) for row in rows for axis in ("dataset", "noise", "backbone", "method")
-    }
+def axes(cells: Sequence[Cell], rows: Sequence[SummaryRow]) -> Axes:
+    """The axes of a study, without the names that have no record yet.
+
+    Args:
+        cells: all that the study plans; they give the order.
+        rows: of those that have a record.
+    """
+
+    def there(
+        axis: Literal["dataset", "noise", "backbone", "method"], planned: Iterable[str]
+    ) -> list[str]:
+        found = {row[axis] for row in rows}
+        return [name for name in dict.fromkeys(planned) if name in found]
+
     return {
-        "datasets": [name for name in study.datasets if ("dataset", name) in there],
-        "noise": [name for name in study.noise if ("noise", name) in there],
-        "backbones": [name for name in study.backbones if ("backbone", name) in there],
-        "methods": [name for name in study.methods if ("method", name) in there],
-        "seeds": sorted(study.seeds),
+        "datasets": there("dataset", (cell.dataset.name for cell in cells)),
+        "noise": there("noise", (cell.noise_name for cell in cells)),
+        "backbones": there("backbone", (cell.backbone for cell in cells)),
+        "methods": there("method", (cell.method for cell in cells)),
+        "seeds": sorted({seed for cell in cells for seed in cell.seeds}),
     }
 
 
@@ -203,6 +215,7 @@ def _row(cell: Cell, record: Record, file: RecordFile) -> SummaryRow:
         "machine": record["environment"]["device_name"],
         "training_seconds": sum(c["training_seconds"] for c in record["cost"]) / len(runs),
         "peak_memory_bytes": record["cost"][0]["peak_memory_bytes"],
+        "seeds": [run["seed"] for run in runs],
         "values": values,
         "estimates": {metric: statistics.estimate(v) for metric, v in values.items()},
         "history": _history(runs),
@@ -291,17 +304,27 @@ def _compare(rows: list[SummaryRow], reference: Reference) -> None:
         if other is None or row is other:
             continue
         difference = _difference(row, other)
+        if difference is None:
+            continue
         row[DIFFERENCES[reference]] = difference
         families.setdefault(row["dataset"], []).append(difference)
     for family in families.values():
         _correct(family)
 
 
-def _difference(row: SummaryRow, other: SummaryRow) -> Difference:
-    mine, theirs = row["values"]["accuracy"], other["values"]["accuracy"]
+def _difference(row: SummaryRow, other: SummaryRow) -> Difference | None:
+    """Over the seeds that both have; None if there are none."""
+    by_seed = [
+        dict(zip(each["seeds"], each["values"]["accuracy"], strict=True)) for each in (row, other)
+    ]
+    seeds = sorted(by_seed[0].keys() & by_seed[1].keys())
+    if not seeds:
+        return None
+    mine, theirs = ([values[seed] for seed in seeds] for values in by_seed)
     values = [a - b for a, b in zip(mine, theirs, strict=True)]
     return {
         **statistics.estimate(values),
+        "seeds": seeds,
         "values": values,
         "with": other["key"],
         "p": statistics.paired_p(mine, theirs),

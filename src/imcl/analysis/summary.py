@@ -8,7 +8,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from imcl.analysis.rows import (
     DIFFERENCES,
     LEAST_VIEWS,
     Axes,
+    Difference,
     RecordFile,
     Reference,
     SummaryRow,
@@ -74,6 +75,22 @@ class Comparisons(TypedDict):
     least_permutation_p: float
 
 
+class Trained(TypedDict):
+    """How the networks of some settings are trained.
+
+    Attributes:
+        settings: dataset/noise/backbone of each.
+        width: channels of the first stage.
+        seeds: those of any cell.
+        training: as in params.yaml.
+    """
+
+    settings: list[str]
+    width: int
+    seeds: list[int]
+    training: dict[str, Any]
+
+
 class AggregateRow(Estimate):
     """A method's differences to base over datasets and backbones, for one noise or for `all`.
 
@@ -100,8 +117,7 @@ class Summary(TypedDict):
         digest: of its cells' digests.
         committed: whether it comes from committed records alone.
         planned: how many cells the study plans; `cells` are those with a record.
-        width: channels of the networks' first stage.
-        training: how networks are trained; trials may change that.
+        trained: how the networks are trained; trials of the search may change that.
         ways_by_noise: by way and noise, the options that the way's variant uses.
         trials: by trial and part, the options that it states.
         baselines: options by name.
@@ -124,8 +140,7 @@ class Summary(TypedDict):
     committed: bool
     planned: int
     axes: Axes
-    width: int
-    training: dict[str, Any]
+    trained: list[Trained]
     ways_by_noise: dict[str, Named]
     trials: dict[str, Named]
     baselines: Named
@@ -240,13 +255,12 @@ def _summary(
     committed: bool,
 ) -> Summary:
     """The summary of the records found, by cell name."""
-    plan, cells = settings.chosen_study, grid.cells(settings)
+    cells = grid.cells(settings)
     there = [cell for cell in cells if cell.name in found]
     made = compared_rows(
         (cell, found[cell.name], _file(project, paths[cell.name])) for cell in there
     )
-    shown = axes(plan, made)
-    training = settings.training_of(settings.study).model_dump()
+    shown = axes(cells, made)
     trials = {
         cell.method: settings.trials[cell.method].model_dump(exclude_unset=True)
         for cell in cells
@@ -256,15 +270,18 @@ def _summary(
     for cell in cells:
         for way, options in cell.ways.items() if cell.method not in trials else ():
             ways[way][cell.noise_name] = options.used()
-    in_use = {"training": [training], **{way: by.values() for way, by in ways.items()}}
+    trained = _trained(cell for cell in there if cell.method not in trials)
+    in_use: dict[str, Iterable[Mapping[str, Any]]] = {
+        "training": [each["training"] for each in trained],
+        **{way: by.values() for way, by in ways.items()},
+    }
     return {
         "study": settings.study,
         "digest": grid.study_digest(cells),
         "committed": committed,
         "planned": len(cells),
         "axes": shown,
-        "width": plan.width,
-        "training": training,
+        "trained": trained,
         "ways_by_noise": {way: by_noise for way, by_noise in ways.items() if by_noise},
         "trials": trials,
         "baselines": {c.baseline[0]: c.baseline[1].model_dump() for c in cells if c.baseline},
@@ -296,10 +313,22 @@ def _summary(
         },
         "cells": made,
         "comparisons": _comparisons(cells, made),
-        "aggregate": _aggregate(made, plan.noise),
+        "aggregate": _aggregate(made, shown["noise"]),
         "gains": gains(made, shown, trials),
         "chosen": search.chosen(settings, in_use),
     }
+
+
+def _trained(cells: Iterable[Cell]) -> list[Trained]:
+    """How cells are trained; those with the same width and training together."""
+    found: dict[str, Trained] = {}
+    for cell in cells:
+        training = cell.training.model_dump()
+        new: Trained = {"settings": [], "width": cell.width, "seeds": [], "training": training}
+        known = found.setdefault(json.dumps([cell.width, training]), new)
+        known["settings"] = list(dict.fromkeys([*known["settings"], "/".join(cell.setting)]))
+        known["seeds"] = sorted({*known["seeds"], *cell.seeds})
+    return list(found.values())
 
 
 def _file(project: Project, path: Path) -> RecordFile:
@@ -346,6 +375,7 @@ def _comparisons(
         for reference, least in LEAST_VIEWS.items():
             mine = [c for c in cells if c.dataset.name == dataset and c.views >= least]
             beside = sum(cell.method == reference for cell in mine)
+            most_seeds = max((len(cell.seeds) for cell in mine), default=1)
             made = {
                 row["key"]: row[DIFFERENCES[reference]]
                 for row in rows
@@ -361,7 +391,7 @@ def _comparisons(
                 "higher": [key for key, entry in made.items() if entry["mean"] > 0],
                 "better": [key for key, mean in significant.items() if mean > 0],
                 "worse": [key for key, mean in significant.items() if mean < 0],
-                "least_permutation_p": statistics.least_permutation_p(len(cells[0].seeds)),
+                "least_permutation_p": statistics.least_permutation_p(most_seeds),
             }
     return found
 
@@ -377,8 +407,8 @@ def _aggregate(rows: list[SummaryRow], noises: list[str]) -> list[AggregateRow]:
                 for row in compared
                 if row["method"] == method and noise in (row["noise"], "all")
             ]
-            if chosen:
-                differences = [row["difference_to_base"] for row in chosen]
+            differences = [row["difference_to_base"] for row in chosen]
+            if any(_common(differences)):
                 every = {setting(row) for row in compared if noise in (row["noise"], "all")}
                 made.append(
                     {
@@ -386,7 +416,7 @@ def _aggregate(rows: list[SummaryRow], noises: list[str]) -> list[AggregateRow]:
                         "noise": noise,
                         "settings": sorted("/".join(setting(row)) for row in chosen),
                         "complete": {setting(row) for row in chosen} == every,
-                        **statistics.interquartile_mean([d["values"] for d in differences]),
+                        **statistics.interquartile_mean(_common(differences)),
                         "cells": [
                             *(row["key"] for row in chosen),
                             *(difference["with"] for difference in differences),
@@ -394,6 +424,15 @@ def _aggregate(rows: list[SummaryRow], noises: list[str]) -> list[AggregateRow]:
                     }
                 )
     return made
+
+
+def _common(differences: Sequence[Difference]) -> list[list[float]]:
+    """The values of differences for the seeds that all of them have."""
+    shared = set[int].intersection(*({*d["seeds"]} for d in differences)) if differences else set()
+    return [
+        [v for s, v in zip(d["seeds"], d["values"], strict=True) if s in shared]
+        for d in differences
+    ]
 
 
 def _headline(row: SummaryRow) -> dict[str, float]:

@@ -136,7 +136,7 @@ def _dataset(arguments: argparse.Namespace, loaded: "Settings") -> "Dataset":
 def _seeds(arguments: argparse.Namespace, loaded: "Settings", data: "Dataset | Noise") -> list[int]:
     """The trainings whose data are made, where each draws its own."""
     if arguments.seed is None:
-        return loaded.chosen_study.seeds
+        return loaded.seeds
     if not data.drawn_per_run:
         raise UsageError(
             f"{arguments.project.params}: {' '.join(data.words)} is the same for every training; "

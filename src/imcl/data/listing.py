@@ -42,7 +42,7 @@ def rows(project: Project, settings: Settings) -> list[Row]:
 
     One whose subset each run draws is prepared when it is for each seed of the chosen study.
     """
-    seeds = settings.chosen_study.seeds
+    seeds = settings.seeds
     return [_row(project, dataset, seeds) for dataset in datasets(settings).values()]
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from imcl.analysis.rows import SummaryRow
+from imcl.analysis.rows import Axes, SummaryRow
 from imcl.analysis.summary import Summary
 from imcl.present.render import (
     MISSING,
@@ -17,6 +17,8 @@ from imcl.present.render import (
 )
 from imcl.study.grid import merged_draws
 
+MOST_NOISES = 4  # of one table or figure; with more, its columns get too narrow
+
 
 class Column(NamedTuple):
     """A column: its title, and what it shows of a cell; None shows a dash."""
@@ -25,26 +27,85 @@ class Column(NamedTuple):
     show: Callable[[SummaryRow], Entry | None]
 
 
+class Part(NamedTuple):
+    """What one table shows: a dataset with all its noises, or with those of one kind if many.
+
+    Attributes:
+        dataset: its name.
+        kind: of the noises, such as `clean` or `symmetric`; "" if the table shows all of them.
+        axes: the names that have records in this part.
+    """
+
+    dataset: str
+    kind: str
+    axes: Axes
+
+    @property
+    def name(self) -> str:
+        """The end of the names of its tables and figures."""
+        return f"{self.dataset}-{self.kind}" if self.kind else self.dataset
+
+    @property
+    def title(self) -> str:
+        """What it shows, in words."""
+        return (
+            f"{self.dataset}, {self.kind.replace('_', ' ')} labels" if self.kind else self.dataset
+        )
+
+    def rows(self, summary: Summary) -> list[SummaryRow]:
+        """The cells in it."""
+        return [
+            row
+            for row in summary["cells"]
+            if row["dataset"] == self.dataset and row["noise"] in self.axes["noise"]
+        ]
+
+
+def all_parts(summary: Summary) -> list[Part]:
+    """The parts of all datasets."""
+    return [part for dataset in summary["axes"]["datasets"] for part in parts(summary, dataset)]
+
+
+def parts(summary: Summary, dataset: str) -> list[Part]:
+    """A dataset as one part, or, with many noises, in parts by their kind."""
+    cells = [row for row in summary["cells"] if row["dataset"] == dataset]
+    there = {row["noise"] for row in cells}
+    noises = [noise for noise in summary["axes"]["noise"] if noise in there]
+    if len(noises) <= MOST_NOISES:
+        return [Part(dataset, "", _axes(summary, dataset, noises))]
+    kinds: dict[str, list[str]] = {}
+    for noise in noises:
+        kind = summary["noises"][noise]["kind"] if noise != "clean" else noise
+        kinds.setdefault(kind, []).append(noise)
+    found = []
+    for kind, names in kinds.items():
+        for start in range(0, len(names), MOST_NOISES):
+            number = f"{start // MOST_NOISES + 1}" if len(names) > MOST_NOISES else ""
+            axes = _axes(summary, dataset, names[start : start + MOST_NOISES])
+            found.append(Part(dataset, f"{kind}{number}", axes))
+    return found
+
+
 def by_method(
-    summary: Summary, dataset: str, columns: Sequence[Column], leading: Sequence[Column] = ()
+    summary: Summary, part: Part, columns: Sequence[Column], leading: Sequence[Column] = ()
 ) -> tuple[list[str], list[list[Row]]]:
-    """Header and groups of a table of one dataset.
+    """Header and groups of a table.
 
     Args:
         summary: of the study.
-        dataset: its name.
+        part: what the table shows.
         columns: shown for each noise; their titles follow the noise's name.
         leading: shown once, before them; the same for every noise.
     """
-    axes = summary["axes"]
-    cells = {(r["dataset"], r["noise"], r["backbone"], r["method"]): r for r in summary["cells"]}
+    axes = part.axes
+    cells = {(r["noise"], r["backbone"], r["method"]): r for r in part.rows(summary)}
     header = ["backbone", "method", *(column.title for column in leading)]
     header += [f"{noise} {c.title}".strip() for noise in axes["noise"] for c in columns]
     groups = []
     for backbone in axes["backbones"]:
         group = []
         for method in axes["methods"]:
-            found = [cells.get((dataset, noise, backbone, method)) for noise in axes["noise"]]
+            found = [cells.get((noise, backbone, method)) for noise in axes["noise"]]
             first = next(filter(None, found), None)
             line = [Entry(backbone), Entry(method)]
             line += [_shown(column, first) for column in leading]
@@ -66,7 +127,26 @@ def metric(title: str, name: str, scale: float = 1, digits: int = 1) -> Column:
 
 def ending(summary: Summary, *datasets: str) -> str:
     """The end of a caption: over what its numbers are means, and what `covered` says."""
-    return f"{protocol(len(summary['axes']['seeds']))} {covered(summary, *datasets)}".strip()
+    return f"{protocol(seeds_of(summary, *datasets))} {covered(summary, *datasets)}".strip()
+
+
+def _axes(summary: Summary, dataset: str, noises: list[str]) -> Axes:
+    """The names that have records on a dataset with some noises, in the study's order."""
+    rows = [r for r in summary["cells"] if r["dataset"] == dataset and r["noise"] in noises]
+    backbones, methods = {row["backbone"] for row in rows}, {row["method"] for row in rows}
+    axes = summary["axes"]
+    return {
+        "datasets": [dataset],
+        "noise": noises,
+        "backbones": [name for name in axes["backbones"] if name in backbones],
+        "methods": [name for name in axes["methods"] if name in methods],
+        "seeds": sorted({seed for row in rows for seed in row["seeds"]}),
+    }
+
+
+def seeds_of(summary: Summary, *datasets: str) -> list[int]:
+    """The number of seeds of each cell on these datasets."""
+    return [len(row["seeds"]) for row in summary["cells"] if row["dataset"] in datasets]
 
 
 def covered(summary: Summary, *datasets: str) -> str:
@@ -75,7 +155,7 @@ def covered(summary: Summary, *datasets: str) -> str:
     changes = sum((Counter(summary["earlier"][name]) for name in datasets), Counter[str]())
     records = sum(row["dataset"] in datasets for row in summary["cells"])
     told = [
-        coverage(draws) if len(summary["axes"]["seeds"]) > 1 else "",
+        coverage(draws) if max(seeds_of(summary, *datasets), default=1) > 1 else "",
         earlier_code(changes, records),
     ]
     return " ".join(filter(None, told))

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 from imcl.analysis.rows import SummaryRow
 from imcl.analysis.summary import Summary
-from imcl.present.by_method import Column, by_method, ending, metric, split
+from imcl.present.by_method import Column, Part, by_method, ending, metric, seeds_of, split
 from imcl.present.differences import holm
 from imcl.present.render import Entry, Table, number, protocol
 
 ACCURACY = metric("", "accuracy", 100)
 
 
-def accuracy(summary: Summary, dataset: str) -> Table:
+def accuracy(summary: Summary, part: Part) -> Table:
     """Accuracy at the last epoch. Bold: the best method, if it differs significantly from base."""
 
     def show(row: SummaryRow) -> Entry | None:
@@ -20,37 +20,36 @@ def accuracy(summary: Summary, dataset: str) -> Table:
         bold = row["best"] and difference is not None and difference["significant"]
         return entry and replace(entry, bold=bold)
 
-    caption = f"{split(summary, dataset)} accuracy (%) at the last epoch."
-    if summary["comparisons"][dataset]["base"]["tested"]:
+    caption = f"{split(summary, part.dataset)} accuracy (%) at the last epoch."
+    if summary["comparisons"][part.dataset]["base"]["tested"]:
         caption += (
             " Bold: the best method, if it differs from base (paired by seed, at least three "
-            f"seeds, p < 0.05 after {holm(summary, dataset, 'base')})."
+            f"seeds, p < 0.05 after {holm(summary, part, 'base')})."
         )
-    return _table(summary, dataset, "accuracy", caption, [Column("", show)])
+    return _table(summary, part, "accuracy", caption, [Column("", show)])
 
 
-def oracle(summary: Summary, dataset: str) -> Table:
+def oracle(summary: Summary, part: Part) -> Table:
     """Accuracy at the epoch that is best on the evaluated images."""
     caption = (
-        f"oracle {split(summary, dataset)} accuracy (%): at the epoch that is best on the "
+        f"oracle {split(summary, part.dataset)} accuracy (%): at the epoch that is best on the "
         "evaluated images themselves. It is not a result, since it is chosen on these images; it "
         "shows how much accuracy is lost by the last epoch."
     )
-    return _table(summary, dataset, "oracle", caption, [metric("", "oracle_accuracy", 100)])
+    return _table(summary, part, "oracle", caption, [metric("", "oracle_accuracy", 100)])
 
 
-def calibration(summary: Summary, dataset: str) -> Table:
+def calibration(summary: Summary, part: Part) -> Table:
     """Likelihood, calibration error and, with two classes, the area under the ROC curve."""
     columns = [metric("NLL", "nll", 1, 2), metric("ECE", "ece", 100)]
     measures = "negative log-likelihood (NLL, nats), expected calibration error (ECE, 15 bins, %)"
-    mine = [row for row in summary["cells"] if row["dataset"] == dataset]
-    if all("roc_auc" in row["estimates"] for row in mine):
+    if all("roc_auc" in row["estimates"] for row in part.rows(summary)):
         measures += ", area under the ROC curve (AUC, %)"
         columns.append(metric("AUC", "roc_auc", 100))
-    return _table(summary, dataset, "calibration", f"{measures}.", columns)
+    return _table(summary, part, "calibration", f"{measures}.", columns)
 
 
-def redundancy(summary: Summary, dataset: str) -> Table:
+def redundancy(summary: Summary, part: Part) -> Table:
     """How alike channels and kernels are."""
     caption = (
         "redundancy: mean squared off-diagonal correlation between channels on the evaluated "
@@ -60,10 +59,10 @@ def redundancy(summary: Summary, dataset: str) -> Table:
         metric("channels", "channel_correlation", 1000),
         metric("kernels", "kernel_cosine", 1000),
     ]
-    return _table(summary, dataset, "redundancy", caption, columns)
+    return _table(summary, part, "redundancy", caption, columns)
 
 
-def cost(summary: Summary, dataset: str) -> Table:
+def cost(summary: Summary, part: Part) -> Table:
     """Parameters, and time and memory relative to base."""
 
     def time(row: SummaryRow) -> Entry | None:
@@ -83,10 +82,10 @@ def cost(summary: Summary, dataset: str) -> Table:
         "Methods with an augment variant pass each image through the network several times."
     )
     header, groups = by_method(
-        summary, dataset, [Column("time", time), Column("memory", memory)], [PARAMETERS]
+        summary, part, [Column("time", time), Column("memory", memory)], [PARAMETERS]
     )
-    seeds = protocol(len(summary["axes"]["seeds"]), intervals=False)
-    return Table(f"cost-{dataset}", f"{dataset}: {caption} {seeds}", header, groups)
+    seeds = protocol(seeds_of(summary, part.dataset), intervals=False)
+    return Table(f"cost-{part.name}", f"{part.title}: {caption} {seeds}", header, groups)
 
 
 PARAMETERS = Column(
@@ -95,16 +94,16 @@ PARAMETERS = Column(
 )
 
 
-def error(summary: Summary, dataset: str) -> Table:
+def error(summary: Summary, part: Part) -> Table:
     """Error at the last epoch."""
     caption = "error (%) at the last epoch."
-    return _table(summary, dataset, "error", caption, [metric("", "error", 100)])
+    return _table(summary, part, "error", caption, [metric("", "error", 100)])
 
 
-def _table(summary: Summary, dataset: str, name: str, caption: str, columns: list[Column]) -> Table:
+def _table(summary: Summary, part: Part, name: str, caption: str, columns: list[Column]) -> Table:
     """A table of means over the seeds."""
     return Table(
-        f"{name}-{dataset}",
-        f"{dataset}: {caption} {ending(summary, dataset)}",
-        *by_method(summary, dataset, columns),
+        f"{name}-{part.name}",
+        f"{part.title}: {caption} {ending(summary, part.dataset)}",
+        *by_method(summary, part, columns),
     )

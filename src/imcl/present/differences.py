@@ -7,7 +7,7 @@ from typing import Literal
 
 from imcl.analysis.rows import DIFFERENCES, Reference, SummaryRow
 from imcl.analysis.summary import Summary
-from imcl.present.by_method import Column, by_method, ending, split
+from imcl.present.by_method import Column, Part, by_method, ending, seeds_of, split
 from imcl.present.render import MISSING, Entry, Table, number, p_value
 
 P_VALUES: dict[str, Literal["p_holm", "permutation_p_holm"]] = {
@@ -35,9 +35,9 @@ def tested(row: SummaryRow, test: str, reference: Reference = "base") -> Entry |
     return p_value(found[P_VALUES[test]], [row["key"], found["with"]], rule)
 
 
-def holm(summary: Summary, dataset: str, reference: Reference) -> str:
+def holm(summary: Summary, part: Part, reference: Reference) -> str:
     """The comparisons that Holm's correction covers, in words: those made so far."""
-    count = summary["comparisons"][dataset][reference]
+    count = summary["comparisons"][part.dataset][reference]
     plural = "s" if count["tested"] != 1 else ""
     so_far = (
         f" made so far, of {count['planned']} planned" if count["made"] < count["planned"] else ""
@@ -47,18 +47,18 @@ def holm(summary: Summary, dataset: str, reference: Reference) -> str:
     )
 
 
-def table(summary: Summary, dataset: str, reference: Reference) -> Table:
+def table(summary: Summary, part: Part, reference: Reference) -> Table:
     """The differences to a reference with the p-values of both tests."""
     caption = (
-        f"{dataset}: difference to {reference} in points of {split(summary, dataset)} accuracy, "
-        "paired by seed."
+        f"{part.title}: difference to {reference} in points of {split(summary, part.dataset)} "
+        "accuracy, paired by seed."
     )
-    comparisons = summary["comparisons"][dataset][reference]
+    comparisons = summary["comparisons"][part.dataset][reference]
     if comparisons["tested"]:
         caption += (
             " p: paired t-test; perm.: paired permutation test; both after "
-            f"{holm(summary, dataset, reference)}. Bold: p of the t-test < 0.05 with at least "
-            f"three seeds. With n = {len(summary['axes']['seeds'])} seeds a permutation test "
+            f"{holm(summary, part, reference)}. Bold: p of the t-test < 0.05 with at least three "
+            f"seeds. With n = {max(seeds_of(summary, part.dataset))} seeds a permutation test "
             f"cannot give less than p = {comparisons['least_permutation_p']:.2g} before the "
             "correction."
         )
@@ -72,9 +72,9 @@ def table(summary: Summary, dataset: str, reference: Reference) -> Table:
         Column("perm.", lambda row: tested(row, "paired permutation test", reference)),
     ]
     return Table(
-        f"difference-to-{reference}-{dataset}",
-        f"{caption} {ending(summary, dataset)}",
-        *by_method(summary, dataset, columns),
+        f"difference-to-{reference}-{part.name}",
+        f"{caption} {ending(summary, part.dataset)}",
+        *by_method(summary, part, columns),
     )
 
 

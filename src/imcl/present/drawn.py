@@ -3,10 +3,11 @@
 These tables are not in the paper, but `imcl trace` finds them.
 """
 
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from imcl.analysis.summary import Summary
-from imcl.present.by_method import Column, metric
+from imcl.present.by_method import Column, Part, metric
 from imcl.present.cells import ACCURACY, PARAMETERS, accuracy, error
 from imcl.present.differences import difference, tested
 from imcl.present.render import MISSING, Entry, Table, number
@@ -16,12 +17,11 @@ MOST_LINES = 14  # that a reader can tell apart in one figure
 LEAST_COMBINATIONS = 8  # for a figure of the combinations
 
 
-def lines(summary: Summary) -> list[str]:
-    """The methods that get a line of their own.
+def lines(there: Sequence[str]) -> list[str]:
+    """The methods that get a line of their own, of those that are there.
 
     If there are too many, combinations are left out first, then baselines.
     """
-    there = summary["axes"]["methods"]
 
     def rank(name: str) -> int:
         method = methods.parse(name)
@@ -33,27 +33,26 @@ def lines(summary: Summary) -> list[str]:
     return [method for method in there if method in kept]
 
 
-def combinations(summary: Summary) -> list[str]:
-    """The combinations of ways in the order of their figure; none if too few are studied."""
-    there = summary["axes"]["methods"]
+def combinations(there: Collection[str]) -> list[str]:
+    """The combinations of ways in the order of their figure; none if too few are there."""
     studied = [name for name in methods.combined()[1:] if name in there]
     return studied if "base" in there and len(studied) >= LEAST_COMBINATIONS else []
 
 
-def tables(summary: Summary, dataset: str) -> list[Table]:
-    """What the figures of a dataset show."""
+def tables(summary: Summary, part: Part) -> list[Table]:
+    """What the figures of a part show."""
     of_figures = [
-        error(summary, dataset),
-        _curves(summary, dataset),
-        replace(accuracy(summary, dataset), name=f"noise-{dataset}"),
-        _transition(summary, dataset),
+        error(summary, part),
+        _curves(summary, part),
+        replace(accuracy(summary, part), name=f"noise-{part.name}"),
+        _transition(summary, part),
     ]
     return [replace(table, shown=False) for table in of_figures]
 
 
-def _curves(summary: Summary, dataset: str) -> Table:
+def _curves(summary: Summary, part: Part) -> Table:
     """The learning curves: a row for each cell, a column for each evaluated epoch."""
-    cells = [row for row in summary["cells"] if row["dataset"] == dataset]
+    cells = part.rows(summary)
     epochs = sorted({p["epoch"] for row in cells for p in row["history"] if "accuracy" in p})
     rule = "mean over seeds of accuracy at this epoch, × 100, ± 95 % t-interval"
     rows = []
@@ -62,27 +61,26 @@ def _curves(summary: Summary, dataset: str) -> Table:
         names = [Entry(row["backbone"]), Entry(row["method"]), Entry(row["noise"])]
         rows.append(names + [number(points.get(e), [row["key"]], rule, scale=100) for e in epochs])
     header = ["backbone", "method", "noise", *map(str, epochs)]
-    caption = f"{dataset}: accuracy (%) by epoch."
-    return Table(f"curves-{dataset}", caption, header, [rows], labels=3)
+    caption = f"{part.title}: accuracy (%) by epoch."
+    return Table(f"curves-{part.name}", caption, header, [rows], labels=3)
 
 
-def _transition(summary: Summary, dataset: str) -> Table:
+def _transition(summary: Summary, part: Part) -> Table:
     """The transition matrices: a row for each noise and true class."""
     rows = []
-    for noise in summary["axes"]["noise"]:
-        matrix = summary["noise"].get(f"{dataset} {noise}", {}).get("transition_matrix", [])
-        cells = (r for r in summary["cells"] if (r["dataset"], r["noise"]) == (dataset, noise))
-        sources = [row["key"] for row in cells]
+    for noise in part.axes["noise"]:
+        matrix = summary["noise"].get(f"{part.dataset} {noise}", {}).get("transition_matrix", [])
+        sources = [row["key"] for row in part.rows(summary) if row["noise"] == noise]
         rule = "noise.transition_matrix, × 100"
         for true, shares in enumerate(matrix):
             names = [Entry(noise), Entry(str(true))]
             rows.append(names + [number(s, sources, rule, scale=100, digits=0) for s in shares])
     classes = max((len(row) - 2 for row in rows), default=0)
-    caption = f"{dataset}: share (%) of each true class (row) that has each label (column)."
-    if "noise" in summary["draws"][dataset] and summary["draws"][dataset]["noise"] != "same":
+    caption = f"{part.title}: share (%) of each true class (row) that has each label (column)."
+    if summary["draws"][part.dataset].get("noise", "same") != "same":
         caption += " Labels that each run draws for itself: mean over the runs."
     header = ["noise", "class", *map(str, range(classes))]
-    return Table(f"transition-{dataset}", caption, header, [rows])
+    return Table(f"transition-{part.name}", caption, header, [rows])
 
 
 RESULTS = (

@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from imcl.analysis.summary import Summary
 from imcl.files import atomic
 from imcl.present import drawn, tables
-from imcl.present.by_method import split
+from imcl.present.by_method import Part, all_parts, split
 from imcl.present.documents import Documents
 from imcl.present.render import Entry
 from imcl.project import Project
@@ -27,7 +27,7 @@ from imcl.study import methods
 from imcl.study.options import WAYS
 
 Rows = dict[str, dict[str, Entry]]  # of a figure's table, by row and column
-Draw = Callable[[Summary, str, Rows], Figure | None]  # of a dataset; None: nothing to show
+Draw = Callable[[Summary, Part, Rows], Figure | None]  # None: nothing to show
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLOURS = ["#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
@@ -71,11 +71,11 @@ def write(project: Project, documents: Documents) -> list[Path]:
     summary = documents.summary
     shown = {table.name: table.rows() for table in tables.build(documents)}
     with plt.rc_context(STYLE):
-        for dataset in summary["axes"]["datasets"]:
+        for part in all_parts(summary):
             for name, draw in FIGURES.items():
-                figure = draw(summary, dataset, shown.get(f"{name}-{dataset}", {}))
+                figure = draw(summary, part, shown.get(f"{name}-{part.name}", {}))
                 if figure is not None:
-                    written.append(_save(figure, folder, f"{name}-{dataset}"))
+                    written.append(_save(figure, folder, f"{name}-{part.name}"))
         for path, measurement in sorted(documents.measurements.items()):
             if measurement["bench"] == "growth":
                 written.append(_save(growth(measurement), folder, PurePosixPath(path).stem))
@@ -97,11 +97,11 @@ def _save(figure: Figure, folder: Path, name: str) -> Path:
     return path
 
 
-def error_per_method(summary: Summary, dataset: str, rows: Rows) -> Figure:
+def error_per_method(summary: Summary, part: Part, rows: Rows) -> Figure:
     """Error of every method with its interval, a panel for each backbone and noise."""
-    names = summary["axes"]["methods"]
+    names = part.axes["methods"]
     by_seed = {row["key"]: row["values"]["error"] for row in summary["cells"]}
-    figure, panels = _panels(summary, height=0.55 + 0.15 * len(names))
+    figure, panels = _panels(part, height=0.55 + 0.15 * len(names))
     for axes, noise, backbone in panels:
         for y, method in enumerate(names):
             entry = rows[f"{backbone}/{method}"][noise]
@@ -128,7 +128,7 @@ def error_per_method(summary: Summary, dataset: str, rows: Rows) -> Figure:
         axes.label_outer()
     for axes, *_ in panels:  # after all drawing, since the panels in a column share their limits
         axes.set_xlim(max(axes.get_xlim()[0], 0), min(axes.get_xlim()[1], 100))
-    figure.supxlabel(f"{split(summary, dataset)} error (%)", fontsize=FONT_SIZE)
+    figure.supxlabel(f"{split(summary, part.dataset)} error (%)", fontsize=FONT_SIZE)
     return figure
 
 
@@ -168,11 +168,11 @@ def growth(measurement: Measurement) -> Figure:
     return figure
 
 
-def learning_curves(summary: Summary, dataset: str, rows: Rows) -> Figure:
+def learning_curves(summary: Summary, part: Part, rows: Rows) -> Figure:
     """Accuracy by epoch with its interval, a panel for each backbone and noise."""
-    figure, panels = _panels(summary)
+    figure, panels = _panels(part)
     for axes, noise, backbone in panels:
-        for style, method in zip(STYLES, drawn.lines(summary), strict=False):
+        for style, method in zip(STYLES, drawn.lines(part.axes["methods"]), strict=False):
             points = [
                 (int(epoch), entry.mean, entry.half_width)
                 for epoch, entry in rows.get(f"{backbone}/{method}/{noise}", {}).items()
@@ -188,16 +188,16 @@ def learning_curves(summary: Summary, dataset: str, rows: Rows) -> Figure:
         _mark_empty(axes)
         axes.label_outer()
     figure.supxlabel("epoch", fontsize=FONT_SIZE)
-    figure.supylabel(f"{split(summary, dataset)} accuracy (%)", fontsize=FONT_SIZE)
+    figure.supylabel(f"{split(summary, part.dataset)} accuracy (%)", fontsize=FONT_SIZE)
     _legend(figure)
     return figure
 
 
-def accuracy_against_noise(summary: Summary, dataset: str, rows: Rows) -> Figure | None:
+def accuracy_against_noise(summary: Summary, part: Part, rows: Rows) -> Figure | None:
     """Accuracy against the realised noise rate, a panel for each backbone."""
-    if len(summary["axes"]["noise"]) < 2:
+    if len(part.axes["noise"]) < 2:
         return None
-    backbones = summary["axes"]["backbones"]
+    backbones = part.axes["backbones"]
     figure, grid = plt.subplots(
         1,
         len(backbones),
@@ -208,11 +208,10 @@ def accuracy_against_noise(summary: Summary, dataset: str, rows: Rows) -> Figure
     )
     rates = {
         (row["noise"], row["backbone"], row["method"]): 100 * row["realised_rate"]
-        for row in summary["cells"]
-        if row["dataset"] == dataset
+        for row in part.rows(summary)
     }
     span = max(rates.values()) or 1
-    names = drawn.lines(summary)
+    names = drawn.lines(part.axes["methods"])
     for axes, backbone in zip(grid[0], backbones, strict=True):
         for index, (style, method) in enumerate(zip(STYLES, names, strict=False)):
             points = sorted(
@@ -236,12 +235,12 @@ def accuracy_against_noise(summary: Summary, dataset: str, rows: Rows) -> Figure
         axes.set_xlabel("realised noise rate (%)")
     lowest, highest = grid[0, 0].get_ylim()
     grid[0, 0].set_ylim(max(lowest, 0), min(highest, 101))
-    grid[0, 0].set_ylabel(f"{split(summary, dataset)} accuracy (%)")
+    grid[0, 0].set_ylabel(f"{split(summary, part.dataset)} accuracy (%)")
     _legend(figure)
     return figure
 
 
-def transition_matrices(summary: Summary, dataset: str, rows: Rows) -> Figure | None:
+def transition_matrices(summary: Summary, part: Part, rows: Rows) -> Figure | None:
     """The labels that each true class got, a panel for each noise."""
     matrices: dict[str, list[list[float]]] = {}
     for name, row in rows.items():
@@ -263,7 +262,7 @@ def transition_matrices(summary: Summary, dataset: str, rows: Rows) -> Figure | 
             for (true, label), share in np.ndenumerate(matrix):
                 shade = "white" if share > 50 else "black"
                 axes.text(label, true, f"{share:.0f}", ha="center", va="center", c=shade, size=5)
-        rate = summary["noise"][f"{dataset} {name}"]["realised_rate"]
+        rate = summary["noise"][f"{part.dataset} {name}"]["realised_rate"]
         axes.set_title(f"{name}: {100 * rate:.1f} % wrong")
         axes.set_xlabel("label")
         axes.grid(False)
@@ -272,15 +271,15 @@ def transition_matrices(summary: Summary, dataset: str, rows: Rows) -> Figure | 
     return figure
 
 
-def combinations(summary: Summary, dataset: str, rows: Rows) -> Figure | None:
+def combinations(summary: Summary, part: Part, rows: Rows) -> Figure | None:
     """The difference to base of every combination of ways, beside a diagram of its ways.
 
     A panel for each noise, a marker for each backbone; None if too few combinations are studied.
     """
-    names = drawn.combinations(summary)
+    names = drawn.combinations(part.axes["methods"])
     if not names or not rows:
         return None
-    noises, backbones = summary["axes"]["noise"], summary["axes"]["backbones"]
+    noises, backbones = part.axes["noise"], part.axes["backbones"]
     figure, grid = plt.subplots(
         1,
         1 + len(noises),
@@ -337,9 +336,9 @@ FIGURES: dict[str, Draw] = {
 }
 
 
-def _panels(summary: Summary, height: float = 0) -> tuple[Figure, list[tuple[Axes, str, str]]]:
+def _panels(part: Part, height: float = 0) -> tuple[Figure, list[tuple[Axes, str, str]]]:
     """A grid of panels: a row for each backbone, a column for each noise."""
-    noises, backbones = summary["axes"]["noise"], summary["axes"]["backbones"]
+    noises, backbones = part.axes["noise"], part.axes["backbones"]
     figure, grid = plt.subplots(
         len(backbones),
         len(noises),

@@ -3,7 +3,7 @@
 from imcl.analysis.gains import Gain
 from imcl.analysis.rows import SummaryRow
 from imcl.analysis.summary import Summary
-from imcl.present.by_method import ending, metric, split
+from imcl.present.by_method import Part, ending, metric, split
 from imcl.present.differences import difference
 from imcl.present.render import MISSING, Entry, Row, Table
 
@@ -21,28 +21,28 @@ CHANGES = {
 }
 
 
-def table(summary: Summary, dataset: str) -> Table | None:
+def table(summary: Summary, part: Part) -> Table | None:
     """A row for each backbone and noise with both base and `all`; None if there is none."""
     cells = {row["key"]: row for row in summary["cells"]}
     groups: dict[str, list[Row]] = {}
     for gain in summary["gains"]:
-        if gain["dataset"] == dataset:
+        if gain["dataset"] == part.dataset and gain["noise"] in part.axes["noise"]:
             groups.setdefault(gain["backbone"], []).append(_row(gain, cells))
     if not groups:
         return None
     caption = (
-        f"{dataset}: where the gain comes from. Accuracy on the {split(summary, dataset)} images "
-        "at the last epoch; differences in points, paired by seed. Fitted: share of the training "
-        "labels that base predicts, on augmented images. Lost: base's accuracy at the best "
-        "evaluated epoch minus that at the last. Views: control minus base; control uses no way "
-        "but sees as many augmentations of each image as output compares. Ways: all minus "
+        f"{part.title}: where the gain comes from. Accuracy on the "
+        f"{split(summary, part.dataset)} images at the last epoch; differences in points, paired "
+        "by seed. Fitted: share of the training labels that base predicts, on augmented images. "
+        "Lost: base's accuracy at the best evaluated epoch minus that at the last. Views: control "
+        "minus base; control uses no way but sees as many augmentations of each image as output compares. Ways: all minus "
         "control. Bold as in the tables of differences. Last columns, from base to all: expected "
         "calibration error (ECE, %), redundancy of channels and of kernels (× 1000). "
-        f"{ending(summary, dataset)}"
+        f"{ending(summary, part.dataset)}"
     )
     header = ["backbone", "noise", *(column.title for column in OF_BASE)]
     header += ["views", "ways", "all − base", *CHANGES]
-    return Table(f"gain-{dataset}", caption, header, list(groups.values()))
+    return Table(f"gain-{part.name}", caption, header, list(groups.values()))
 
 
 def _row(gain: Gain, cells: dict[str, SummaryRow]) -> Row:

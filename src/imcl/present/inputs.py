@@ -48,11 +48,16 @@ def _hash(summary: Summary, key: str) -> Entry:
 
 def settings(summary: Summary) -> Table:
     """A row for each setting, grouped by what it belongs to."""
-    seeds = ", ".join(map(str, summary["axes"]["seeds"]))
-    groups = [[_setting("study", "seeds", seeds), _setting("backbone", "width", summary["width"])]]
+    groups = [
+        [*_by_setting("study", "seeds", trained(summary, "seeds"))],
+        [*_by_setting("backbone", "width", trained(summary, "width"))],
+    ]
     groups += [_group(name, options) for name, options in summary["datasets"].items()]
     groups += [_group(name, options) for name, options in summary["noises"].items()]
-    groups.append(_group("training", summary["training"]))
+    training = summary["trained"][0]["training"] if summary["trained"] else {}
+    groups.append(
+        [row for key in training for row in _by_setting("training", key, trained(summary, key))]
+    )
     for way, by_noise in summary["ways_by_noise"].items():
         groups.append([_setting(way, *item) for item in _options_by_noise(by_noise)])
     groups += [_group(name, options) for name, options in summary["baselines"].items()]
@@ -61,6 +66,36 @@ def settings(summary: Summary) -> Table:
         groups.append(_group(trial, own))
     caption = "Every setting of the study. All of them are choices of this reproduction."
     return Table("settings", caption, ["part", "setting", "value"], groups)
+
+
+def trained(summary: Summary, key: str) -> dict[str, Any]:
+    """How networks are trained: the value of `width`, `seeds` or an option of the training.
+
+    By where it holds: datasets, or settings as DATASET/NOISE/BACKBONE; "" if it holds everywhere.
+    """
+    where: dict[str, list[str]] = {}
+    values: dict[str, Any] = {}
+    for each in summary["trained"]:
+        value = {**each["training"], "width": each["width"], "seeds": each["seeds"]}[key]
+        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        values[text] = text if isinstance(value, list) else value
+        where.setdefault(text, []).extend(each["settings"])
+    if len(where) < 2:
+        return dict(zip([""], values.values(), strict=False))
+    every = [setting for settings in where.values() for setting in settings]
+    return {_places(settings, every): values[text] for text, settings in where.items()}
+
+
+def _places(settings: list[str], every: list[str]) -> str:
+    """Settings in words, by their datasets where all settings of a dataset are among them."""
+    places = []
+    for dataset in dict.fromkeys(setting.partition("/")[0] for setting in settings):
+        mine, all_of_it = (
+            [setting for setting in of if setting.startswith(f"{dataset}/")]
+            for of in (settings, every)
+        )
+        places += [dataset] if {*mine} == {*all_of_it} else mine
+    return ", ".join(places)
 
 
 def options_differ(summary: Summary) -> bool:
@@ -80,6 +115,11 @@ def _options_by_noise(by_noise: Mapping[str, Mapping[str, Any]]) -> Iterator[tup
             noises = [noise for noise, other in values.items() if other == value]
             of_all = len(noises) == len(by_noise)
             yield key if of_all else f"{key} ({', '.join(noises)})", value
+
+
+def _by_setting(part: str, key: str, values: Mapping[str, Any]) -> Iterator[Row]:
+    for where, value in values.items():
+        yield _setting(part, f"{key} ({where})" if where else key, value)
 
 
 def _group(part: str, options: Mapping[str, Any]) -> list[Row]:

@@ -6,7 +6,7 @@ come from. So each can be traced back.
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -135,11 +135,22 @@ def p_value(value: float | None, sources: Iterable[str], rule: str) -> Entry:
     return number(value, sources, rule, digits=3)
 
 
-def protocol(seeds: int, intervals: bool = True) -> str:
-    """The sentence of a caption that says over how many seeds its numbers are means."""
-    if seeds < 2:
+def protocol(seeds: Collection[int], intervals: bool = True) -> str:
+    """The sentence of a caption that says over how many seeds its numbers are means.
+
+    Args:
+        seeds: the number of seeds of each cell.
+        intervals: whether intervals are shown.
+    """
+    if max(seeds, default=1) < 2:
         return "One seed."
-    return f"Mean of n = {seeds} seeds{' ± 95 % t-interval' * intervals}."
+    return f"Mean of n = {span(seeds)} seeds{' ± 95 % t-interval' * intervals}."
+
+
+def span(counts: Collection[int]) -> str:
+    """Counts in words: `3`, or `3 to 5`."""
+    least, most = min(counts, default=0), max(counts, default=0)
+    return f"{most}" if least == most else f"{least} to {most}"
 
 
 # What follows for the intervals over the seeds from how something is drawn before training.

@@ -3,6 +3,9 @@
 Figures and text take their numbers from these tables too.
 """
 
+from collections.abc import Iterator
+from typing import Any
+
 from imcl.analysis.rows import DIFFERENCES
 from imcl.files import write_text
 from imcl.present import (
@@ -17,7 +20,7 @@ from imcl.present import (
     search,
     text,
 )
-from imcl.present.by_method import covered
+from imcl.present.by_method import Part, all_parts, covered, parts
 from imcl.present.documents import Documents
 from imcl.present.render import Table, markdown
 from imcl.project import Project
@@ -26,7 +29,7 @@ from imcl.project import Project
 def build(documents: Documents) -> list[Table]:
     """Every table, those of each dataset first."""
     summary = documents.summary
-    found = [table for dataset in summary["axes"]["datasets"] for table in _of(documents, dataset)]
+    found = [table for part in all_parts(summary) for table in of_part(documents, part)]
     if summary["aggregate"]:
         found.append(differences.aggregate(summary))
     if documents.search:
@@ -43,21 +46,36 @@ def build(documents: Documents) -> list[Table]:
     ]
 
 
-def _of(documents: Documents, dataset: str) -> list[Table]:
-    """The tables of one dataset."""
+def of_part(documents: Documents, part: Part) -> list[Table]:
+    """The tables of a dataset, or of a part of it."""
     summary = documents.summary
-    references = [reference for reference in DIFFERENCES if reference in summary["axes"]["methods"]]
-    gain = gains.table(summary, dataset)
+    references = [reference for reference in DIFFERENCES if reference in part.axes["methods"]]
+    gain = gains.table(summary, part)
     return [
-        cells.accuracy(summary, dataset),
-        *(differences.table(summary, dataset, reference) for reference in references),
+        cells.accuracy(summary, part),
+        *(differences.table(summary, part, reference) for reference in references),
         *([gain] if gain else []),
-        cells.oracle(summary, dataset),
-        cells.calibration(summary, dataset),
-        cells.redundancy(summary, dataset),
-        cells.cost(summary, dataset),
-        *drawn.tables(summary, dataset),
+        cells.oracle(summary, part),
+        cells.calibration(summary, part),
+        cells.redundancy(summary, part),
+        cells.cost(summary, part),
+        *drawn.tables(summary, part),
     ]
+
+
+def _shown(documents: Documents, dataset: str) -> Iterator[dict[str, Any]]:
+    """What the paper shows of each part of a dataset."""
+    for part in parts(documents.summary, dataset):
+        there = part.axes["methods"]
+        lines = drawn.lines(there)
+        yield {
+            "name": part.name,
+            "title": part.title,
+            "noise": part.axes["noise"],
+            "tables": [table.name for table in of_part(documents, part) if table.shown],
+            "combinations": drawn.combinations(there),
+            "not_drawn": [name for name in there if name not in lines],
+        }
 
 
 def write(project: Project, documents: Documents) -> list[Table]:
@@ -82,7 +100,6 @@ def write(project: Project, documents: Documents) -> list[Table]:
         write_text(folder / f"{table.name}.tex", template.render(table=table))
         write_text(folder / f"{table.name}.md", markdown(table))
     summary = documents.summary
-    lines = drawn.lines(summary)
     values = {
         "summary": summary,
         "cells": {row["key"]: row for row in summary["cells"]},
@@ -91,8 +108,9 @@ def write(project: Project, documents: Documents) -> list[Table]:
         "tables": {table.name: table for table in built},
         "measured": measurements.tables(documents.measurements),
         "said": {row: entry["value"].text for row, entry in text.table(documents).rows().items()},
-        "combinations": drawn.combinations(summary),
-        "not_drawn": [name for name in summary["axes"]["methods"] if name not in lines],
+        "parts": {
+            dataset: [*_shown(documents, dataset)] for dataset in summary["axes"]["datasets"]
+        },
         "options_differ": inputs.options_differ(summary),
         "covered": {name: covered(summary, name) for name in summary["axes"]["datasets"]},
     }

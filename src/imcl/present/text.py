@@ -3,7 +3,8 @@
 from imcl.analysis.claims import VERDICTS
 from imcl.present import claims
 from imcl.present.documents import Documents
-from imcl.present.render import Entry, Table, isolated, number
+from imcl.present.inputs import trained
+from imcl.present.render import Entry, Table, isolated, number, span
 
 
 def table(documents: Documents) -> Table:
@@ -15,8 +16,9 @@ def table(documents: Documents) -> Table:
 
 def _study(documents: Documents) -> dict[str, Entry]:
     summary = documents.summary
-    axes, training = summary["axes"], summary["training"]
+    axes = summary["axes"]
     every = [row["key"] for row in summary["cells"]]
+    seeds = [len(row["seeds"]) for row in summary["cells"]]
     commits = dict.fromkeys((code["commit"] or "unknown")[:12] for code in summary["code"])
     modified = " (modified)" if any(code["modified"] for code in summary["code"]) else ""
     devices = dict.fromkeys(isolated(where["device_name"]) for where in summary["environment"])
@@ -25,30 +27,40 @@ def _study(documents: Documents) -> dict[str, Entry]:
     def count(value: float, rule: str) -> Entry:
         return number(value, every, rule, digits=0)
 
+    def stated(key: str, rule: str) -> Entry:
+        """A setting; where several values are in use, with the datasets that each is for."""
+        values = trained(summary, key)
+        if len(values) == 1 and isinstance(values[""], int | float):
+            return Entry(_word(values[""]), False, values[""], rule, tuple(every))
+        parts = [
+            f"{_word(value)} ({where})" if where else _word(value)
+            for where, value in values.items()
+        ]
+        return Entry(" or ".join(parts))
+
     return {
         "Study": Entry(summary["study"]),
         "StudyDigest": Entry(summary["digest"]),
         "StudyCells": count(len(summary["cells"]), "cells that have a record"),
         "StudyPlanned": count(summary["planned"], "cells of the study"),
-        "StudySeeds": count(len(axes["seeds"]), "seeds of each cell"),
+        "StudySeeds": Entry(span(seeds), False, max(seeds), "seeds of each cell", tuple(every)),
         "StudyDatasets": Entry(", ".join(axes["datasets"])),
         "StudyNoise": Entry(", ".join(axes["noise"])),
         "StudyBackbones": Entry(" and ".join(axes["backbones"])),
-        "StudyWidth": count(summary["width"], "backbone.width"),
-        "StudyEpochs": count(training["epochs"], "training.epochs"),
-        "StudyBatchSize": count(training["batch_size"], "training.batch_size"),
-        "StudyLearningRate": Entry(
-            f"{training['learning_rate']:g}",
-            value=training["learning_rate"],
-            rule="training.learning_rate",
-            sources=tuple(every),
-        ),
-        "StudySchedule": Entry(training["schedule"].replace("_", " ")),
-        "StudyPrecision": Entry(training["precision"]),
+        "StudyWidth": stated("width", "backbone.width"),
+        "StudyEpochs": stated("epochs", "training.epochs"),
+        "StudyBatchSize": stated("batch_size", "training.batch_size"),
+        "StudyLearningRate": stated("learning_rate", "training.learning_rate"),
+        "StudySchedule": stated("schedule", "training.schedule"),
+        "StudyPrecision": stated("precision", "training.precision"),
         "StudyCommit": Entry(", ".join(commits) + modified),
         "StudyDevice": Entry("; ".join(devices)),
         "StudyTorch": Entry(", ".join(versions)),
     }
+
+
+def _word(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value).replace("_", " ")
 
 
 def _claims(documents: Documents) -> dict[str, Entry]:

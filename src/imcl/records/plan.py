@@ -1,8 +1,7 @@
 """The cells of a study: which of them are done, and why the others are missing."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from typing_extensions import TypedDict
 
@@ -79,31 +78,11 @@ def _reason(store: Store, cell: Cell, made: list[Path]) -> str | None:
     if made:
         newest = store.glance(max(made, key=lambda path: path.stat().st_mtime))
         if newest is not None:
-            return _lacking(cell, _change(newest.config, cell.config))
+            changed = grid.changes(newest.config, cell.config)
+            more = " ..." if len(changed) > 3 else ""
+            return _lacking(cell, f"changed: {printable('; '.join(changed[:3]))}{more}")
     return _lacking(cell, "no record")
 
 
 def _lacking(cell: Cell, reason: str) -> str:
     return "; ".join(filter(None, [reason, cell.dataset.lacks]))
-
-
-def _change(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """What differs between an older record's configuration and the cell's, in a few words."""
-    before, now = _flat(old), _flat(new)
-    changed = [
-        f"{key} {before.get(key, 'absent')} -> {now.get(key, 'absent')}"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
-    ]
-    return f"changed: {printable('; '.join(changed[:3]))}" + (" ..." if len(changed) > 3 else "")
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The values of nested mappings by dotted key."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat

@@ -7,9 +7,10 @@ file with the new name is missing and is made, whatever the file times say and w
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from typing import Any, Literal, NamedTuple, Self
 
 from typing_extensions import TypedDict  # pydantic cannot check typing's before Python 3.12
@@ -17,7 +18,7 @@ from typing_extensions import TypedDict  # pydantic cannot check typing's before
 from imcl.errors import UsageError, unknown
 from imcl.study import methods
 from imcl.study.options import WAYS, Baseline, Way
-from imcl.study.settings import Settings, Training
+from imcl.study.settings import Grid, Settings, Training
 from imcl.study.sources import (
     KINDS,
     PER_RUN,
@@ -304,8 +305,13 @@ class Cell:
         return self.noise.name if self.noise else "clean"
 
     @property
+    def setting(self) -> tuple[str, str, str]:
+        """Dataset, noise and backbone: cells that agree in these differ only in the method."""
+        return self.dataset.name, self.noise_name, self.backbone
+
+    @property
     def name(self) -> str:
-        return f"{self.dataset.name}-{self.noise_name}-{self.backbone}-{self.method}"
+        return "-".join([*self.setting, self.method])
 
     def data(self, seed: int) -> Data:
         """What the training with this seed uses. It is the same for each method of a study."""
@@ -411,22 +417,68 @@ def merged_draws(several: Iterable[Mapping[str, Draw]]) -> dict[str, Draw]:
 
 
 def cells(settings: Settings, study: str | None = None) -> list[Cell]:
-    """The cells of a study, in the order of params.yaml.
+    """The cells of a study, in the order of params.yaml; those of several blocks once.
 
     Args:
         settings: as `imcl.study.load.load` returns them.
         study: the study's name (default: the one that params.yaml chooses).
     """
-    study = study or settings.study
-    plan = settings.studies[study]
-    known = datasets(settings, plan.datasets)
+    made: dict[str, Cell] = {}
+    for block in settings.grids(study or settings.study):
+        for cell in _cells(settings, block):
+            made.setdefault(cell.name, cell)
+    return list(made.values())
+
+
+def contradictions(settings: Settings, study: str) -> Iterator[str]:
+    """Blocks of a study that do not fit together, a sentence for each.
+
+    Two may share a cell, but not two cells with one name. Methods that are compared, on the same
+    dataset, noise and backbone, need the same width and training, unless a trial changes them.
+    """
+    named: dict[str, tuple[int, Cell]] = {}
+    compared: dict[tuple[str, str, str], tuple[int, Cell]] = {}
+    for index, block in enumerate(settings.grids(study)):
+        for cell in _cells(settings, block):
+            first, other = named.setdefault(cell.name, (index, cell))
+            if other != cell:
+                yield (
+                    f"blocks[{first}] and blocks[{index}] both have the cell {cell.name}, but "
+                    f"differ: {'; '.join(changes(other.config, cell.config))}; leave it out of one"
+                )
+            elif cell.method not in settings.trials:
+                first, other = compared.setdefault(cell.setting, (index, cell))
+                if (other.width, other.training) != (cell.width, cell.training):
+                    apart = changes(_compared(other), _compared(cell))
+                    yield (
+                        f"blocks[{first}] and blocks[{index}]: {other.name} and {cell.name} are "
+                        f"compared, but differ: {'; '.join(apart)}; give them the same"
+                    )
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What differs between two configurations: the option, and both values."""
+    before, now = _flat(old), _flat(new)
     return [
-        _cell(settings, study, known[dataset], noise, backbone, method)
-        for dataset in plan.datasets
-        for noise in plan.noise
-        for backbone in plan.backbones
-        for method in plan.methods
+        f"{key} {before.get(key, 'absent')} -> {now.get(key, 'absent')}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
     ]
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of nested mappings by dotted key."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _compared(cell: Cell) -> dict[str, Any]:
+    return {"width": cell.width, "training": cell.training.model_dump()}
 
 
 def study_digest(planned: Sequence[Cell]) -> str:
@@ -458,18 +510,26 @@ def find(settings: Settings, name: str) -> Cell:
     return cell
 
 
+def _cells(settings: Settings, block: Grid) -> Iterator[Cell]:
+    known = datasets(settings, block.datasets)
+    for dataset, noise, backbone, method in product(
+        block.datasets, block.noise, block.backbones, block.methods
+    ):
+        yield _cell(settings, block, known[dataset], noise, backbone, method)
+
+
 def _cell(
-    settings: Settings, study: str, dataset: Dataset, noise: str, backbone: str, method: str
+    settings: Settings, block: Grid, dataset: Dataset, noise: str, backbone: str, method: str
 ) -> Cell:
-    plan, training = settings.studies[study], settings.training_of(study)
+    training = block.training
     trial = settings.trials.get(method)
     if trial is None:
         baseline, used = methods.parse(method)
-        ways = {name: settings.way(name, study, noise) for name in used}
+        ways = {name: settings.way(name, noise, block.ways) for name in used}
     else:
         baseline, given = None, trial.given()
         ways = {
-            name: settings.way(name, study, noise).overridden(given[name])
+            name: settings.way(name, noise, block.ways).overridden(given[name])
             for name in WAYS
             if name in given
         }
@@ -477,17 +537,17 @@ def _cell(
             training = training.overridden(given["training"])
     views = max((way.views for way in ways.values()), default=1)
     if method == "control":  # as many as the `augment` variant of output
-        output = settings.way("output", study, noise)
+        output = settings.way("output", noise, block.ways)
         views = output.model_copy(update={"variant": "augment"}).views
     return Cell(
         dataset=dataset,
         noise=None if noise == "clean" else noise_of(settings, noise, dataset),
         backbone=backbone,
-        width=plan.width,
+        width=block.width,
         method=method,
         ways=ways,
         baseline=(baseline, settings.baseline(baseline)) if baseline else None,
         views=views,
         training=training,
-        seeds=sorted(plan.seeds),
+        seeds=sorted(block.seeds),
     )

@@ -1,13 +1,13 @@
 """The settings of `imcl settings`: every option with its value, default, bounds and meaning."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from typing_extensions import TypedDict
 
 from imcl.study.options import BASELINES, WAYS, Only
-from imcl.study.settings import Settings, Training
+from imcl.study.settings import Settings, Training, Ways
 from imcl.study.spec import Options
 
 
@@ -34,20 +34,35 @@ class SettingRow(TypedDict):
 def rows(settings: Settings) -> list[SettingRow]:
     """The options of the training, of each way and of each baseline, for the chosen study.
 
-    A study's overrides of the ways, which hold for one noise only, are separate rows.
+    What holds for one noise or one block only has separate rows.
     """
-    study = settings.study
-    found = [*_rows("training", Training, settings.training_of(study))]
+    study = settings.chosen_study
+    common = settings.training.overridden(study.training)
+    found = [*_rows("training", Training, common)]
     for name, way in WAYS.items():
         found += _rows(f"ways.{name}", way, settings.way(name))
-    for noise, ways in settings.chosen_study.ways.items():
-        for name, options in ways.given().items():
-            section = f"studies.{study}.ways.{noise}.{name}"
-            own = _rows(section, WAYS[name], options)
-            found += (row for row in own if row["setting"] in options.model_fields_set)
+    place = f"studies.{settings.study}"
+    found += _by_noise(place, study.ways)
+    for index, block in enumerate(study.blocks):
+        own = f"{place}.blocks[{index}]"
+        found += _stated(f"{own}.training", Training, block.training)
+        found += _by_noise(own, block.ways)
     for name, baseline in BASELINES.items():
         found += _rows(f"baselines.{name}", baseline, settings.baseline(name))
     return found
+
+
+def _by_noise(place: str, overrides: Mapping[str, Ways]) -> Iterator[SettingRow]:
+    """The options of ways that are set for one noise."""
+    for noise, ways in overrides.items():
+        for name, options in ways.given().items():
+            yield from _stated(f"{place}.ways.{noise}.{name}", WAYS[name], options)
+
+
+def _stated(section: str, spec: type[Options], options: Options) -> Iterator[SettingRow]:
+    """The options that are set, without the defaults."""
+    stated = options.model_fields_set
+    return (row for row in _rows(section, spec, options) if row["setting"] in stated)
 
 
 def show(rows: list[SettingRow]) -> None:

@@ -13,7 +13,7 @@ import yaml
 
 from imcl.errors import UsageError, is_plain, printable, shown
 from imcl.files import at_once
-from imcl.study import references
+from imcl.study import grid, references
 from imcl.study.faults import Fault, Place, check
 from imcl.study.settings import Settings
 
@@ -54,6 +54,8 @@ def checked(raw: object, path: Path) -> Settings:
         found = [*islice(chain(_unfit(raw), of_types, references.faults(raw)), MOST_FAULTS + 1)]
     except RecursionError:
         raise UsageError(f"{path}: nested too deeply") from None
+    if not found and not isinstance(settings, list):
+        found = [*islice(_contradictions(settings), MOST_FAULTS + 1)]
     if found or isinstance(settings, list):
         lines = [f"{path}: {fault}" for fault in found[:MOST_FAULTS]]
         if len(found) > MOST_FAULTS:
@@ -61,6 +63,12 @@ def checked(raw: object, path: Path) -> Settings:
         # A message may name any key of the file, even one that cannot be printed.
         raise UsageError("\n".join(printable(line) for line in lines))
     return settings
+
+
+def _contradictions(settings: Settings) -> Iterator[Fault]:
+    for name, study in settings.studies.items():
+        for message in grid.contradictions(settings, name) if study.blocks else ():
+            yield Fault(("studies", name), message)
 
 
 class _Loader(yaml.SafeLoader):

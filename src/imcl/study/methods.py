@@ -4,12 +4,14 @@
 how much of the gain of an `augment` variant comes from more augmentations alone.
 """
 
-from collections.abc import Iterable
-from itertools import combinations
+from collections.abc import Iterable, Sequence
+from itertools import chain, combinations
 from typing import NamedTuple
 
 from imcl.errors import unknown
 from imcl.study.options import BASELINES, PAPER_WAYS, WAYS
+
+COMBINATIONS = "combinations"  # in params.yaml, short for the sixteen of `combined`
 
 
 class Method(NamedTuple):
@@ -24,6 +26,17 @@ def combined() -> list[str]:
     smaller = range(1, len(PAPER_WAYS))
     joined = ("+".join(c) for size in smaller for c in combinations(PAPER_WAYS, size))
     return ["base", *joined, "all"]
+
+
+def listed(value: object) -> object:
+    """The methods of params.yaml as a list; `combinations` may stand alone."""
+    return [COMBINATIONS] if value == COMBINATIONS else value
+
+
+def expanded(stated: Sequence[str]) -> list[str]:
+    """Methods with the combinations in place of the word for them, each once."""
+    several = ([name] if name != COMBINATIONS else combined() for name in stated)
+    return list(dict.fromkeys(chain.from_iterable(several)))
 
 
 def with_ways() -> list[str]:

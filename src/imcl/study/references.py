@@ -12,12 +12,11 @@ from typing import Any
 from imcl.errors import shown, unknown
 from imcl.study import methods
 from imcl.study.faults import Fault, Place
-from imcl.study.settings import BACKBONES, Training
+from imcl.study.settings import AXES, BACKBONES, NEEDED, Training
 from imcl.study.sources import KINDS, SOURCES
 
 Section = dict[str, dict[str, Any]]
 
-AXES = ("datasets", "noise", "backbones", "methods")
 MOST_NETWORKS = 100_000  # in a study; with far more, its plan alone fills the memory
 
 
@@ -54,58 +53,108 @@ def faults(raw: object) -> Iterator[Fault]:
         "backbones": ("backbone", list(BACKBONES)),
     }
     for name, study in studies.items():
-        for key, (what, names) in known.items():
-            yield from _unknown_items(("studies", name, key), study.get(key), what, names)
-        for index, method in enumerate(_list(study.get("methods"))):
-            if isinstance(method, str) and method not in trials:
-                wrong = methods.fault(method, trials)
-                if wrong:
-                    yield Fault(("studies", name, "methods", index), wrong)
+        yield from _missing_faults(name, study)
+        for place, part in _parts(name, study):
+            for key, (what, names) in known.items():
+                yield from _unknown_items((*place, key), part.get(key), what, names)
+            for index, method in enumerate(_list(part.get("methods"))):
+                if isinstance(method, str) and method not in (*trials, methods.COMBINATIONS):
+                    wrong = methods.fault(method, trials)
+                    if wrong:
+                        yield Fault((*place, "methods", index), wrong)
         yield from _override_faults(name, study)
         yield from _warmup_faults(name, study, params.get("training"))
         yield from _anchor_faults(name, study)
     yield from _claim_faults(params.get("claims"), known)
 
 
+def _parts(name: str, study: dict[str, Any]) -> list[tuple[Place, dict[str, Any]]]:
+    """A study and its blocks as they are written, each with its place."""
+    place: Place = ("studies", name)
+    blocks = [
+        ((*place, "blocks", index), block)
+        for index, block in enumerate(_list(study.get("blocks")))
+        if isinstance(block, dict)
+    ]
+    return [(place, study), *blocks]
+
+
+def _blocks(name: str, study: dict[str, Any]) -> list[tuple[Place, dict[str, Any]]]:
+    """The blocks of a study with what they take over; a study without blocks is one.
+
+    Overrides, which add to those of the study, are only the block's own.
+    """
+    whole, *blocks = _parts(name, study)
+    return [
+        (place, {**{key: study[key] for key in NEEDED if key in study}, **block})
+        for place, block in blocks
+    ] or [whole]
+
+
+def _names(block: dict[str, Any], key: str) -> list[str]:
+    """The names on an axis of a block, with the combinations written out."""
+    names = [name for name in _list(block.get(key)) if isinstance(name, str)]
+    return methods.expanded(names) if key == "methods" else names
+
+
+def _missing_faults(name: str, study: dict[str, Any]) -> Iterator[Fault]:
+    """What neither a block nor its study states."""
+    for place, block in _blocks(name, study):
+        missing = [key for key in NEEDED if key not in block]
+        if missing:
+            where = ", here or at the study" if "blocks" in place else ""
+            yield Fault(place, f"missing: {', '.join(missing)}{where}")
+
+
 def _size_faults(studies: Section) -> Iterator[Fault]:
     """Studies of more networks than a machine can plan."""
     for name, study in studies.items():
-        count = prod(len(_list(study.get(key))) for key in (*AXES, "seeds"))
+        count = sum(
+            prod(len(_names(block, key)) for key in AXES) * len(_list(block.get("seeds")))
+            for _, block in _blocks(name, study)
+        )
         if count > MOST_NETWORKS:
             message = f"{count:,} networks are too many; a study may have {MOST_NETWORKS:,}"
             yield Fault(("studies", name), message)
 
 
 def _override_faults(name: str, study: dict[str, Any]) -> Iterator[Fault]:
-    """Overrides of the ways for noise that the study does not have."""
-    noises = [noise for noise in _list(study.get("noise")) if isinstance(noise, str)]
-    ways = study.get("ways")
-    if noises and isinstance(ways, dict):
-        for noise in ways:
-            yield from _unknown(
-                ("studies", name, "ways", noise), noise, "noise of the study", noises
-            )
+    """Overrides of the ways for noise that the study, or the block, does not have."""
+    blocks = dict(_blocks(name, study))
+    every = dict.fromkeys(noise for block in blocks.values() for noise in _names(block, "noise"))
+    for place, part in _parts(name, study):
+        of_block = "blocks" in place
+        noises = _names(blocks[place], "noise") if of_block else list(every)
+        ways = part.get("ways")
+        if noises and isinstance(ways, dict):
+            what = f"noise of the {'block' if of_block else 'study'}"
+            for noise in ways:
+                yield from _unknown((*place, "ways", noise), noise, what, noises)
 
 
 def _warmup_faults(name: str, study: dict[str, Any], common: object) -> Iterator[Fault]:
-    """A warm-up that takes all epochs of the study."""
-    own = study.get("training", {})
-    if not isinstance(own, dict):
-        return
-    training = {**dict(Training()), **(common if isinstance(common, dict) else {}), **own}
-    warmup, epochs = training["warmup_epochs"], training["epochs"]
-    if type(warmup) is type(epochs) is int and warmup >= epochs:
-        message = f"warmup_epochs {warmup} must be less than epochs, which is {epochs}"
-        yield Fault(("studies", name, "training"), message)
+    """A warm-up that takes all epochs of a block."""
+    given = [common, study.get("training")]
+    for place, block in _blocks(name, study):
+        training = dict(Training())
+        for options in (*given, block.get("training")):
+            training |= options if isinstance(options, dict) else {}
+        warmup, epochs = training["warmup_epochs"], training["epochs"]
+        if type(warmup) is type(epochs) is int and warmup >= epochs:
+            message = f"warmup_epochs {warmup} must be less than epochs, which is {epochs}"
+            yield Fault((*place, "training"), message)
 
 
 def _anchor_faults(name: str, study: dict[str, Any]) -> Iterator[Fault]:
     """Anchors that are not cells of their study."""
-    axes = [_list(study.get(key)) for key in AXES]
+    axes = [[_names(block, key) for key in AXES] for _, block in _blocks(name, study)]
     anchors = study.get("anchors")
-    for anchor in anchors if isinstance(anchors, dict) and all(axes) else ():
+    known = all(all(of_block) for of_block in axes)
+    for anchor in anchors if isinstance(anchors, dict) and known else ():
         parts = anchor.split("-")
-        if len(parts) != len(axes) or not all(map(list.__contains__, axes, parts)):
+        if not any(
+            len(parts) == len(names) and all(map(list.__contains__, names, parts)) for names in axes
+        ):
             message = (
                 f"{shown(anchor)} is not a cell of the study; write DATASET-NOISE-BACKBONE-METHOD"
             )
@@ -124,15 +173,12 @@ def _search_faults(
             continue
         place: Place = ("search", "rungs", index)
         yield from _unknown(place, rung, "study", studies)
-        study = studies.get(rung, {})
-        for axes in product(_list(study.get("methods")), _list(study.get("noise"))):
-            if all(isinstance(name, str) for name in axes):
-                tried.add(axes)
-        for name in _list(study.get("datasets")):
-            dataset = datasets.get(name) if isinstance(name, str) else None
-            if dataset is not None and "validation_share" not in dataset:
-                message = f"study {rung!r} would choose settings on the test images of {name}; "
-                yield Fault(place, message + "use a dataset with validation_share")
+        for _, block in _blocks(rung, studies.get(rung, {})):
+            tried.update(product(_names(block, "methods"), _names(block, "noise")))
+            for name in _names(block, "datasets"):
+                if name in datasets and "validation_share" not in datasets[name]:
+                    message = f"study {rung!r} would choose settings on the test images of {name}; "
+                    yield Fault(place, message + "use a dataset with validation_share")
     chosen = search.get("chosen")
     for part, entries in chosen.items() if isinstance(chosen, dict) else ():
         for index, entry in enumerate(_list(entries)):

@@ -1,9 +1,12 @@
 """params.yaml as typed settings, with the options of `imcl.study.options` and `sources`."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, PrivateAttr, create_model
+from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, WithJsonSchema, create_model
 
+from imcl.study import methods
 from imcl.study.options import BASELINES, WAYS, Baseline, Way
 from imcl.study.sources import Contents, DatasetOptions, NoiseOptions
 from imcl.study.spec import (
@@ -32,6 +35,26 @@ Backbones = Annotated[
     Field(min_length=1),
     *UNIQUE,
 ]
+
+# `methods: combinations` is short for a list with this one entry.
+Methods = Annotated[
+    Names,
+    BeforeValidator(methods.listed),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"const": methods.COMBINATIONS},
+                {
+                    "type": "array",
+                    "items": {"type": "string"},
+                    "minItems": 1,
+                    "uniqueItems": True,
+                },
+            ]
+        }
+    ),
+]
+Seeds = Annotated[list[Seed], Field(min_length=1), *UNIQUE]
 
 
 class ByName(Options):
@@ -90,25 +113,65 @@ class TrialTraining(Options):
     weight_decay: Weight = Training().weight_decay
 
 
-class Study(Options):
-    """A grid: datasets x noise x backbones x methods. Each cell is trained with every seed."""
+# What a study needs, itself or in each of its blocks.
+AXES = ("datasets", "noise", "backbones", "methods")
+NEEDED = (*AXES, "seeds", "width")
 
-    datasets: Names
-    noise: Names = Field(description="`clean`, or names of the section `noise`")
-    backbones: Backbones
-    methods: Names
-    seeds: Annotated[list[Seed], Field(min_length=1), *UNIQUE]
-    width: Width = Field(description="channels of the first stage")
-    anchors: dict[str, Share] = Field(
-        {}, description="cells that `imcl run` trains first, with the accuracy that they must reach"
+
+class Block(Options):
+    """A part of a study: datasets x noise x backbones x methods, each cell with every seed.
+
+    A block takes over from its study what it leaves out.
+    """
+
+    datasets: Open[Names] = None
+    noise: Open[Names] = Field(None, description="`clean`, or names of the section `noise`")
+    backbones: Open[Backbones] = None
+    methods: Open[Methods] = Field(
+        None, description="`combinations` stands for base and all combinations of the four ways"
     )
+    seeds: Open[Seeds] = None
+    width: Open[Width] = Field(None, description="channels of the first stage")
     ways: dict[str, Ways] = Field(
         {}, description="for each noise, overrides of the options in `ways`"
     )
-    evidence: bool = Field(True, description="whether claims are judged from its records")
     training: Training = Field(
         default_factory=Training, description="overrides of the options in `training`"
     )
+
+
+class Study(Block):
+    """A study: the cells of its blocks in order, or of itself as the only block."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": [*NEEDED]}, {"required": ["blocks"]}]}
+    )
+
+    anchors: dict[str, Share] = Field(
+        {}, description="cells that `imcl run` trains first, with the accuracy that they must reach"
+    )
+    evidence: bool = Field(True, description="whether claims are judged from its records")
+    blocks: Annotated[list[Block], Field(min_length=1)] = Field(
+        [], description="parts with settings of their own; what they leave out, the study states"
+    )
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A block of a study with everything that it takes over.
+
+    Attributes:
+        ways: overrides of the ways by noise, the weaker first.
+    """
+
+    datasets: list[str]
+    noise: list[str]
+    backbones: list[str]
+    methods: list[str]
+    seeds: list[int]
+    width: int
+    training: Training
+    ways: Sequence[dict[str, Ways]]
 
 
 class Choice(Options):
@@ -245,16 +308,32 @@ class Settings(Options):
     def chosen_study(self) -> Study:
         return self.studies[self.study]
 
-    def way(self, name: str, study: str | None = None, noise: str | None = None) -> Way:
-        """A way's options: the common ones, or those of a study for labels with this noise."""
+    def way(self, name: str, noise: str = "", overrides: Sequence[dict[str, Ways]] = ()) -> Way:
+        """A way's options, with what `overrides` say for labels with this noise."""
         options: Way = getattr(self.ways, name)
-        own = self.studies[study].ways.get(noise) if study and noise else None
-        return options.overridden(getattr(own, name)) if own else options
+        for by_noise in overrides:
+            if noise in by_noise:
+                options = options.overridden(getattr(by_noise[noise], name))
+        return options
 
     def baseline(self, name: str) -> Baseline:
         options: Baseline = getattr(self.baselines, name)
         return options
 
-    def training_of(self, study: str) -> Training:
-        """The common training with the overrides of a study."""
-        return self.training.overridden(self.studies[study].training)
+    @property
+    def seeds(self) -> list[int]:
+        """Every seed of the chosen study."""
+        return sorted({seed for grid in self.grids(self.study) for seed in grid.seeds})
+
+    def grids(self, study: str) -> list[Grid]:
+        """The blocks of a study in order; a study without blocks is one."""
+        plan = self.studies[study]
+        return [self._grid(plan, block) for block in plan.blocks or [Block()]]
+
+    def _grid(self, plan: Study, block: Block) -> Grid:
+        stated = {
+            key: getattr(block if key in block.model_fields_set else plan, key) for key in NEEDED
+        }
+        training = self.training.overridden(plan.training).overridden(block.training)
+        stated["methods"] = methods.expanded(stated["methods"])
+        return Grid(**stated, training=training, ways=(plan.ways, block.ways))
