@@ -100,6 +100,19 @@ def locked(path: Path, waiting: Callable[[], object] = lambda: None) -> Iterator
         lock.release()
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock file `path` now; a `locked` afterwards may still wait."""
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, fallback_to_soft=False).acquire(blocking=False):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # `locked` says what is wrong
+        return False
+
+
 def sweep(path: Path) -> None:
     """Delete the temporary files of `path` that killed processes left. Nobody may write it now."""
     for temporary in path.parent.glob(f".{path.name}.*.tmp"):

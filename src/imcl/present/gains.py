@@ -35,10 +35,10 @@ def table(summary: Summary, part: Part) -> Table | None:
         f"{split(summary, part.dataset)} images at the last epoch; differences in points, paired "
         "by seed. Fitted: share of the training labels that base predicts, on augmented images. "
         "Lost: base's accuracy at the best evaluated epoch minus that at the last. Views: control "
-        "minus base; control uses no way but sees as many augmentations of each image as output compares. Ways: all minus "
-        "control. Bold as in the tables of differences. Last columns, from base to all: expected "
-        "calibration error (ECE, %), redundancy of channels and of kernels (× 1000). "
-        f"{ending(summary, part.dataset)}"
+        "minus base; control uses no way but sees as many augmentations of each image as output "
+        "compares. Ways: all minus control. Bold as in the tables of differences. Last columns, "
+        "from base to all: expected calibration error (ECE, %), redundancy of channels and of "
+        f"kernels (× 1000). {ending(summary, part.dataset)}"
     )
     header = ["backbone", "noise", *(column.title for column in OF_BASE)]
     header += ["views", "ways", "all − base", *CHANGES]
