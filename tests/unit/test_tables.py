@@ -462,3 +462,16 @@ def test_captions_say_that_labels_are_drawn_for_each_run(study, monkeypatch):
     assert page.count(anew) >= 5 + len(WITH_INTERVALS) - 2  # the head, four charts, the tables
     for index in range(3):
         assert f"<code>{f'{index:02d}' * 32}</code>" in page
+
+
+def test_a_table_longer_than_a_page_goes_on_on_the_next():
+    def group(rows: int) -> list[list[render.Entry]]:
+        return [[render.Entry(str(row))] for row in range(rows)]
+
+    def sizes(*groups: int) -> list[list[int]]:
+        table = render.Table("a", "b", ["c"], [group(rows) for rows in groups])
+        return [[len(part) for part in page] for page in table.pages()]
+
+    assert sizes(20, 28) == [[20, 28]]  # 48 rows are a page
+    assert sizes(20, 29, 5) == [[20], [29, 5]]
+    assert sizes(3, 100) == [[3], [48], [48], [4]]

@@ -18,6 +18,7 @@ from imcl.files import at_once, write_text
 from imcl.study.grid import Draw
 
 MISSING = "–"
+ROWS_OF_PAGE = 48  # of a table in the paper, beside its caption
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,20 @@ class Table:
     labels: int = 2
     shown: bool = True
     align: str = ""
+
+    def pages(self) -> list[list[list[Row]]]:
+        """The groups page by page; a table that fits on one page is one."""
+        pages: list[list[list[Row]]] = [[]]
+        left = ROWS_OF_PAGE
+        for group in self.groups:
+            for start in range(0, len(group), ROWS_OF_PAGE):
+                part = group[start : start + ROWS_OF_PAGE]
+                if len(part) > left:
+                    pages.append([])
+                    left = ROWS_OF_PAGE
+                pages[-1].append(part)
+                left -= len(part)
+        return pages
 
     def rows(self) -> dict[str, dict[str, Entry]]:
         """Entries by row and column. A row's name is its labels, joined with `/`."""
