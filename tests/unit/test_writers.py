@@ -164,7 +164,9 @@ def test_a_read_only_folder_is_named(results, project, capsys):
     assert main(["--project", str(project.root), "train", "--device", "cpu", CELL]) == 1
     error = capsys.readouterr().err
     assert error.startswith(f"imcl train: {project.checkpoints}")
-    assert error.endswith(": Read-only file system\n")
+    assert error.endswith(
+        ": Read-only file system; work in a copy of the project where you can write\n"
+    )
     remount(results, "rw")
     assert not files(results)
 

@@ -1,6 +1,7 @@
 """Reads the command line, runs one command, and turns every error into a line and an exit code."""
 
 import argparse
+import errno
 import io
 import os
 import signal
@@ -16,6 +17,13 @@ from imcl.signals import handled
 
 # As Ctrl-C does, these end a command after it has cleaned up. A training stops in its own way.
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+
+# What to do if the system refuses, by the number of its error.
+REMEDIES = {
+    errno.EROFS: "work in a copy of the project where you can write",
+    errno.EACCES: "change its rights, or work in a copy of the project that is yours",
+    errno.EPERM: "change its rights, or work in a copy of the project that is yours",
+}
 
 
 def run(argv: list[str] | None = None) -> int:
@@ -42,7 +50,8 @@ def run(argv: list[str] | None = None) -> int:
         return 0
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        _tell(f"{name}: {place}{error.strerror or error}")
+        remedy = f"; {REMEDIES[error.errno]}" if error.errno in REMEDIES else ""
+        _tell(f"{name}: {place}{error.strerror or error}{remedy}")
         return 1
     except Stopped as stopped:
         _tell(f"{name}: {signal.Signals(stopped.number).name}; run it again to continue")
