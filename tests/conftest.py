@@ -89,6 +89,7 @@ LONGEST = (
     "test_safety.py",
     "test_recipes.py",
     "test_interrupted.py",
+    "test_places.py",
 )
 
 

@@ -4,13 +4,11 @@ import errno
 import hashlib
 import inspect
 import io
-import multiprocessing
 import os
 import pickle
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -22,8 +20,8 @@ import quick
 import torch
 import yaml
 from conftest import without_cost
+from forked import FORK, Command
 
-from imcl.cli import main
 from imcl.errors import ImclError, Stopped
 from imcl.progress import Events
 from imcl.project import Project
@@ -724,38 +722,6 @@ def long_once(small, tmp_path_factory) -> tuple[Project, Cell, Record]:
     cell = quick.cell(project, "digits-n50-resnet18-kernel", training=LONG, seeds=[1])
     worker.train(project, cell, CPU)
     return project, cell, Store(project).read(cell, project.record(cell.key))
-
-
-FORK = multiprocessing.get_context("fork")
-
-
-class Command:
-    """`imcl` in a process of its own: a forked one, since a new one takes seconds to load torch."""
-
-    def __init__(self, arguments: list[str], printed: Path):
-        self.out, self.err = printed.with_suffix(".out"), printed.with_suffix(".err")
-        self.process = FORK.Process(target=self._run, args=(arguments,), daemon=True)
-        self.process.start()
-
-    def _run(self, arguments: list[str]) -> None:
-        sys.stdout, sys.stderr = (path.open("w", buffering=1) for path in (self.out, self.err))
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        sys.exit(main(arguments))
-
-    def send(self, number: int) -> None:
-        assert self.process.pid
-        os.kill(self.process.pid, number)
-
-    def wait(self) -> tuple[int | None, str]:
-        """Its exit code and what it printed on standard error."""
-        self.process.join()
-        return self.process.exitcode, self.err.read_text()
-
-    def until(self, reached: Callable[[], object]) -> None:
-        """Wait for something that the process does before it ends."""
-        while not reached():
-            assert self.process.is_alive(), self.wait()
-            time.sleep(0.005)
 
 
 class Long(NamedTuple):
