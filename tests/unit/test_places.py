@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
@@ -67,7 +68,7 @@ def test_a_training_that_does_not_fit_waits_and_says_so_once(tmp_path):
 
 def test_only_the_gpus_that_a_process_may_use_count(tmp_path):
     with place([LARGE], 1, folder=tmp_path):
-        moved = LARGE._replace(index=0)  # CUDA_VISIBLE_DEVICES=1 makes it the first
+        moved = replace(LARGE, index=0)  # CUDA_VISIBLE_DEVICES=1 makes it the first
         with place([moved], 39, folder=tmp_path) as gpu:
             assert gpu.index == 0
             assert taken(tmp_path, 1) == [0]

@@ -12,8 +12,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from imcl.errors import ImclError
 from imcl.files import is_locked, locked, read_bytes, write_text
@@ -21,7 +21,8 @@ from imcl.files import is_locked, locked, read_bytes, write_text
 POLL_SECONDS = 0.5
 
 
-class Gpu(NamedTuple):
+@dataclass(frozen=True)
+class Gpu:
     """A GPU that this process may use.
 
     Attributes:
