@@ -22,7 +22,7 @@ from imcl.files import at_once, sha256, write_bytes
 from imcl.project import Project
 from imcl.study.load import load
 from imcl.study.settings import Settings
-from imcl.study.sources import Archive
+from imcl.study.sources import Archive, Counts
 
 # A file that was written so shortly before it was read may change again without another date, since
 # some file systems count in steps of two seconds. It is read again next time.
@@ -67,7 +67,7 @@ class Manifests:
 
     def __init__(self, project: Project):
         self._project = project
-        self._pictures: dict[str, str | None] = {}
+        self._pictures: dict[str, dict[str, str]] = {}
 
     def pictures(self, folder: str) -> str | None:
         """The digest of the names and contents of the pictures; None if there are none.
@@ -78,11 +78,24 @@ class Manifests:
         Args:
             folder: as `path` of a dataset. Hidden files are left out.
         """
+        return _over(self._of_pictures(folder))
+
+    def counts(self, folder: str) -> Counts | None:
+        """How many files there are in train/CLASS/ and test/CLASS/; None if there are none."""
+        places = [tuple(name.split("/")) for name in self._of_pictures(folder)]
+        if not places:
+            return None
+        splits = [split for split, *_ in places]
+        classes = {inner[0] for split, *inner in places if split == "train" and len(inner) > 1}
+        return Counts(splits.count("train"), splits.count("test"), len(classes))
+
+    def _of_pictures(self, folder: str) -> dict[str, str]:
+        """The SHA-256 of each picture by its name."""
         if folder not in self._pictures:
             root = self._project.root / folder
             paths = [path for split in ("train", "test") for path in _within(root / split, 2)]
             files = {path.relative_to(root).as_posix(): path for path in paths}
-            self._pictures[folder] = _over(self._hashes(folder, files))
+            self._pictures[folder] = self._hashes(folder, files)
         return self._pictures[folder]
 
     def archives(self, archives: Sequence[Archive]) -> str | None:

@@ -25,6 +25,7 @@ from imcl.study.sources import (
     SOURCES,
     Archive,
     Contents,
+    Counts,
     DatasetOptions,
     NoiseOptions,
 )
@@ -126,12 +127,14 @@ class Dataset:
         content: of the files that no published checksum fixes, as `Contents` gives it. It takes the
             place of their folder's path in the digest, so the folder may be moved.
         run: the seed of the training for which its subset is drawn; None if all have the same.
+        counts: of your own pictures, if their content is known.
     """
 
     name: str
     options: DatasetOptions
     content: str | None = None
     run: int | None = None
+    counts: Counts | None = None
 
     @property
     def drawn_per_run(self) -> bool:
@@ -404,7 +407,10 @@ def content(options: DatasetOptions | NoiseOptions, contents: Contents) -> str |
 
 def _dataset(settings: Settings, name: str) -> Dataset:
     options, contents = settings.datasets[name], settings.contents
-    return Dataset(name, options, content(options, contents) if contents else None)
+    if contents is None:
+        return Dataset(name, options)
+    counts = contents.counts(options.path) if options.path else None
+    return Dataset(name, options, content(options, contents), counts=counts)
 
 
 def merged_draws(several: Iterable[Mapping[str, Draw]]) -> dict[str, Draw]:

@@ -9,10 +9,13 @@ module imcl.baselines.NAME. An entry without options of its own is one line, her
     "sparsity": PlainWay,
 """
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from imcl.study.backbones import Conv, Stage, halved
 from imcl.study.spec import BelowOne, Copies, Count, Options, Positive, Share, Weight
 
 
@@ -119,6 +122,16 @@ class Baseline(Options):
         """Of these, networks that are trained whole, each with its own gradients and maps."""
         return 1
 
+    def extra(self, stages: Sequence[Stage]) -> float:
+        """Multiply-adds of one image's forward pass through what the baseline adds.
+
+        A pass without a backward pass counts a third, which is its share of a training step.
+
+        Args:
+            stages: of the network that it trains.
+        """
+        return 0
+
     @classmethod
     def excludes(cls, way: str) -> str | None:
         """Why a way cannot be added to the baseline; None if it can."""
@@ -135,6 +148,9 @@ class TwoNetworks(Baseline):
     @property
     def trained(self) -> int:
         return self.copies
+
+    def extra(self, stages: Sequence[Stage]) -> float:
+        return (self.copies - 1) * sum(stage.macs for stage in stages)
 
     @classmethod
     def excludes(cls, way: str) -> str | None:
@@ -154,6 +170,10 @@ class Multihead(Baseline):
     def copies(self) -> int:
         children, heads_each = self.branches
         return children * heads_each
+
+    def extra(self, stages: Sequence[Stage]) -> float:
+        *_, middle, last = stages
+        return (self.branches[0] - 1) * middle.macs + (self.copies - 1) * last.macs
 
 
 class Dml(TwoNetworks):
@@ -175,11 +195,23 @@ class One(Baseline):
     def copies(self) -> int:
         return self.branches
 
+    def extra(self, stages: Sequence[Stage]) -> float:
+        return (self.branches - 1) * stages[-1].macs
+
 
 class Byot(Baseline):
     alpha: Share = Field(0.3, description="weight of the distillation; the rest is cross-entropy")
     temperature: Positive = Field(3.0, description="softens the predictions that are imitated")
     feature_weight: Weight = Field(0.03, description="factor of the distance between features")
+
+    def extra(self, stages: Sequence[Stage]) -> float:
+        macs = 0
+        for number, stage in enumerate(stages[:-1]):
+            side = stage.side
+            for before, after in pairwise(stages[number:]):
+                halves = Conv(before.channels, after.channels, 3, side, halved(side))
+                macs, side = macs + halves.macs, halves.side
+        return macs
 
 
 class Rdrop(Baseline):
@@ -199,6 +231,9 @@ class Rdrop(Baseline):
 class Cskd(Baseline):
     weight: Weight = Field(1.0, description="factor of the distillation")
     temperature: Positive = Field(4.0, description="softens the predictions that are imitated")
+
+    def extra(self, stages: Sequence[Stage]) -> float:
+        return sum(stage.macs for stage in stages) / 3
 
 
 class LabelSmoothing(Baseline):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, WithJsonSchema, create_model
 
 from imcl.study import methods
+from imcl.study.backbones import BACKBONES
 from imcl.study.options import BASELINES, WAYS, Baseline, Way
 from imcl.study.sources import Contents, DatasetOptions, NoiseOptions
 from imcl.study.spec import (
@@ -25,9 +26,6 @@ from imcl.study.spec import (
     Weight,
     Width,
 )
-
-# A backbone is an entry here and a module imcl.models.NAME.
-BACKBONES = ("resnet18", "vgg16")
 
 Names = Annotated[list[str], Field(min_length=1), *UNIQUE]
 Backbones = Annotated[

@@ -7,7 +7,7 @@ A source is an entry in `SOURCES` and a module imcl.data.NAME. A kind of label n
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal, Protocol, Self
+from typing import Annotated, Final, Literal, NamedTuple, Protocol, Self
 
 from pydantic import (
     ConfigDict,
@@ -81,11 +81,42 @@ class Archive:
         return usual
 
 
+class Size(NamedTuple):
+    """How large a source is.
+
+    Attributes:
+        train: training images.
+        test: test images.
+        side: of an image, in pixels.
+        channels: of an image.
+        classes: how many.
+        fold: training images in each official fold, if there are folds.
+    """
+
+    train: int
+    test: int
+    side: int
+    channels: int
+    classes: int
+    fold: int | None = None
+
+
+class Counts(NamedTuple):
+    """How many pictures of your own there are, and of how many classes."""
+
+    train: int
+    test: int
+    classes: int
+
+
 class Contents(Protocol):
     """What a project's own files hold, which no published checksum fixes."""
 
     def pictures(self, folder: str) -> str | None:
         """The digest of the pictures in `path` of a dataset; None if there are none."""
+
+    def counts(self, folder: str) -> Counts | None:
+        """How many pictures there are in `path` of a dataset; None if there are none."""
 
     def archives(self, archives: Sequence[Archive]) -> str | None:
         """The digest of those archives that are not the published files; None if there are none."""
@@ -97,6 +128,7 @@ class Source:
 
     Attributes:
         archives: its official files.
+        size: None if it is known only from the data. Only the cost of a study depends on it.
         needs: options that a dataset from this source must have. A dataset from a source that does
             not need them may not have them.
         may: options that a dataset from this source may have, and one from another may not.
@@ -104,13 +136,14 @@ class Source:
     """
 
     archives: tuple[Archive, ...] = ()
+    size: Size | None = None
     needs: tuple[str, ...] = ()
     may: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
 
 
 SOURCES: dict[str, Source] = {
-    "digits": Source(),
+    "digits": Source(size=Size(1437, 360, side=8, channels=1, classes=10)),
     "cifar10": Source(
         (
             Archive(
@@ -119,7 +152,8 @@ SOURCES: dict[str, Source] = {
                 170_498_071,
                 "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
             ),
-        )
+        ),
+        Size(50_000, 10_000, side=32, channels=3, classes=10),
     ),
     "cifar100": Source(
         (
@@ -129,7 +163,8 @@ SOURCES: dict[str, Source] = {
                 169_001_437,
                 "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
             ),
-        )
+        ),
+        Size(50_000, 10_000, side=32, channels=3, classes=100),
     ),
     "stl10": Source(
         (
@@ -139,7 +174,8 @@ SOURCES: dict[str, Source] = {
                 2_640_397_119,
                 md5="91f7769df0f17e558f3565bffb0c7dfb",
             ),
-        )
+        ),
+        Size(5_000, 8_000, side=96, channels=3, classes=10, fold=1_000),
     ),
     # No checksum is published, so the reader counts the images. The size of the training file is
     # what users report. The size of the other is estimated from its number of images.
@@ -159,7 +195,8 @@ SOURCES: dict[str, Source] = {
                 behind_login=True,
                 other_form="Imagenet32_val_npz.zip",
             ),
-        )
+        ),
+        Size(1_281_167, 50_000, side=32, channels=3, classes=1_000),
     ),
     "folder": Source(needs=("path", "side"), may=("max_megapixels",), lacks=("fold",)),
 }
