@@ -35,6 +35,7 @@ GPU_RATE = 23_800 * 1.664e9 / 3
 # 3 % where a seed takes two minutes, and it makes the longest job shorter by the number of seeds.
 # Below that, one process trains all seeds of a cell. The limit counts time on a CPU core on
 # every machine, so that a study has the same jobs everywhere. On a GPU such seeds take seconds.
+START_SECONDS = 3.0
 SHORT_SECONDS = 120
 
 # Memory of a process besides what its network needs: Python and torch, and with CUDA its libraries.
@@ -93,6 +94,7 @@ class Cost:
     The losses of the ways come on top: up to a sixth of the multiply-adds of the network.
 
     Attributes:
+        images: of the dataset.
         steps: of the training.
         trained: images in all steps, each augmentation counted.
         training: multiply-adds of the training.
@@ -105,6 +107,7 @@ class Cost:
         record_bytes: of its part of the record.
     """
 
+    images: Images
     steps: int
     trained: int
     training: float
@@ -194,10 +197,12 @@ def of_seed(cell: Cell) -> Cost | None:
     copies = cell.baseline[1].copies if cell.baseline else 1
     number = BYTES // 2 if training.precision == "bf16" else BYTES
     weights = copies * network.weights * BYTES
+    extra = cell.baseline[1].extra(network.stages) if cell.baseline else 0
     return Cost(
+        images=images,
         steps=steps,
         trained=trained,
-        training=trained * per_image(cell, network),
+        training=trained * of_image(network, extra),
         evaluated=evaluated,
         evaluation=evaluated * network.macs,
         step_bytes=3 * weights + batch * cell.views * copies * network.maps * number,
@@ -208,13 +213,16 @@ def of_seed(cell: Cell) -> Cost | None:
     )
 
 
-def per_image(cell: Cell, network: Network) -> float:
+def of_image(network: Network, extra: float = 0) -> float:
     """Multiply-adds of one augmentation of an image in a training step.
 
     The backward pass takes twice as many as the forward pass: for the weights and for the maps. The
     first convolution needs no gradient of the image.
+
+    Args:
+        network: that is trained.
+        extra: multiply-adds of the forward pass through what a baseline adds.
     """
-    extra = cell.baseline[1].extra(network.stages) if cell.baseline else 0
     return 3 * (network.macs + extra) - network.stages[0].convolutions[0].macs
 
 

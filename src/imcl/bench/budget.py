@@ -1,0 +1,350 @@
+"""The bill of a study: finds what is missing and how fast this machine is, and shows the bill."""
+
+import os
+import shutil
+import textwrap
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from typing_extensions import TypedDict
+
+from imcl.errors import ImclError
+from imcl.project import Project
+from imcl.records import plan
+from imcl.records.store import Store
+from imcl.study import budget, cost, grid
+from imcl.study.budget import Accuracy, Disk, Missing, Recorded, Row, Speed
+from imcl.study.grid import Cell
+from imcl.study.settings import Settings
+from imcl.study.sources import Archive
+
+COLUMNS = 80
+NUMBER = 8  # bytes of a label or an index
+
+
+class Bill(TypedDict):
+    """What a study will cost.
+
+    Attributes:
+        study: its name.
+        cells: all of them; those that are missing are in the rows.
+        time: what the times are computed from, in words.
+        rate: that of --rate, else None.
+        watts: that a device draws, and `energy`: where this number comes from, in words.
+        unknown: for each dataset whose cost is not known, the reason.
+        rows: of each dataset that is missing something, then of all; empty if nothing is missing.
+        accuracy: estimate by record, for each device that has trained cells of any study.
+    """
+
+    study: str
+    cells: int
+    time: str
+    rate: float | None
+    watts: float
+    energy: str
+    unknown: dict[str, str]
+    rows: list[Row]
+    accuracy: list[Accuracy]
+
+
+def bill(
+    project: Project, settings: Settings, rate: float | None = None, watts: float | None = None
+) -> Bill:
+    """The bill of the chosen study.
+
+    Args:
+        project: whose records, data and archives are already there.
+        settings: of the project.
+        rate: images that ResNet-18 at width 64 trains in a second, of 32 x 32 pixels; without it
+            this machine is measured for up to a minute.
+        watts: that a device draws while it trains.
+
+    Raises:
+        ImclError: the cost of nothing that is missing is known.
+    """
+    cells = grid.cells(settings)
+    done = [row["state"] == "done" for row in plan.rows(project, settings)]
+    missing = [
+        Missing(cell, len(cell.seeds), cost.of_seed(cell))
+        for cell, is_done in zip(cells, done, strict=True)
+        if not is_done
+    ]
+    unknown = {one.cell.dataset.name: _why_unknown(one.cell) for one in missing if one.seed is None}
+    made: Bill = {
+        "study": settings.study,
+        "cells": len(cells),
+        "time": "",
+        "rate": rate,
+        "watts": watts or 0.0,
+        "energy": "--watts",
+        "unknown": unknown,
+        "rows": [],
+        "accuracy": [],
+    }
+    if not missing:
+        return made
+    if all(one.seed is None for one in missing):
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in unknown.items())
+        raise ImclError(f"study {settings.study}: what it costs is not known: {reasons}")
+    recorded = _recorded(project, settings)
+    if rate is None:
+        speed, device, here, made["time"] = _measured(missing, [cell for cell, *_ in recorded])
+    else:
+        speed, device, here = budget.at_rate(rate), "cuda", 1
+        made["time"] = f"by multiply-adds, at --rate {rate:g}"
+    if watts is None:
+        made["watts"] = budget.WATTS[device]
+        made["energy"] = f"assumed for {'a GPU' if device == 'cuda' else 'a core'}"
+    devices = sorted({*budget.DEVICES, here})
+    made["rows"] = budget.rows(missing, _disk(project, missing), speed, made["watts"], devices)
+    made["accuracy"] = budget.accuracy(
+        Recorded(name, seconds, speed.seconds(cell, seed))
+        for cell, name, seconds in recorded
+        if (seed := cost.of_seed(cell)) is not None
+        and (rate is not None or budget.family(cell, seed) in speed.families)
+    )
+    return made
+
+
+def _measured(missing: Sequence[Missing], recorded: Sequence[Cell]) -> tuple[Speed, str, int, str]:
+    """The speed of this machine, its device's type, how many it has, and what was measured."""
+    begun = time.process_time()
+    import torch
+
+    from imcl.bench import rate
+    from imcl.training import device as devices
+
+    start = max(time.process_time() - begun, cost.START_SECONDS)  # if torch was not imported before
+
+    device = devices.choose("auto")
+    works = [rate.Work(one.cell, one.seed, one.seeds) for one in missing if one.seed is not None]
+    others = [
+        rate.Work(cell, seed, 1) for cell in recorded if (seed := cost.of_seed(cell)) is not None
+    ]
+    speed, told = rate.measure(works, others, device, start=start)
+    name = devices.environment(device, 1)["device_name"]
+    if device.type == "cuda":
+        return speed, "cuda", torch.cuda.device_count(), f"measured here on {name}: {told}"
+    return speed, "cpu", os.cpu_count() or 1, f"measured here on a core of {name}: {told}"
+
+
+def _recorded(project: Project, settings: Settings) -> list[tuple[Cell, str, float]]:
+    """The seeds of all records that can be read: their cell, device and seconds."""
+    store, found = Store(project), []
+    seen: set[str] = set()
+    for study in settings.studies:
+        for cell in grid.cells(settings, study):
+            path = store.find(cell, study)
+            if path is None or cell.digest in seen:
+                continue
+            seen.add(cell.digest)
+            try:
+                record = store.read(cell, path)
+            except ImclError:  # `imcl plan` and `imcl verify` tell of it
+                continue
+            environment = record["environment"]
+            name = f"{environment['device_name']} ({environment['device']})"
+            for run in record["cost"]:
+                seconds = run["training_seconds"] + run["evaluation_seconds"]
+                found.append((cell, name, seconds))
+    return [entry for entry in found if entry[2] > 0]
+
+
+def _why_unknown(cell: Cell) -> str:
+    """Why the cost of a cell is not known."""
+    if cell.dataset.options.path:
+        return cell.dataset.lacks or "no pictures were found"
+    return f"imcl.study.sources does not state the size of {cell.dataset.options.source}"
+
+
+# What is still to be written -------------------------------------------------------------------
+
+
+def _disk(project: Project, missing: Sequence[Missing]) -> dict[str, Disk]:
+    """The bytes of archives, arrays and labels that are not there, by dataset."""
+    disk: dict[str, Disk] = {}
+    seen: set[str] = set()
+    for one in missing:
+        here = disk.setdefault(
+            one.cell.dataset.name, Disk(archives=0, arrays=0, labels=0, weights=0, records=0)
+        )
+        for what, key, size in _inputs(project, one):
+            if key not in seen:
+                seen.add(key)
+                here[what] += size  # type: ignore[literal-required]  # a key of a Disk
+    return disk
+
+
+def _inputs(project: Project, one: Missing) -> Iterator[tuple[str, str, int]]:
+    """What a cell is trained on and is not there: what it is, its name, its bytes."""
+    images = cost.of_dataset(one.cell.dataset)
+    for dataset, noise in one.cell.all_data:
+        if not project.dataset(dataset.key).exists():
+            yield from _absent(project, dataset.archives)
+            if images:
+                numbers = 2 * images.train + images.evaluated
+                size = (images.train + images.evaluated) * images.bytes + numbers * NUMBER
+                yield "arrays", dataset.key, size
+        if noise and not project.noise(dataset.key, noise.key).exists():
+            yield from _absent(project, noise.archives)
+            if images:
+                yield "labels", f"{dataset.key} {noise.key}", images.train * NUMBER
+
+
+def _absent(project: Project, archives: Sequence[Archive]) -> Iterator[tuple[str, str, int]]:
+    for archive in archives:
+        if not archive.path(project.archives).exists():
+            yield "archives", archive.name, archive.size
+
+
+# For people ------------------------------------------------------------------------------------
+
+
+def show(bill: Bill) -> None:
+    """Print the bill: two tables and what they rest on, in 80 columns."""
+    from rich.console import Console
+
+    if not bill["rows"]:
+        print(f"study {bill['study']}: nothing to do, all {bill['cells']} cells are done")
+        return
+    *_, whole = bill["rows"]
+    console = Console(highlight=False)
+    print(f"study {bill['study']}: {whole['cells']} of {bill['cells']} cells are missing\n")
+    for table in (_amounts(bill["rows"]), _times(bill["rows"])):
+        _print(console, table)
+        print()
+    width = min(COLUMNS, shutil.get_terminal_size((COLUMNS, 24)).columns)
+    for note in _notes(bill):
+        print(textwrap.fill(note, width, subsequent_indent="  ", break_on_hyphens=False))
+
+
+def _print(console: Any, table: list[dict[str, str]]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+    from tabulate import tabulate
+
+    first, *others = table[0]
+    if console.is_terminal:
+        shown = Table(box=None, header_style="bold")
+        shown.add_column(first, overflow="fold")
+        for name in others:
+            shown.add_column(name, justify="right", no_wrap=True)
+        for row in table:
+            style = "bold" if row is table[-1] else None
+            shown.add_row(*map(escape, row.values()), style=style)
+        console.print(shown)
+    else:
+        print(
+            tabulate(
+                table,
+                headers="keys",
+                tablefmt="plain",
+                disable_numparse=True,
+                colalign=["left", *["right"] * len(others)],
+                maxcolwidths=[24, *[None] * len(others)],
+            )
+        )
+
+
+def _amounts(rows: Sequence[Row]) -> list[dict[str, str]]:
+    return [
+        {
+            "dataset": row["dataset"] or "all",
+            "cells": f"{row['cells']:,}",
+            "seeds": f"{row['seeds']:,}",
+            **_known(
+                row,
+                {
+                    "jobs": f"{row['jobs']:,}",
+                    "energy": energy(row["joules"]),
+                    "disk": size(sum(row["disk"].values())),  # type: ignore[arg-type]
+                    "memory": size(row["memory"]),
+                },
+            ),
+        }
+        for row in rows
+    ]
+
+
+def _times(rows: Sequence[Row]) -> list[dict[str, str]]:
+    return [
+        {
+            "dataset": row["dataset"] or "all",
+            **_known(
+                row,
+                {
+                    "longest": duration(row["longest"]),
+                    **{f"on {n}": duration(seconds) for n, seconds in row["makespan"].items()},
+                },
+            ),
+        }
+        for row in rows
+    ]
+
+
+def _known(row: Row, figures: dict[str, str]) -> dict[str, str]:
+    """The figures of a row, or a question mark for each if its cost is not known."""
+    return dict.fromkeys(figures, "?") if row["unknown"] == row["cells"] else figures
+
+
+def _notes(bill: Bill) -> Iterator[str]:
+    *_, whole = bill["rows"]
+    yield (
+        f"time: {bill['time']}. `longest` is the longest job; `on N` is the time on N devices, if "
+        "jobs start in the study's order"
+    )
+    yield (
+        f"energy: an estimate, the hours on 1 x {bill['watts']:g} W, {bill['energy']}, without the "
+        "rest of the machine"
+    )
+    parts = ", ".join(
+        f"{what} {size(count)}"  # type: ignore[arg-type]
+        for what, count in whole["disk"].items()
+        if count
+    )
+    yield f"disk: {parts}; each job that runs also has a checkpoint, {size(whole['checkpoint'])}"
+    yield "memory: the most that a job takes on its device, roughly"
+    for name, reason in bill["unknown"].items():
+        yield f"not in these sums: {name}, {reason}"
+    for found in bill["accuracy"]:
+        who = f"records: {found['device']}, {found['seeds']} seeds"
+        ratios = [found["median"], found["least"], found["most"]]
+        if bill["rate"] is None:
+            median, least, most = (f"{ratio:.2f}" for ratio in ratios)
+            yield f"{who}: estimate / record {median} ({least} to {most})"
+        else:
+            median, least, most = (f"{bill['rate'] * ratio:.3g}" for ratio in ratios)
+            yield f"{who}: as long as at --rate {median} ({least} to {most})"
+
+
+def duration(seconds: float) -> str:
+    """Two digits or more: 42 s, 12 min, 3.4 h, 212 h.
+
+    >>> [duration(s) for s in (0.25, 42.4, 90, 725, 12240, 763200)]
+    ['0.25 s', '42 s', '1.5 min', '12 min', '3.4 h', '212 h']
+    """
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{_two_digits(seconds / length)} {unit}"
+    return f"{_two_digits(seconds)} s"
+
+
+def size(count: int) -> str:
+    """Two digits or more: 350 kB, 12 MB, 4.1 GB."""
+    for unit, bytes_each in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= bytes_each:
+            return f"{_two_digits(count / bytes_each)} {unit}"
+    return f"{_two_digits(count / 1e3)} kB"
+
+
+def energy(joules: float) -> str:
+    """Two digits or more: 3.5 Wh, 42 kWh."""
+    hours = joules / 3600
+    if hours >= 1000:
+        return f"{_two_digits(hours / 1000)} kWh"
+    return f"{_two_digits(hours)} Wh"
+
+
+def _two_digits(value: float) -> str:
+    return f"{value:.2g}" if value < 9.95 else f"{value:,.0f}"
