@@ -7,7 +7,7 @@ import torch
 
 from imcl.models import resnet18, vgg16
 from imcl.models.backbone import Backbone
-from imcl.study.settings import BACKBONES
+from imcl.study.backbones import BACKBONES
 
 
 def parameters(model: torch.nn.Module) -> int:

@@ -14,7 +14,8 @@ from imcl.models.backbone import Backbone
 from imcl.progress import Progress
 from imcl.project import Project
 from imcl.study import grid
-from imcl.study.settings import BACKBONES, Settings, Training
+from imcl.study.backbones import BACKBONES
+from imcl.study.settings import Settings, Training
 from imcl.training import device as devices
 from imcl.training import evaluation, memory
 from imcl.training.batches import Augmentation, Batches, Normalise

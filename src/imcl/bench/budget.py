@@ -4,7 +4,7 @@ import os
 import shutil
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from typing_extensions import TypedDict
@@ -257,9 +257,9 @@ def _amounts(rows: Sequence[Row]) -> list[dict[str, str]]:
                 row,
                 {
                     "jobs": f"{row['jobs']:,}",
-                    "energy": energy(row["joules"]),
-                    "disk": size(sum(row["disk"].values())),  # type: ignore[arg-type]
-                    "memory": size(row["memory"]),
+                    "energy": amount(row["joules"], JOULES),
+                    "disk": amount(sum(row["disk"].values()), BYTES),  # type: ignore[arg-type]
+                    "memory": amount(row["memory"], BYTES),
                 },
             ),
         }
@@ -274,8 +274,11 @@ def _times(rows: Sequence[Row]) -> list[dict[str, str]]:
             **_known(
                 row,
                 {
-                    "longest": duration(row["longest"]),
-                    **{f"on {n}": duration(seconds) for n, seconds in row["makespan"].items()},
+                    "longest": amount(row["longest"], SECONDS),
+                    **{
+                        f"on {n}": amount(seconds, SECONDS)
+                        for n, seconds in row["makespan"].items()
+                    },
                 },
             ),
         }
@@ -299,11 +302,12 @@ def _notes(bill: Bill) -> Iterator[str]:
         "rest of the machine"
     )
     parts = ", ".join(
-        f"{what} {size(count)}"  # type: ignore[arg-type]
+        f"{what} {amount(count, BYTES)}"  # type: ignore[arg-type]
         for what, count in whole["disk"].items()
         if count
     )
-    yield f"disk: {parts}; each job that runs also has a checkpoint, {size(whole['checkpoint'])}"
+    checkpoint = amount(whole["checkpoint"], BYTES)
+    yield f"disk: {parts}; each job that runs also has a checkpoint, {checkpoint}"
     yield "memory: the most that a job takes on its device, roughly"
     for name, reason in bill["unknown"].items():
         yield f"not in these sums: {name}, {reason}"
@@ -318,33 +322,21 @@ def _notes(bill: Bill) -> Iterator[str]:
             yield f"{who}: as long as at --rate {median} ({least} to {most})"
 
 
-def duration(seconds: float) -> str:
-    """Two digits or more: 42 s, 12 min, 3.4 h, 212 h.
+SECONDS = {"s": 1, "min": 60, "h": 3600, "years": 365 * 24 * 3600}
+BYTES = {"kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+JOULES = {"Wh": 3.6e3, "kWh": 3.6e6, "MWh": 3.6e9, "GWh": 3.6e12}
 
-    >>> [duration(s) for s in (0.25, 42.4, 90, 725, 12240, 763200)]
-    ['0.25 s', '42 s', '1.5 min', '12 min', '3.4 h', '212 h']
+
+def amount(value: float, units: Mapping[str, float]) -> str:
+    """With two digits or more, in the largest unit that is not larger.
+
+    Args:
+        value: to print.
+        units: the size of each unit by its name, ascending.
+
+    >>> [amount(seconds, SECONDS) for seconds in (0.25, 42.4, 90, 12240, 763200, 1e8)]
+    ['0.25 s', '42 s', '1.5 min', '3.4 h', '212 h', '3.2 years']
     """
-    for unit, length in (("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{_two_digits(seconds / length)} {unit}"
-    return f"{_two_digits(seconds)} s"
-
-
-def size(count: int) -> str:
-    """Two digits or more: 350 kB, 12 MB, 4.1 GB."""
-    for unit, bytes_each in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if count >= bytes_each:
-            return f"{_two_digits(count / bytes_each)} {unit}"
-    return f"{_two_digits(count / 1e3)} kB"
-
-
-def energy(joules: float) -> str:
-    """Two digits or more: 3.5 Wh, 42 kWh."""
-    hours = joules / 3600
-    if hours >= 1000:
-        return f"{_two_digits(hours / 1000)} kWh"
-    return f"{_two_digits(hours)} Wh"
-
-
-def _two_digits(value: float) -> str:
-    return f"{value:.2g}" if value < 9.95 else f"{value:,.0f}"
+    fitting = [unit for unit, of in units.items() if value >= of] or list(units)[:1]
+    shown = value / units[fitting[-1]]
+    return f"{shown:.2g} {fitting[-1]}" if shown < 9.95 else f"{shown:,.0f} {fitting[-1]}"

@@ -19,7 +19,8 @@ from imcl.bench.usual import Pictures, UsualLoop
 from imcl.data.arrays import Images, Labels
 from imcl.progress import Progress
 from imcl.project import Project
-from imcl.study.settings import BACKBONES, Settings, Training
+from imcl.study.backbones import BACKBONES
+from imcl.study.settings import Settings, Training
 from imcl.training import device as devices
 from imcl.training import memory
 from imcl.training.batches import Augmentation, Batches, Normalise

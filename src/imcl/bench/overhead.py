@@ -12,8 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from imcl.bench.options import Overhead, Row
 from imcl.progress import Progress
 from imcl.project import Project
+from imcl.study.backbones import BACKBONES
 from imcl.study.options import BASELINES, WAYS, Way
-from imcl.study.settings import BACKBONES, Settings, Training
+from imcl.study.settings import Settings, Training
 from imcl.training import device as devices
 from imcl.training import memory
 from imcl.training.batches import Augmentation, Batches, Normalise

@@ -38,8 +38,9 @@ GPU_RATE = 23_800 * 1.664e9 / 3
 START_SECONDS = 3.0
 SHORT_SECONDS = 120
 
-# Memory of a process besides what its network needs: Python and torch, and with CUDA its libraries.
-PROCESS_BYTES = 1_000_000_000
+# Memory of a process besides what its network needs: Python and torch, the evaluation of a batch,
+# and with CUDA its libraries.
+PROCESS_BYTES = 1_300_000_000
 CUDA_BYTES = 4_000_000_000
 # What frameworks keep besides the maps and weights that are counted: workspaces, freed blocks.
 SLACK = 2.0

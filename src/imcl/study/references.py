@@ -11,8 +11,9 @@ from typing import Any
 
 from imcl.errors import shown, unknown
 from imcl.study import methods
+from imcl.study.backbones import BACKBONES
 from imcl.study.faults import Fault, Place
-from imcl.study.settings import AXES, BACKBONES, NEEDED, Training
+from imcl.study.settings import AXES, NEEDED, Training
 from imcl.study.sources import KINDS, SOURCES
 
 Section = dict[str, dict[str, Any]]
