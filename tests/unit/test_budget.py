@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from handmade import empty_project, parameters, record, write
+from handmade import ROOT, empty_project, parameters, record, write
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -359,6 +359,16 @@ def test_an_amount_has_two_digits(seconds, text):
     assert bills.amount(seconds, bills.SECONDS) == text
 
 
+def test_the_readme_shows_what_is_printed(project, capsys):
+    """From the committed records. If this differs, run the command and replace the text."""
+    project.committed.symlink_to(ROOT / "paper" / "results")
+    text = (ROOT / "workflow" / "README.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```\n(study paper: .*?)```", text, re.S)
+    assert "\nimcl plan --budget --study paper --rate 23800 " in text
+    bills.show(bills.bill(project, load(project.params, "paper"), rate=23_800))
+    assert capsys.readouterr().out == shown
+
+
 # measuring ---------------------------------------------------------------------------------------
 
 
@@ -367,7 +377,7 @@ def works(*chosen: Cell) -> list[rate.Work]:
 
 
 def test_every_kind_of_step_is_measured(monkeypatch):
-    monkeypatch.setattr(rate, "SAMPLE", 0.01)
+    monkeypatch.setattr(rate, "MOST_STEPS", 2)
     monkeypatch.setattr(rate, "REPEATS", 1)
     chosen = cells(
         noise=["n50"], width=2, backbones=["vgg16"], methods=["base", "all", "coteaching"]
@@ -377,7 +387,7 @@ def test_every_kind_of_step_is_measured(monkeypatch):
     expected = torch.rand(1)
     torch.manual_seed(5)
     speed, told = rate.measure(works(*chosen), works(*other), CPU, start=9.0)
-    assert told == "3 of 3 kinds of steps"
+    assert told == "1 of 1 networks, 3 of 3 kinds of steps"
     assert speed.start == 9.0
     assert speed.steps.keys() == {budget.kind(c, seed_of(c)) for c in [*chosen, *other]}
     assert speed.families.keys() == {budget.family(c, seed_of(c)) for c in [*chosen, *other]}
@@ -388,11 +398,11 @@ def test_every_kind_of_step_is_measured(monkeypatch):
 
 
 def test_without_time_multiply_adds_tell(monkeypatch):
-    monkeypatch.setattr(rate, "SAMPLE", 0.01)
+    monkeypatch.setattr(rate, "MOST_STEPS", 2)
     monkeypatch.setattr(rate, "LIMIT", 0.0)
     chosen = cells(noise=["clean"], methods=["base", "kernel"], width=2)
     speed, told = rate.measure(works(*chosen), [], CPU)
-    assert told == "0 of 4 kinds of steps, the others by their multiply-adds"
+    assert told == "1 of 2 networks, 0 of 4 kinds of steps, the others by their multiply-adds"
     assert [family.backbone for family in speed.families] == ["resnet18"]  # the most work
     (only,) = speed.families.values()
     assert speed.typical == pytest.approx(only)
@@ -406,7 +416,7 @@ def test_without_time_multiply_adds_tell(monkeypatch):
 def test_this_machine_is_measured(project, monkeypatch):
     """As `imcl plan --budget` without --rate."""
     monkeypatch.setattr(rate, "LIMIT", 0.0)
-    monkeypatch.setattr(rate, "SAMPLE", 0.01)
+    monkeypatch.setattr(rate, "MOST_STEPS", 2)
     bill = bills.bill(project, load(project.params))
     device = "GPU" if torch.cuda.is_available() else "core"
     assert bill["time"].startswith("measured here on ")

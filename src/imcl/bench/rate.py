@@ -86,9 +86,10 @@ def measure(
                 if kind not in steps and step < LONGEST_STEP and needed < left:
                     steps[kind] = _kind(work, rate, device, threads)
                 progress.advance()
-    wanted = groups[0][1].keys()
-    told = f"{len(wanted & steps.keys())} of {len(wanted)} kinds of steps"
-    told += "" if wanted <= steps.keys() else ", the others by their multiply-adds"
+    networks, wanted = groups[0]
+    told = f"{len(networks.keys() & rates.keys())} of {len(networks)} networks, "
+    told += f"{len(wanted.keys() & steps.keys())} of {len(wanted)} kinds of steps"
+    told += "" if wanted.keys() <= steps.keys() else ", the others by their multiply-adds"
     return Speed(_mean(rates), start, rates, steps), told
 
 
