@@ -24,9 +24,10 @@ def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) ->
     plan = command(commands, parents, "plan", _plan, summary)
     summary = "Show what is running, what failed and how much time is left."
     status = command(commands, parents, "status", _status, summary)
-    for sub in (plan, status):
-        with_study(sub)
-        with_json(sub)
+    with_study(plan)
+    with_json(plan, "a JSON list; with --budget, a JSON object")
+    with_study(status)
+    with_json(status)
     plan.add_argument(
         "--budget",
         action="store_true",
