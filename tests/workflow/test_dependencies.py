@@ -32,7 +32,7 @@ READ_BY = {
     "src/imcl/files.py": (EVERYTHING, ALL_STAGES),
     "src/imcl/project.py": (EVERYTHING, ALL_STAGES),
     "src/imcl/progress.py": (set(), ALL_STAGES),
-    "src/imcl/study/grid.py": ({*ANALYSIS, *DOCUMENTS}, ALL_STAGES),
+    "src/imcl/study/grid.py": (EVERYTHING, ALL_STAGES),
     "src/imcl/data/contents.py": (EVERYTHING, ALL_STAGES),
     "src/imcl/data/cifar10.py": (set(), ALL_STAGES),
     "src/imcl/noise/symmetric.py": (set(), ALL_STAGES),

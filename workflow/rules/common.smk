@@ -156,7 +156,12 @@ def imports():
 
 
 # What each command loads before it does anything. A test compares with what commands do load.
-COMMAND_LINE = ("imcl.__main__", "imcl.data.contents", "imcl.bench.options")
+COMMAND_LINE = (
+    "imcl.__main__",
+    "imcl.signals",
+    "imcl.data.contents",
+    "imcl.bench.options",
+)
 
 
 @cache
