@@ -1,6 +1,7 @@
 """Cells of the study `quick`, in a project made by the fixture `micro`."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -32,6 +33,18 @@ def cell(
     _merge(raw, {"studies": {"quick": study}, **(file or {})})
     project.params.write_text(yaml.safe_dump(raw, sort_keys=False))
     return grid.find(load(project.params), name)
+
+
+def forget(project: Project, cell: grid.Cell) -> None:
+    """Delete the record of a cell and the files of its runs, so that it is trained again."""
+    project.record(cell.key).unlink(missing_ok=True)
+    for run in cell.runs:
+        project.run(run.run_key).unlink(missing_ok=True)
+
+
+def weights(project: Project, cell: grid.Cell, seed: int) -> Path:
+    """Where the weights of a seed are."""
+    return project.weights(cell.of_seed(seed).run_key)
 
 
 def _merge(into: dict[str, Any], changes: Mapping[str, Any]) -> None:

@@ -126,11 +126,10 @@ class Details(TypedDict, total=False):
     Attributes:
         pid: the process's number, in `started`.
         host: the name of its machine, in `started`.
-        total: epochs of all seeds, in `started`, `resumed` and `epoch`.
-        done: finished epochs of all seeds, in `started`, `resumed` and `epoch`.
+        total: the run's epochs, in `started`, `resumed` and `epoch`.
+        done: finished epochs, in `started`, `resumed` and `epoch`.
         seed: in `resumed` and `epoch`.
-        epoch: the seed's last finished epoch, from 1, in `resumed` and `epoch`.
-        seconds_left: until the end of the cell, in `epoch`.
+        seconds_left: until the end of the run, in `epoch`.
         signal: the name of the signal that stopped it, in `stopped`.
         message: the error's, in `failed`.
     """
@@ -140,7 +139,6 @@ class Details(TypedDict, total=False):
     total: Annotated[int, Field(ge=1)]
     done: Annotated[int, Field(ge=0)]
     seed: int
-    epoch: int
     seconds_left: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     signal: str
     message: str

@@ -89,12 +89,24 @@ class Project:
         """The record of a cell, by the cell's key."""
         return self.records / f"{cell}.json"
 
-    def weights(self, cell: str, seed: int) -> Path:
-        return self.results / "weights" / cell / f"seed-{seed}.pt"
+    @property
+    def runs(self) -> Path:
+        return self.results / "runs"
+
+    def run(self, run: str) -> Path:
+        """The record of one seed of a cell, by the run's key."""
+        return self.runs / f"{run}.json"
+
+    def weights(self, run: str) -> Path:
+        return self.results / "weights" / f"{run}.pt"
 
     @property
     def checkpoints(self) -> Path:
         return self.results / "checkpoints"
+
+    def lock(self, key: str) -> Path:
+        """Held by the process that trains a run, or writes the record of a cell, with this key."""
+        return self.checkpoints / f".{key}.lock"
 
     @property
     def summaries(self) -> Path:
@@ -125,13 +137,18 @@ class Project:
     def logs(self) -> Path:
         return self._made / "logs"
 
-    def log(self, cell: str) -> Path:
-        """What the training of a cell printed."""
-        return self.logs / "train" / f"{cell}.log"
+    def log(self, key: str) -> Path:
+        """What a job printed that trained a run, or all runs of a cell, with this key."""
+        return self.trainings / f"{key}.log"
 
-    def events(self, cell: str) -> Path:
-        """What happened in the training of a cell: one JSON object in each line."""
-        return self.logs / "train" / f"{cell}.jsonl"
+    def events(self, run: str) -> Path:
+        """What happened in the training of a run: one JSON object in each line."""
+        return self.trainings / f"{run}.jsonl"
+
+    @property
+    def trainings(self) -> Path:
+        """Holds the logs and events of trainings."""
+        return self.logs / "train"
 
     # What is committed -------------------------------------------------------------------------
 

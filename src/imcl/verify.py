@@ -30,7 +30,8 @@ from imcl.noise import inject
 from imcl.present import tables
 from imcl.present.documents import Documents
 from imcl.project import Project
-from imcl.records.record import Record, changed_since, trained_on
+from imcl.records.collect import collect
+from imcl.records.record import Record, changed_since, environment_of, trained_on
 from imcl.records.store import Store
 from imcl.study import grid
 from imcl.study.grid import Cell
@@ -161,14 +162,20 @@ def check(project: Project, study: Study) -> Iterator[Finding]:
     """Everything that is wrong with a study's records and with the files made from them."""
     store = Store(project)
     paths = {study.records / store.path(c).name: c for c in grid.cells(study.settings)}
+    files = {**paths, **({} if study.committed else _runs(project, paths.values()))}
     faults = [
-        Finding(path, fault) for path, cell in paths.items() for fault in store.faults(cell, path)
+        Finding(path, fault) for path, cell in files.items() for fault in store.faults(cell, path)
     ]
     if study.committed:  # in results/ records may be missing or of other studies
         faults += _not_as_planned(project.params, study, paths)
     yield from faults
     if study.made and not faults:
         yield from _out_of_date(project, study)
+
+
+def _runs(project: Project, cells: Iterable[Cell]) -> dict[Path, Cell]:
+    """Where the files of the cells' runs are, or would be."""
+    return {project.run(run.run_key): run for cell in cells for run in cell.runs}
 
 
 def _not_as_planned(params: Path, study: Study, paths: dict[Path, Cell]) -> Iterator[Finding]:
@@ -284,10 +291,11 @@ def retrain(project: Project, cell: Cell, path: Path) -> tuple[str, Finding | No
             prepare.prepare(scratch, dataset)
         for noise in dict.fromkeys(data.noise for data in cell.all_data if data.noise):
             inject.inject(scratch, noise)
-        where = record["environment"]
-        options = worker.RunOptions(device=where["device"], threads=where["threads"])
-        worker.train(scratch, cell, options)
-        again = Store(scratch).read(cell, scratch.record(cell.key))
+        for run, made in zip(cell.runs, record["runs"], strict=True):
+            where = environment_of(record, made)
+            options = worker.RunOptions(device=where["device"], threads=where["threads"])
+            worker.train_runs(scratch, run, options)
+        again = collect(scratch, cell)
     return _compare(record, again, path)
 
 
@@ -301,8 +309,8 @@ def _compare(record: Record, again: Record, path: Path) -> tuple[str, Finding | 
             return "data", Finding(path, "the noise, drawn again, is different")
     earlier = changed_since(record)
     moved = any("elsewhere" in run for run in record["runs"])
-    if _machine(record) == _machine(again) and not earlier and not moved:
-        same = again["runs"] == record["runs"]
+    if _machines(record) == _machines(again) and not earlier and not moved:
+        same = _results(again) == _results(record)
         return "bit for bit", None if same else Finding(path, "trained again, it differs")
     pairs = list(zip(record["runs"], again["runs"], strict=True))
     losses = [(before["history"][0]["loss"], now["history"][0]["loss"]) for before, now in pairs]
@@ -315,8 +323,9 @@ def _compare(record: Record, again: Record, path: Path) -> tuple[str, Finding | 
     where = "by earlier code" if earlier else "on another machine"
     if moved:
         where = "on several machines, or by several versions of the code"
+    devices = (machine.device_name for machine in _machines(record))
     how = (
-        f"{where} ({record['environment']['device_name']}): first epoch's loss within "
+        f"{where} ({'; '.join(dict.fromkeys(devices))}): first epoch's loss within "
         f"{loss:.2%} (tolerance {LOSS_TOLERANCE:.0%}), mean accuracy within "
         f"{100 * accuracy:.2f} points (tolerance {100 * tolerance:.2f})"
     )
@@ -326,11 +335,28 @@ def _compare(record: Record, again: Record, path: Path) -> tuple[str, Finding | 
     return how, None
 
 
-def _machine(record: Record) -> tuple[object, ...]:
+class _Machine(NamedTuple):
     """Machines that agree in these give the same bits."""
-    where = record["environment"]
-    kind = (where["device"], where["device_name"], where["threads"])
-    return (*kind, where["torch"], where["numpy"])
+
+    device: str
+    device_name: str
+    threads: int
+    torch: str
+    numpy: str
+
+
+def _machines(record: Record) -> list[_Machine]:
+    """Those of the runs, by seed."""
+    every = [environment_of(record, run) for run in record["runs"]]
+    return [
+        _Machine(e["device"], e["device_name"], e["threads"], e["torch"], e["numpy"]) for e in every
+    ]
+
+
+def _results(record: Record) -> list[dict[str, object]]:
+    """What the runs give: all but the code and the machine, which may be told in each of them."""
+    told = {"code", "environment"}
+    return [{k: v for k, v in run.items() if k not in told} for run in record["runs"]]
 
 
 @contextmanager

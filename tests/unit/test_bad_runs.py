@@ -89,7 +89,7 @@ def test_what_failed_is_among_the_events(project):
     cell = quick.cell(project, "digits-clean-resnet18-base", training={"learning_rate": 1e9})
     with pytest.raises(ImclError) as error:
         worker.train(project, cell, RunOptions("cpu"))
-    events = Events.read(project.events(cell.key))
+    events = Events.read(project.events(cell.runs[0].run_key))
     assert events[-1]["event"] == "failed"
     assert events[-1]["message"] == str(error.value)
 
@@ -103,7 +103,7 @@ def test_what_failed_before_it_started_is_among_the_events(project):
     cell = quick.cell(project, "digits-clean-resnet18-base")
     with pytest.raises(OSError):
         worker.train(project, cell)
-    (event,) = Events.read(project.events(cell.key))
+    (event,) = Events.read(project.events(cell.runs[0].run_key))
     assert (event["event"], "File exists" in event["message"]) == ("failed", True)
 
 

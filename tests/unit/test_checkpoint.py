@@ -4,12 +4,15 @@ import errno
 import hashlib
 import inspect
 import io
+import json
 import os
 import pickle
 import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -23,19 +26,23 @@ from conftest import without_cost
 from forked import FORK, Command
 
 from imcl.errors import ImclError, Stopped
+from imcl.files import write_json
 from imcl.progress import Events
 from imcl.project import Project
+from imcl.records.collect import collect
 from imcl.records.record import Cost, Record
+from imcl.records.seal import sealed
 from imcl.records.store import Store
 from imcl.study.grid import Cell
-from imcl.training import checkpoint, code, device, evaluation, worker
+from imcl.training import checkpoint, code, device, evaluation, seed, worker
 from imcl.training.checkpoint import Checkpoints, SeedState
 from imcl.training.loop import State, Trainer
 from imcl.training.report import Report
 from imcl.training.worker import RunOptions
 
 CPU = RunOptions("cpu")
-EVERY_EPOCH = RunOptions("cpu", checkpoint_share=1e9)  # allows a checkpoint at each epoch
+EVERY_STEP = RunOptions("cpu", checkpoint_share=1e9)  # allows a checkpoint at each step
+STEPS = 5  # of an epoch
 
 TRAINING = {"epochs": 3, "evaluate_every": 2}
 ONE_EPOCH = {"epochs": 1, "warmup_epochs": 0}
@@ -45,24 +52,31 @@ class Killed(BaseException):
     """As SIGKILL is to a process: nothing catches it."""
 
 
-def train_and_kill(project: Project, cell: Cell, saves: int = 1) -> None:
-    """Let a run end, as if by SIGKILL, after so many calls to save something."""
+def train_and_kill(project: Project, cell: Cell, steps: int = STEPS) -> None:
+    """Let a run end, as if by SIGKILL, after so many steps, each of which is saved."""
     save, count = Checkpoints.save, 0
 
-    def counted(self: Checkpoints, seed: int, state: Callable[[], SeedState]) -> None:
+    def counted(self: Checkpoints, state: Callable[[], SeedState]) -> bool:
         nonlocal count
-        save(self, seed, state)
         count += 1
-        if count == saves:
+        assert save(self, state)
+        if count == steps:
             raise Killed
+        return True
 
     with pytest.MonkeyPatch.context() as patched, pytest.raises(Killed):
         patched.setattr(Checkpoints, "save", counted)
-        worker.train(project, cell, EVERY_EPOCH)
+        worker.train(project, cell, EVERY_STEP)
 
 
-def saved(project: Project, cell: Cell) -> list[str]:
-    return sorted(path.name for path in (project.checkpoints / cell.key).glob("seed-*.pt"))
+def folder(project: Project, cell: Cell) -> Path:
+    """Of the checkpoints of a cell's first seed."""
+    return project.checkpoints / cell.runs[0].run_key
+
+
+def saved(project: Project, cell: Cell) -> list[int]:
+    """The numbers of the checkpoints of a cell's first seed."""
+    return sorted(int(path.stem) for path in folder(project, cell).glob("*.pt"))
 
 
 @pytest.fixture(scope="module")
@@ -93,14 +107,28 @@ NO_COST: Cost = {
 
 def after(epoch: int, **trained: torch.Tensor) -> SeedState:
     """The state of a small training after an epoch."""
-    training: State = {"epoch": epoch, "trained": trained, "momentum": [], "streams": []}
+    training: State = {
+        "epoch": epoch,
+        "names": [],
+        "rows": torch.zeros(0),
+        "trained": trained,
+        "momentum": [],
+        "streams": [],
+    }
     return {"history": [], "elsewhere": [], "cost": NO_COST, "training": training}
+
+
+def newest(checkpoints: Checkpoints) -> int:
+    """The epochs of the newest checkpoint, which was made here."""
+    loaded = checkpoints.load()
+    assert loaded and not loaded.differs
+    return loaded.state["training"]["epoch"]
 
 
 @pytest.fixture
 def make(tmp_path) -> Callable[[float], Checkpoints]:
-    """Makes the checkpoints of a cell, by their share of the run time."""
-    return lambda share: Checkpoints(tmp_path / "checkpoints/cell", {}, {}, share)
+    """Makes the checkpoints of a run, by their share of the run time."""
+    return lambda share: Checkpoints(tmp_path / "checkpoints/run", {}, {}, share)
 
 
 METHODS = ["base", "all", "output", "elr+all", "coteaching", "cskd", "rdrop", "dml", "multihead"]
@@ -109,35 +137,43 @@ METHODS = ["base", "all", "output", "elr+all", "coteaching", "cskd", "rdrop", "d
 @pytest.mark.parametrize(
     ("method", "variant"), [*((m, "augment") for m in METHODS), ("all", "dropout")]
 )
-def test_a_run_stopped_after_each_epoch_resumes_to_the_same_bits(project, method, variant):
+def test_a_run_stopped_between_any_steps_resumes_to_the_same_bits(project, method, variant):
     ways = {"ways": {"output": {"variant": variant}}}
     name = f"digits-n50-resnet18-{method}"
     cell = quick.cell(project, name, training=TRAINING, seeds=[1], file=ways)
     whole = worker.train(project, cell, CPU)
-    weights = project.weights(cell.key, 1)
+    weights = quick.weights(project, cell, 1)
     expected = weights.read_bytes()
-    project.record(cell.key).unlink()
+    quick.forget(project, cell)
     weights.unlink()
-    for finished in range(1, 5):  # three epochs, then the seed
-        train_and_kill(project, cell)
-        assert saved(project, cell)[-1] == f"seed-1-{finished}.pt"
+    # Within the first epoch, at its end, within the second, within the third, at the end of all.
+    steps = (4, 1, 3, 6, 1)
+    for count, stop in enumerate(steps, 1):
+        train_and_kill(project, cell, stop)
+        assert saved(project, cell)[-1] == sum(steps[:count])
     again = worker.train(project, cell, CPU)
     assert without_cost(again) == without_cost(whole)
     assert weights.read_bytes() == expected
-    assert again["cost"][0]["resumed"] == 3
-    assert not (project.checkpoints / cell.key).exists()
+    assert again["cost"][0]["resumed"] == len(steps)
+    assert not folder(project, cell).exists()
+
+
+def epochs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Which epochs are trained from now on."""
+    trained: list[int] = []
+    epoch = Trainer.epoch
+    monkeypatch.setattr(
+        Trainer, "epoch", lambda self, *rest: trained.append(self.done) or epoch(self, *rest)
+    )
+    return trained
 
 
 def test_a_run_stopped_again_and_again_remembers_finished_seeds(project, monkeypatch):
     cell = quick.cell(project, "digits-n50-resnet18-kernel", training=TRAINING)
     whole = worker.train(project, cell, CPU)
-    project.record(cell.key).unlink()
-    trained = []
-    epoch = Trainer.epoch
-    monkeypatch.setattr(
-        Trainer, "epoch", lambda self, number: trained.append(number) or epoch(self, number)
-    )
-    for _ in range(2 * 4):
+    quick.forget(project, cell)
+    trained = epochs(monkeypatch)
+    for _ in range(2 * 3):
         train_and_kill(project, cell)
     again = worker.train(project, cell, CPU)
     assert trained == [0, 1, 2, 0, 1, 2]  # not one epoch twice
@@ -148,34 +184,69 @@ def test_a_run_stopped_again_and_again_remembers_finished_seeds(project, monkeyp
         assert 0 < cost["evaluation_seconds"] < 60
 
 
-def test_a_finished_seed_whose_weights_are_gone_is_trained_again(project):
+@pytest.mark.parametrize("damage", ["gone", "other", "changed", "other data"])
+def test_a_finished_seed_counts_only_if_its_weights_and_its_seal_are_whole(
+    project, damage, monkeypatch, capsys
+):
     cell = quick.cell(project, "digits-clean-resnet18-base", training=ONE_EPOCH)
     whole = worker.train(project, cell, CPU)
-    project.record(cell.key).unlink()
-    train_and_kill(project, cell, saves=3)
-    project.weights(cell.key, 1).write_bytes(b"other")
+    run, weights = project.run(cell.runs[0].run_key), quick.weights(project, cell, 1)
+    record = json.loads(run.read_text())
+    match damage:
+        case "gone":
+            weights.unlink()
+        case "other":
+            weights.write_bytes(b"other")
+        case "changed":
+            run.write_text(run.read_text().replace('"seed": 1', '"seed": 7'))
+        case "other data":
+            record["dataset"]["sha256"] = "0" * 64
+            write_json(run, sealed(record))
+    with pytest.raises(ImclError) if damage not in ("gone",) else nullcontext():
+        collect(project, cell)
+    trained = epochs(monkeypatch)
+    capsys.readouterr()
     assert without_cost(worker.train(project, cell, CPU)) == without_cost(whole)
-    assert project.weights(cell.key, 1).stat().st_size > 1000
+    assert trained == [0]
+    printed = capsys.readouterr().err
+    assert f"{cell.name}, seed 1 is trained again: {run}: " in printed
+    assert f"{cell.name}, seed 2 was finished before\n" in printed
+    assert weights.stat().st_size > 1000
+
+
+def test_another_seed_costs_one_seed(project, monkeypatch):
+    cell = quick.cell(project, "digits-clean-resnet18-base", training=ONE_EPOCH)
+    first = worker.train(project, cell, CPU)
+    trained = epochs(monkeypatch)
+    more = quick.cell(project, cell.name, training=ONE_EPOCH, seeds=[1, 2, 3])
+    assert more.key != cell.key
+    second = worker.train(project, more, CPU)
+    assert trained == [0]
+    assert second["runs"][:2] == first["runs"]
+    assert [cost["seed"] for cost in second["cost"]] == [1, 2, 3]
 
 
 def test_the_events_tell_where_a_run_resumed(project):
     cell = quick.cell(project, "digits-clean-resnet18-base", training=TRAINING, seeds=[4])
-    train_and_kill(project, cell, saves=2)
+    train_and_kill(project, cell, 2 * STEPS + 1)
     worker.train(project, cell, CPU)
-    events = Events.read(project.events(cell.key))
+    events = Events.read(project.events(cell.run_key))
     kinds = [event["event"] for event in events]
     assert kinds == ["started", "epoch", "epoch", "started", "resumed", "epoch", "done"]
     assert events[0]["pid"] == os.getpid()
     resumed, last = events[4:6]
-    assert (resumed["seed"], resumed["epoch"], resumed["done"], resumed["total"]) == (4, 2, 2, 3)
-    assert (last["seed"], last["epoch"], last["done"], last["seconds_left"]) == (4, 3, 3, 0)
+    assert (resumed["seed"], resumed["done"], resumed["total"]) == (4, 2, 3)
+    assert (last["seed"], last["done"], last["seconds_left"]) == (4, 3, 0)
 
 
 # damaged and foreign ----------------------------------------------------------------------------
 
 
+LAST = 2 * STEPS + 1  # steps of an interrupted run
+
+
 class Interrupted(NamedTuple):
-    """A cell whose run was killed after the second epoch of its first seed."""
+    """A cell whose run was killed after the first step of the third epoch of its first seed."""
 
     project: Project
     cell: Cell
@@ -183,7 +254,7 @@ class Interrupted(NamedTuple):
 
     @property
     def folder(self) -> Path:
-        return self.project.checkpoints / self.cell.key
+        return folder(self.project, self.cell)
 
     def resume(self, capsys: pytest.CaptureFixture[str], options: RunOptions = CPU) -> str:
         """Run the cell and compare; what it printed."""
@@ -196,13 +267,12 @@ class Interrupted(NamedTuple):
 @pytest.fixture(scope="module")
 def interrupted_once(small, tmp_path_factory) -> Interrupted:
     """Made once, to be copied."""
-    folder = tmp_path_factory.mktemp("interrupted") / "project"
-    project = Project(shutil.copytree(small, folder))
+    project = Project(shutil.copytree(small, tmp_path_factory.mktemp("interrupted") / "project"))
     cell = quick.cell(project, "digits-n50-resnet18-all", training=TRAINING)
     whole = worker.train(project, cell, CPU)
-    project.record(cell.key).unlink()
-    train_and_kill(project, cell, saves=2)
-    assert saved(project, cell) == ["seed-1-1.pt", "seed-1-2.pt"]
+    quick.forget(project, cell)
+    train_and_kill(project, cell, LAST)
+    assert saved(project, cell) == [LAST - 1, LAST]
     return Interrupted(project, cell, whole)
 
 
@@ -214,12 +284,12 @@ def interrupted(interrupted_once, tmp_path) -> Interrupted:
 
 
 def test_the_newest_checkpoint_is_used(interrupted, capsys):
-    assert "seed 1: resuming after epoch 2\n" in interrupted.resume(capsys)
+    assert "seed 1: resuming after epoch 2, step 1\n" in interrupted.resume(capsys)
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "no header"])
 def test_a_damaged_checkpoint_is_moved_aside_for_the_previous_one(interrupted, damage, capsys):
-    path = interrupted.folder / "seed-1-2.pt"
+    path = interrupted.folder / f"{LAST}.pt"
     raw = bytearray(path.read_bytes())
     middle = len(raw) // 2
     raw[middle] ^= 1
@@ -232,9 +302,9 @@ def test_a_damaged_checkpoint_is_moved_aside_for_the_previous_one(interrupted, d
         }[damage]
     )
     printed = interrupted.resume(capsys)
-    aside = interrupted.folder.parent / "aside" / f"{interrupted.cell.key}-seed-1-2.pt"
+    aside = interrupted.folder.parent / "aside" / f"{interrupted.folder.name}-{path.name}"
     assert f"{path}: damaged; moved to {aside} and not used" in printed
-    assert "seed 1: resuming after epoch 1\n" in printed
+    assert "seed 1: resuming after epoch 2\n" in printed
     assert aside.exists()
 
 
@@ -250,10 +320,10 @@ def test_a_checkpoint_of_another_cell_is_not_used(interrupted, capsys):
     project = interrupted.project
     other = quick.cell(project, "digits-clean-resnet18-all")
     whole = worker.train(project, other, CPU)
-    project.record(other.key).unlink()
-    interrupted.folder.rename(project.checkpoints / other.key)
+    quick.forget(project, other)
+    interrupted.folder.rename(folder(project, other))
     printed = Interrupted(project, other, whole).resume(capsys)
-    assert printed.count("made with another cell, noise; moved to") == 2
+    assert printed.count("made with another noise, run; moved to") == 2
     assert "resuming" not in printed
 
 
@@ -266,21 +336,22 @@ def test_a_run_continues_elsewhere_and_its_record_says_so(project, monkeypatch, 
         monkeypatch.setattr(device, "environment", elsewhere)
 
     on("kernel 1")
-    train_and_kill(project, cell, saves=5)  # seed 1, and an epoch of seed 2
+    train_and_kill(project, cell, 3 * STEPS + STEPS + 1)  # seed 1, and a part of seed 2
     on("kernel 2")
     record = worker.train(project, cell, CPU)
     first, second = record["runs"]
-    assert first["elsewhere"] == [{"epochs": 3, "differs": {"platform": "kernel 1"}}]
+    assert "elsewhere" not in first
     assert second["elsewhere"] == [{"epochs": 1, "differs": {"platform": "kernel 1"}}]
-    assert record["environment"]["platform"] == "kernel 2"
+    assert "environment" not in record
+    assert [run["environment"]["platform"] for run in record["runs"]] == ["kernel 1", "kernel 2"]
     assert "made with another platform; the record will say so" in capsys.readouterr().err
     assert Store(project).read(cell, project.record(cell.key)) == record | {"seal": ANY}
 
 
 def test_a_seed_that_is_trained_again_is_not_called_elsewhere(project, monkeypatch):
     cell = quick.cell(project, "digits-n50-resnet18-base", training=ONE_EPOCH, seeds=[1])
-    train_and_kill(project, cell, saves=2)  # an epoch, then the finished seed
-    project.weights(cell.key, 1).unlink()
+    worker.train(project, cell, CPU)
+    quick.weights(project, cell, 1).unlink()
     machine = device.environment
     monkeypatch.setattr(device, "environment", lambda *g: {**machine(*g), "platform": "other"})
     (run,) = worker.train(project, cell, CPU)["runs"]
@@ -304,10 +375,10 @@ def test_a_comment_keeps_checkpoints_and_other_code_is_told(interrupted, monkeyp
 
 @pytest.fixture
 def two_saved(make) -> Checkpoints:
-    """The checkpoints of a seed, after its first and its second epoch."""
+    """The checkpoints of a run, after its first and its second epoch."""
     checkpoints = make(1e9)
     for epoch in (1, 2):
-        checkpoints.save(1, lambda epoch=epoch: after(epoch))
+        checkpoints.save(lambda epoch=epoch: after(epoch))
     return checkpoints
 
 
@@ -320,7 +391,7 @@ def write_checkpoint(path: Path, content: object) -> None:
     path.write_bytes(head + b"\n" + body)
 
 
-OURS = {"setting": {"seed": "1"}, "origin": {}}
+OURS = {"setting": {"run": "a"}, "origin": {}}
 
 
 @pytest.mark.parametrize(
@@ -329,10 +400,10 @@ OURS = {"setting": {"seed": "1"}, "origin": {}}
         [],
         OURS,
         {**OURS, "origin": {"code": 1}, "state": after(2)},
-        {"setting": {"seed": "1"}, "state": after(2)},
-        {**OURS, "setting": ["seed"], "state": after(2)},
+        {"setting": {"run": "a"}, "state": after(2)},
+        {**OURS, "setting": ["run"], "state": after(2)},
         {**OURS, "setting": {1: "a", "b": "c"}, "state": after(2)},
-        {**OURS, "setting": {"seed": 1}, "state": after(2)},
+        {**OURS, "setting": {"run": 1}, "state": after(2)},
         {**OURS, "state": []},
         {**OURS, "state": {}},
         {**OURS, "state": {1: 2, "history": []}},
@@ -340,13 +411,13 @@ OURS = {"setting": {"seed": "1"}, "origin": {}}
         {**OURS, "state": {**after(2), "elsewhere": [{"epochs": 1}]}},
         {**OURS, "state": {**after(2), "cost": {}}},
         {**OURS, "state": {**after(2), "training": {"epoch": 2}}},
-        {**OURS, "state": {"run": {}, "cost": NO_COST}},
+        {**OURS, "state": {**after(2), "run": {}}},
     ],
 )
 def test_a_checkpoint_of_another_shape_is_moved_aside(two_saved, content, capsys):
-    path = two_saved.folder / "seed-1-2.pt"
+    path = two_saved.folder / "2.pt"
     write_checkpoint(path, content)
-    assert two_saved.load(1) == (after(1), {})
+    assert newest(two_saved) == 1
     assert "not a checkpoint of imcl (ValidationError); moved to" in capsys.readouterr().err
     assert not path.exists()
 
@@ -372,6 +443,12 @@ FORGED: dict[str, Callable[[Any, Any], object]] = {
     "a stream that cannot be": lambda state, training: training["streams"][0].fill_(255),
     "more epochs than there are": lambda state, training: training.update(epoch=9),
     "no epoch": lambda state, training: training.update(epoch=0),
+    "a step too many": lambda state, training: training.update(
+        rows=training["rows"].repeat(STEPS, 1)
+    ),
+    "a step of other terms": lambda state, training: training["names"].pop(),
+    "steps of another type": lambda state, training: training.update(rows=training["rows"].long()),
+    "steps after the last epoch": lambda state, training: training.update(epoch=3),
     "no history": lambda state, training: state.update(history=[]),
     "no evaluation": lambda state, training: state["history"][1].pop("evaluation"),
 }
@@ -380,7 +457,7 @@ FORGED: dict[str, Callable[[Any, Any], object]] = {
 @pytest.mark.parametrize("forged", FORGED)
 def test_a_forged_checkpoint_of_another_network_is_refused_in_a_sentence(interrupted, forged):
     """Its checksum, its setting and its types are right."""
-    path = interrupted.folder / "seed-1-2.pt"
+    path = interrupted.folder / f"{LAST}.pt"
     content: Any = checkpoint._read(path)
     FORGED[forged](content["state"], content["state"]["training"])
     write_checkpoint(path, content)
@@ -395,27 +472,25 @@ def test_a_forged_checkpoint_of_another_network_is_refused_in_a_sentence(interru
 
 @pytest.mark.parametrize("kind", ["folder", "pipe"])
 def test_what_only_has_the_name_of_a_checkpoint_is_moved_aside(two_saved, kind, capsys):
-    path = two_saved.folder / "seed-1-10.pt"
+    path = two_saved.folder / "10.pt"
     path.mkdir() if kind == "folder" else os.mkfifo(path)
-    assert two_saved.load(1) == (after(2), {})
+    assert newest(two_saved) == 2
     assert f"{path}: not a file; moved to" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "name", ["seed-1-1-copy.pt", "seed-1-copy-9.pt", "seed-1-.pt", "seed-1--9.pt"]
-)
+@pytest.mark.parametrize("name", ["1-copy.pt", "copy-9.pt", ".pt", "-9.pt", "9.pt.part"])
 def test_a_file_with_another_name_is_no_checkpoint(two_saved, name):
-    copied = Path(shutil.copy(two_saved.folder / "seed-1-1.pt", two_saved.folder / name))
-    assert two_saved.load(1) == (after(2), {})
-    two_saved.save(1, lambda: after(3))
-    assert two_saved.load(1) == (after(3), {})
+    copied = Path(shutil.copy(two_saved.folder / "1.pt", two_saved.folder / name))
+    assert newest(two_saved) == 2
+    two_saved.save(lambda: after(3))
+    assert newest(two_saved) == 3
     assert copied.exists()
 
 
-def test_a_checkpoint_of_another_seed_is_not_used(two_saved, capsys):
-    shutil.copy(two_saved.folder / "seed-1-2.pt", two_saved.folder / "seed-2-1.pt")
-    assert two_saved.load(2) is None
-    assert "made with another seed; moved to" in capsys.readouterr().err
+def test_a_checkpoint_of_another_run_is_not_used(two_saved, capsys):
+    two_saved.setting = {"run": "b"}
+    assert two_saved.load() is None
+    assert capsys.readouterr().err.count("made with another run; moved to") == 2
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: no memory")])
@@ -425,8 +500,8 @@ def test_a_checkpoint_for_which_memory_is_short_stays(two_saved, error, monkeypa
 
     monkeypatch.setattr(torch, "load", load)
     with pytest.raises(type(error)):
-        two_saved.load(1)
-    assert len(two_saved._of(1)) == 2
+        two_saved.load()
+    assert len(two_saved._paths()) == 2
 
 
 class Harmful:
@@ -466,7 +541,7 @@ def test_everything_is_loaded_as_weights_only():
 def test_writing_takes_no_more_than_its_share(make, monkeypatch, seconds_each, share):
     now, written = 0.0, 0
 
-    def write(self: Checkpoints, seed: int, content: object) -> None:
+    def write(self: Checkpoints, content: object) -> None:
         nonlocal now, written
         now += seconds_each
         written += 1
@@ -476,7 +551,7 @@ def test_writing_takes_no_more_than_its_share(make, monkeypatch, seconds_each, s
     checkpoints = make(share)
     for _ in range(2000):
         now += 1.0
-        checkpoints.save(1, lambda: after(1))
+        checkpoints.save(lambda: after(1))
         if written > 1:  # the first one's time is a guess
             assert written * seconds_each <= share * now
     assert written * seconds_each > 0.9 * share * now - seconds_each  # nor much less
@@ -488,37 +563,36 @@ def test_the_guess_before_the_first_one_grows_with_its_size(make, monkeypatch):
     checkpoints = make(0.02)
     large = after(1, weight=torch.zeros(25_000_000))  # 0.1 GB, so a second, so not before 50 s
     now = 49.0
-    checkpoints.save(1, lambda: large)
-    assert not checkpoints._of(1)
+    checkpoints.save(lambda: large)
+    assert not checkpoints._paths()
     now = 52.0
-    checkpoints.save(1, lambda: large)
-    assert len(checkpoints._of(1)) == 1
+    checkpoints.save(lambda: large)
+    assert len(checkpoints._paths()) == 1
 
 
 def test_the_share_does_not_decide_the_result(project):
     cell = quick.cell(project, "digits-n50-resnet18-all", training=ONE_EPOCH, seeds=[1])
     options = [RunOptions("cpu", checkpoint_share=share) for share in (0.0, 0.02, 1e9)]
-    records = [worker.train(project, cell, each) for each in options]
+    records = [worker.train(project, cell, replace(each, again=True)) for each in options]
     assert len(set(map(without_cost, records))) == 1
 
 
 def test_the_newest_is_chosen_by_number_not_by_date(make):
     checkpoints = make(1e9)
     for epoch in (1, 2):
-        checkpoints.save(1, lambda epoch=epoch: after(epoch))
-    first, second = checkpoints._of(1)
+        checkpoints.save(lambda epoch=epoch: after(epoch))
+    first, second = checkpoints._paths()
     os.utime(first, (2**31, 2**31))
     os.utime(second, (0, 0))
-    assert checkpoints.load(1) == (after(2), {})
+    assert newest(checkpoints) == 2
 
 
 def test_the_last_two_are_kept(make):
     checkpoints = make(1e9)
     for epoch in range(12):
-        checkpoints.save(3, lambda epoch=epoch: after(epoch))
-    assert [path.name for path in checkpoints._of(3)] == ["seed-3-11.pt", "seed-3-12.pt"]
-    assert checkpoints.load(3) == (after(11), {})
-    assert checkpoints.load(33) is None
+        checkpoints.save(lambda epoch=epoch: after(epoch))
+    assert [path.name for path in checkpoints._paths()] == ["11.pt", "12.pt"]
+    assert newest(checkpoints) == 11
 
 
 # signals ----------------------------------------------------------------------------------------
@@ -544,18 +618,18 @@ def send(number: int) -> None:
 def test_a_share_of_0_saves_nothing_but_on_a_signal(make, handlers):
     checkpoints = make(0.0)
     with checkpoints.stopping():
-        checkpoints.save(1, lambda: after(1))
-        assert not checkpoints._of(1)
+        checkpoints.save(lambda: after(1))
+        assert not checkpoints._paths()
         send(signal.SIGTERM)  # not at once, since an epoch would be lost
         with pytest.raises(Stopped):
-            checkpoints.save(1, lambda: after(2))
-    assert checkpoints.load(1) == (after(2), {})
+            checkpoints.save(lambda: after(2))
+    assert newest(checkpoints) == 2
 
 
 def test_a_signal_stops_at_once_what_is_saved_already(make, handlers):
     checkpoints = make(1e9)
     with pytest.raises(Stopped), checkpoints.stopping():
-        checkpoints.save(1, lambda: after(1))
+        checkpoints.save(lambda: after(1))
         send(signal.SIGINT)
         pytest.fail("it continued")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -564,7 +638,7 @@ def test_a_signal_stops_at_once_what_is_saved_already(make, handlers):
 def test_a_second_signal_does_not_wait(make, handlers):
     checkpoints = make(0.0)
     with pytest.raises(Stopped), checkpoints.stopping():
-        checkpoints.save(1, lambda: after(1))
+        checkpoints.save(lambda: after(1))
         send(signal.SIGTERM)
         send(signal.SIGTERM)
         pytest.fail("it continued")
@@ -589,14 +663,14 @@ def test_a_signal_at_any_line_of_a_save_leaves_a_checkpoint(make, handlers):
             for epoch in range(1, 4):
                 checkpoints.hold()
                 sys.settrace(at if epoch == 1 else tracing)
-                checkpoints.save(1, lambda epoch=epoch: after(epoch))
+                checkpoints.save(lambda epoch=epoch: after(epoch))
             sys.settrace(tracing)
             assert checkpoints._signal is None, "the signal was lost"
             raise Stopped(0)  # no signal, since this line does nothing
         if checkpoints._signal is not None:
             stopped += 1
-            assert checkpoints.load(1) in ((after(1), {}), (after(2), {}))
-        checkpoints.remove()
+            assert newest(checkpoints) in (1, 2)
+        shutil.rmtree(checkpoints.folder, ignore_errors=True)
     assert stopped > 5
 
 
@@ -624,11 +698,11 @@ def test_a_signal_after_an_epoch_leaves_its_checkpoint(
 
     with monkeypatch.context() as patched, pytest.raises(Stopped):
         patched.setattr(place, name, then_signal)
-        worker.train(project, cell, EVERY_EPOCH)
-    last = Events.read(project.events(cell.key))
-    epochs = [event["epoch"] for event in last if event["event"] == "epoch"]
-    assert saved(project, cell)[-1] == f"seed-1-{epochs[-1]}.pt"
-    assert epochs[-1] == (3 if name == "redundancy" else 2)
+        worker.train(project, cell, EVERY_STEP)
+    last = Events.read(project.events(cell.run_key))
+    done = [event["done"] for event in last if event["event"] == "epoch"]
+    assert saved(project, cell)[-1] == STEPS * done[-1]
+    assert done[-1] == (3 if name == "redundancy" else 1 if name == "epoch" else 2)
     assert last[-1]["signal"] == signal.Signals(number).name
 
 
@@ -636,8 +710,8 @@ def test_a_signal_after_an_epoch_leaves_its_checkpoint(
     ("place", "name", "calls", "left"),
     [
         (Report, "epoch", 3, [1]),  # in the first of two epochs of the second seed
-        (worker, "code", 1, []),  # after the last seed
-        (Store, "write", 1, []),
+        (seed, "code", 2, []),  # after the last seed
+        (Store, "write_run", 2, []),
     ],
 )
 def test_a_signal_costs_no_finished_seed(
@@ -658,11 +732,7 @@ def test_a_signal_costs_no_finished_seed(
     with monkeypatch.context() as patched, pytest.raises(Stopped):
         patched.setattr(place, name, then_signal)
         worker.train(project, cell, RunOptions("cpu", checkpoint_share=0.0))
-    trained = []
-    epoch = Trainer.epoch
-    monkeypatch.setattr(
-        Trainer, "epoch", lambda self, number: trained.append(number) or epoch(self, number)
-    )
+    trained = epochs(monkeypatch)
     worker.train(project, cell, CPU)
     assert trained == left
     assert "seed 1 was finished before" in capsys.readouterr().err
@@ -672,12 +742,12 @@ def test_a_signal_of_another_kind_is_not_the_second(make, handlers):
     """At Ctrl-C a terminal sends SIGINT to `imcl run` and its children, which it then ends."""
     checkpoints = make(0.0)
     with checkpoints.stopping():
-        checkpoints.save(1, lambda: after(1))
+        checkpoints.save(lambda: after(1))
         send(signal.SIGINT)
         send(signal.SIGTERM)
         with pytest.raises(Stopped):
-            checkpoints.save(1, lambda: after(2))
-    assert checkpoints.load(1) == (after(2), {})
+            checkpoints.save(lambda: after(2))
+    assert newest(checkpoints) == 2
 
 
 def test_a_terminal_that_has_gone_costs_no_checkpoint(make, handlers, monkeypatch):
@@ -690,11 +760,11 @@ def test_a_terminal_that_has_gone_costs_no_checkpoint(make, handlers, monkeypatc
     monkeypatch.setattr(sys, "stderr", Gone())
     checkpoints = make(0.0)
     with checkpoints.stopping():
-        checkpoints.save(1, lambda: after(1))
+        checkpoints.save(lambda: after(1))
         send(signal.SIGHUP)
         with pytest.raises(Stopped):
-            checkpoints.save(1, lambda: after(2))
-    assert checkpoints.load(1) == (after(2), {})
+            checkpoints.save(lambda: after(2))
+    assert newest(checkpoints) == 2
 
 
 def test_a_signal_that_was_ignored_from_the_start_stays_ignored(make, handlers):
@@ -702,9 +772,9 @@ def test_a_signal_that_was_ignored_from_the_start_stays_ignored(make, handlers):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     checkpoints = make(1e9)
     with checkpoints.stopping():
-        checkpoints.save(1, lambda: after(1))
+        checkpoints.save(lambda: after(1))
         send(signal.SIGINT)
-        checkpoints.save(1, lambda: after(1))
+        checkpoints.save(lambda: after(1))
         with pytest.raises(Stopped):
             send(signal.SIGTERM)
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
@@ -738,10 +808,10 @@ class Long(NamedTuple):
 
     def trained(self) -> bool:
         """Whether an epoch is done."""
-        events = Events.read(self.project.events(self.cell.key))
+        events = Events.read(self.project.events(self.cell.run_key))
         return any(event["event"] == "epoch" for event in events)
 
-    def saved(self) -> list[str]:
+    def saved(self) -> list[int]:
         return saved(self.project, self.cell)
 
     def check(self) -> None:
@@ -751,8 +821,8 @@ class Long(NamedTuple):
             made.pop("seal", None)
         assert without_cost(record) == without_cost(self.whole)
         for run in self.whole["runs"]:
-            weights = self.project.weights(self.cell.key, run["seed"]).read_bytes()
-            assert hashlib.sha256(weights).hexdigest() == run["weights_sha256"]
+            weights = quick.weights(self.project, self.cell, run["seed"])
+            assert hashlib.sha256(weights.read_bytes()).hexdigest() == run["weights_sha256"]
         assert not list(self.project.results.rglob(".*.tmp"))
 
 
@@ -773,12 +843,12 @@ def long(long_once, project) -> Long:
 )
 def test_a_signal_to_a_process_costs_no_bit(long, number, code, share, capsys):
     command = long.start("it", "--checkpoint-share", share)
-    command.until(long.saved if share == "1" else long.trained)
+    command.until(lambda: long.trained() and (share == "0" or long.saved()))
     command.send(number)
     found, err = command.wait()
     assert found == code, err
     assert "Traceback" not in err
-    last = Events.read(long.project.events(long.cell.key))[-1]
+    last = Events.read(long.project.events(long.cell.run_key))[-1]
     if code > 0:
         name = signal.Signals(number).name
         assert f"imcl train: {name}; run it again to continue\n" in err
@@ -799,7 +869,7 @@ def two(long) -> Iterator[tuple[Command, Command]]:
     first.send(signal.SIGSTOP)
     second = long.start("second")
     second.until(lambda: second.err.exists() and second.err.read_text())
-    assert "another process trains this cell" in second.err.read_text()
+    assert "seed 1: another process trains it; waiting for it" in second.err.read_text()
     yield first, second
     for command in (first, second):
         command.process.kill()
@@ -814,7 +884,7 @@ def test_two_processes_on_one_cell_train_it_once(long, two):
     assert "epochs" not in other
     record = long.project.record(long.cell.key)
     assert f"{record}: test accuracy by seed" in second.out.read_text()
-    kinds = [event["event"] for event in Events.read(long.project.events(long.cell.key))]
+    kinds = [event["event"] for event in Events.read(long.project.events(long.cell.run_key))]
     assert kinds.count("started") == 1
     long.check()
 
@@ -832,8 +902,8 @@ def test_when_the_first_of_two_processes_is_killed_the_second_resumes(long, two)
 def test_a_kill_while_the_record_is_written_costs_no_training(project, moment, capsys):
     cell = quick.cell(project, "digits-clean-resnet18-base", training=TRAINING)
     whole = worker.train(project, cell, CPU)
+    quick.forget(project, cell)
     path = project.record(cell.key)
-    path.unlink()
 
     def killed() -> None:
         """A process of its own, in which this changes what all others do to the record."""
@@ -854,7 +924,7 @@ def test_a_kill_while_the_record_is_written_costs_no_training(project, moment, c
             Path.write_text = half  # type: ignore[method-assign]
         else:
             Path.replace = never  # type: ignore[method-assign]
-        worker.train(project, cell, EVERY_EPOCH)
+        worker.train(project, cell, EVERY_STEP)
 
     process = FORK.Process(target=killed)
     process.start()
@@ -872,7 +942,8 @@ def test_a_kill_while_the_record_is_written_costs_no_training(project, moment, c
 
 def test_what_killed_processes_left_is_swept(project):
     cell = quick.cell(project, "digits-clean-resnet18-base")
-    for path in (project.record(cell.key), project.weights(cell.key, 2)):
+    run = cell.runs[1].run_key
+    for path in (project.record(cell.key), project.run(run), project.weights(run)):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.with_name(f".{path.name}.99999.tmp").write_text("half")
     worker.train(project, cell, CPU)
@@ -885,4 +956,4 @@ def test_a_failed_run_leaves_no_lock_and_no_folder(project):
     for _ in range(2):
         with pytest.raises(ImclError, match="missing"):
             worker.train(project, cell, CPU)
-    assert not [path for path in project.checkpoints.iterdir() if path.is_dir()]
+    assert not project.checkpoints.exists()

@@ -191,7 +191,11 @@ def test_a_cell_names_its_files():
     cell, project = grid.find(SETTINGS, "digits-n50-vgg16-all"), Project(Path("project"))
     assert cell.key == f"digits-n50-vgg16-all-{cell.digest}"
     assert project.record(cell.key) == Path(f"project/results/records/{cell.key}.json")
-    assert project.weights(cell.key, 3) == Path(f"project/results/weights/{cell.key}/seed-3.pt")
+    run = cell.of_seed(cell.seeds[-1])
+    assert run.run_key == f"{cell.name}-seed{cell.seeds[-1]}-{run.digest}"
+    assert run.digest == grid.digest({**cell.config, "seeds": cell.seeds[-1:]}) != cell.digest
+    assert project.run(run.run_key) == Path(f"project/results/runs/{run.run_key}.json")
+    assert project.weights(run.run_key) == Path(f"project/results/weights/{run.run_key}.pt")
     assert cell.noise is not None
     labels = project.noise(cell.noise.dataset.key, cell.noise.key)
     assert labels.parent == project.dataset(cell.dataset.key).parent / "noise"

@@ -8,13 +8,16 @@ import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from handmade import empty_project, record, write
+import yaml
+from handmade import empty_project, parameters, record, write
 
 from imcl.cli import main
 from imcl.errors import ImclError
+from imcl.files import write_json
 from imcl.progress import Events
 from imcl.project import Project
 from imcl.records import status
+from imcl.records.seal import sealed
 from imcl.records.status import Row
 from imcl.study import grid
 from imcl.study.load import load
@@ -23,7 +26,18 @@ from imcl.training import tensorboard
 
 @pytest.fixture
 def project(tmp_path) -> Project:
-    return empty_project(tmp_path)
+    """With a study whose cells have one seed, so that a cell is a run."""
+    return with_seeds(empty_project(tmp_path), [1])
+
+
+def with_seeds(project: Project, seeds: list[int]) -> Project:
+    raw = parameters()
+    raw["studies"] = {"quick": raw["studies"]["quick"] | {"seeds": seeds}}
+    raw["search"] = {"rungs": [], "chosen": {}}
+    del raw["trials"]
+    project.params.unlink()
+    project.params.write_text(yaml.safe_dump(raw, sort_keys=False))
+    return project
 
 
 @pytest.fixture
@@ -35,9 +49,9 @@ def rows(project: Project) -> list[Row]:
     return status.rows(project, load(project.params))
 
 
-def log(project: Project, cell: grid.Cell, *events: dict, age: float = 0.0) -> None:
-    """The events of a cell, one a second; the last one is so many seconds old."""
-    path = project.events(cell.key)
+def log(project: Project, run: grid.Cell, *events: dict, age: float = 0.0) -> None:
+    """The events of a run, one a second; the last one is so many seconds old."""
+    path = project.events(run.run_key)
     path.parent.mkdir(parents=True, exist_ok=True)
     last = datetime.now(UTC) - timedelta(seconds=age)
     with path.open("a") as file:
@@ -68,16 +82,15 @@ def finished_process() -> int:
 @pytest.fixture
 def kept_output(project, cells) -> None:
     """The output of every run, as an engine keeps it."""
-    project.log(cells[0].key).parent.mkdir(parents=True)
+    project.trainings.mkdir(parents=True)
     for cell in cells:
         project.log(cell.key).touch()
 
 
 @pytest.mark.usefixtures("kept_output")
 def test_each_state_is_told_by_files_alone(project, cells):
-    made = record(cells[0], [0.5, 0.5])
-    for cost in made["cost"]:
-        cost |= {"training_seconds": 40.0, "evaluation_seconds": 10.0}
+    made = record(cells[0], [0.5])
+    made["cost"][0] |= {"training_seconds": 80.0, "evaluation_seconds": 20.0}
     write(project, cells[0], made)
     failure = {"event": "failed", "message": f"{cells[2].name}, seed 1: the loss is nan [bold]"}
     log(project, cells[1], started(), epoch(3, 120), epoch(7, 90), age=30)
@@ -154,7 +167,30 @@ def test_a_stopped_run_says_how_to_resume_it(project, cells):
     log(project, cells[0], started(), epoch(7, 90), {"event": "stopped", "signal": "SIGTERM"})
     (row, *_) = rows(project)
     assert (row["state"], row["done"]) == ("failed", 0.25)
-    assert row["note"] == "SIGTERM; run it again to resume"
+    assert row["note"] == "seed 1: SIGTERM; run it again to resume"
+
+
+def test_a_cell_is_as_far_as_its_seeds_together(tmp_path):
+    project = with_seeds(empty_project(tmp_path), [1, 2, 3, 4])
+    first, second, third, *_ = grid.cells(load(project.params))
+    one, two, three, *_ = first.runs
+    made = record(one, [0.5])
+    made["cost"][0] |= {"training_seconds": 80.0, "evaluation_seconds": 20.0}
+    write_json(project.run(one.run_key), sealed(made))
+    log(project, two, started(), epoch(14, 50))
+    log(project, three, started(), epoch(7, 75))
+    row, waiting, *_ = rows(project)
+    assert (row["state"], row["running"], row["done"]) == ("running", 2, (1 + 0.5 + 0.25) / 4)
+    assert row["seconds_left"] == pytest.approx(50 + 75 + 100, abs=2)
+    assert waiting["seconds_left"] == 4 * 100
+    # Both are at work, and what they leave is shared by two.
+    log(project, second.runs[0], started(), epoch(14, 50))
+    log(project, second.runs[1], started(), {"event": "failed", "message": "the loss is nan"})
+    _, row, waiting, *_ = rows(project)
+    assert (row["state"], row["note"]) == ("running", "the loss is nan")
+    for run in third.runs:
+        write_json(project.run(run.run_key), sealed(record(run, [0.5])))
+    assert rows(project)[2]["state"] == "done"  # though it is not collected yet
 
 
 def test_only_the_last_run_counts(project, cells):
@@ -179,13 +215,14 @@ def test_a_run_whose_record_was_deleted_waits_for_another(project, cells):
         "state": "waiting",
         "done": 0.0,
         "seconds_left": None,
+        "running": 0,
         "note": "",
     }
 
 
 def test_a_line_that_a_killed_process_left_unfinished_is_passed_over(project, cells):
     log(project, cells[0], started(), epoch(7, 90))
-    with project.events(cells[0].key).open("a") as file:
+    with project.events(cells[0].run_key).open("a") as file:
         file.write('{"time": "2026-01-01T00:00:00+00:00", "event": "epo')
     assert rows(project)[0]["done"] == 0.25
 
@@ -200,7 +237,7 @@ def test_a_damaged_record_tells_no_time(project, cells, text):
 
 
 def test_what_training_writes_is_what_status_reads(project, cells):
-    events = Events(project.events(cells[0].key))
+    events = Events(project.events(cells[0].run_key))
     events.add("started", pid=os.getpid(), host=socket.gethostname(), total=28, done=0)
     events.add("epoch", seed=1, epoch=14, done=14, total=28, seconds_left=10.0)
     (row, *_) = rows(project)
@@ -234,9 +271,10 @@ def test_the_command_counts_and_names_what_failed(project, cells, capsys):
 )
 def test_the_time_left_is_shared_by_what_runs(capsys, lefts, told):
     running = [
-        Row(cell="a", state="running", done=0.5, seconds_left=left, note="") for left in lefts
+        Row(cell="a", state="running", done=0.5, seconds_left=left, running=1, note="")
+        for left in lefts
     ]
-    waiting = Row(cell="b", state="waiting", done=0.0, seconds_left=270.0, note="")
+    waiting = Row(cell="b", state="waiting", done=0.0, seconds_left=270.0, running=0, note="")
     status.show([*running, waiting])
     shown = capsys.readouterr().out
     assert told in shown if told else "about" not in shown
@@ -264,11 +302,11 @@ def test_epochs_go_to_tensorboard_when_it_is_asked_for(tmp_path, monkeypatch):
 
     entry = {"epoch": 3, "loss": 0.5, "terms": {"kernel": 0.25}, "evaluation": {"accuracy": 0.75}}
     monkeypatch.delenv(tensorboard.FOLDER, raising=False)
-    tensorboard.writer("cell", 1)(entry)
+    tensorboard.writer("run")(entry)
     assert list(tmp_path.iterdir()) == []  # off unless it is asked for
     monkeypatch.setenv(tensorboard.FOLDER, str(tmp_path / "live"))
-    tensorboard.writer("cell", 1)(entry)
-    events = EventAccumulator(str(tmp_path / "live/cell/seed-1")).Reload()
+    tensorboard.writer("run")(entry)
+    events = EventAccumulator(str(tmp_path / "live/run")).Reload()
     assert set(events.Tags()["scalars"]) == {"loss", "terms/kernel", "evaluation/accuracy"}
     (scalar,) = events.Scalars("evaluation/accuracy")
     assert (scalar.step, scalar.value) == (3, 0.75)
@@ -278,4 +316,4 @@ def test_a_missing_tensorboard_is_named_before_training(tmp_path, monkeypatch):
     monkeypatch.setenv(tensorboard.FOLDER, str(tmp_path))
     monkeypatch.setitem(sys.modules, "tensorboard.summary.writer.record_writer", None)
     with pytest.raises(ImclError, match="uv sync --extra"):
-        tensorboard.writer("cell", 1)
+        tensorboard.writer("run")

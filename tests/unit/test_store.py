@@ -122,9 +122,9 @@ def test_a_missing_record_has_no_faults(store, cell):
 
 def test_a_glance_takes_what_it_gets(project, store, cell, path):
     found = store.glance(path)
-    assert (found.digest, found.config, found.seconds) == (cell.digest, cell.config, 6.0)
+    assert (found.digest, found.config, found.seconds) == (cell.digest, cell.config, [3.0, 3.0])
     write_json(path, {"digest": 3, "config": {"peer": {}}})
-    assert store.glance(path) == (3, {"peer": {}}, None)
+    assert store.glance(path) == (3, {"peer": {}}, [])
     for text in ("", "[]", '{"digest": "a", "config": 3}'):
         path.write_text(text)
         assert store.glance(path) is None
@@ -181,7 +181,7 @@ def test_a_glance_refuses_what_the_store_refuses(store, path):
         '{"digest": "a", "config": {}, "cost": [{"training_seconds": 1%s, ' % ("0" * 400)
     )
     path.write_text(path.read_text() + '"evaluation_seconds": 0.5}]}')
-    assert store.glance(path).seconds is None
+    assert store.glance(path).seconds == []
 
 
 def respelled(path: Path, old: str, new: str) -> None:
@@ -481,7 +481,7 @@ def test_whatever_stands_in_a_record_it_is_a_fault_or_documents_can_be_made(tmp_
 
 
 def test_other_weights_are_found(project, store, cell, path):
-    weights = project.weights(cell.key, 2)
+    weights = project.weights(cell.runs[1].run_key)
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"trained")
     assert store.faults(cell, path) == [f"seed 2: {weights} differs from the recorded weights"]

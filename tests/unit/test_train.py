@@ -172,12 +172,12 @@ def test_learning_rates_by_hand():
 def test_two_runs_are_the_same_to_the_bit(project, name):
     cell = quick.cell(project, name)
     first = worker.train(project, cell, CPU)
-    weights = [project.weights(cell.key, seed).read_bytes() for seed in (1, 2)]
+    weights = [quick.weights(project, cell, seed).read_bytes() for seed in (1, 2)]
     stored = project.record(cell.key).read_bytes()
-    project.record(cell.key).unlink()
+    quick.forget(project, cell)
     second = worker.train(project, cell, CPU)
     assert without_cost(first) == without_cost(second)
-    assert [project.weights(cell.key, seed).read_bytes() for seed in (1, 2)] == weights
+    assert [quick.weights(project, cell, seed).read_bytes() for seed in (1, 2)] == weights
     assert weights[0] != weights[1]
     assert json.loads(stored)["runs"] == second["runs"]
 
@@ -207,8 +207,8 @@ def test_a_run_is_written_for_tensorboard_if_it_is_asked_for(project, tmp_path, 
     monkeypatch.setenv("IMCL_TENSORBOARD", str(tmp_path / "board"))
     cell = quick.cell(project, "digits-clean-resnet18-base")
     worker.train(project, cell, CPU)
-    seeds = {path.parent.name for path in (tmp_path / "board" / cell.key).glob("*/events.*")}
-    assert seeds == {"seed-1", "seed-2"}
+    written = {path.parent.name for path in (tmp_path / "board").glob("*/events.*")}
+    assert written == {run.run_key for run in cell.runs}
 
 
 def test_stored_weights_give_the_recorded_accuracy(project):
@@ -216,7 +216,7 @@ def test_stored_weights_give_the_recorded_accuracy(project):
     record = worker.train(project, cell, CPU)
     described, arrays = prepare.load(project, cell.dataset)
     model = build("resnet18", 4, described["shape"], 10)
-    model.load_state_dict(torch.load(project.weights(cell.key, 2), weights_only=True))
+    model.load_state_dict(torch.load(quick.weights(project, cell, 2), weights_only=True))
     model.to(memory_format=torch.channels_last)
     normalise = Normalise.to(described["mean"], described["std"], torch.device("cpu"))
     images = torch.from_numpy(arrays.test_images)
@@ -313,14 +313,14 @@ def test_compiled_stages_give_the_numbers_of_eager_ones(project, monkeypatch):
     monkeypatch.setattr(vgg16, "MULTIPLES", (1,))
     cell = quick.cell(project, "digits-n50-vgg16-kernel", training={"batch_size": 160})
     eager = worker.train(project, cell, CPU)
-    compiled = worker.train(project, cell, RunOptions("cpu", compiled=True))
+    compiled = worker.train(project, cell, RunOptions("cpu", compiled=True, again=True))
     assert compiled["environment"]["compiled"]
     assert counters["stats"]["unique_graphs"] > 0
     for mine, theirs in zip(compiled["runs"], eager["runs"], strict=True):
         assert_same_losses(mine, theirs, relative=1e-3)
         assert mine["final"]["nll"] == pytest.approx(theirs["final"]["nll"], rel=1e-2)
     counters.clear()
-    worker.train(project, cell, RunOptions("cpu", compiled=True))
+    worker.train(project, cell, RunOptions("cpu", compiled=True, again=True))
     assert counters["stats"]["unique_graphs"] == 0  # the next network takes the same code
 
 
@@ -329,7 +329,7 @@ def test_compiled_stages_give_the_numbers_of_eager_ones(project, monkeypatch):
 def test_a_captured_step_gives_the_numbers_of_an_eager_one(project, method, monkeypatch):
     cell = quick.cell(project, f"digits-n50-resnet18-{method}")
     captured = worker.train(project, cell, RunOptions("cuda"))
-    project.record(cell.key).unlink()
+    quick.forget(project, cell)
     monkeypatch.setattr(loop, "EAGER_STEPS", 10**9)
     eager = worker.train(project, cell, RunOptions("cuda"))
     for mine, theirs in zip(captured["runs"], eager["runs"], strict=True):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import quick
 import yaml
 from handmade import ROOT, empty_project, parameters
 
@@ -411,7 +412,7 @@ def test_hidden_files_of_an_engine_are_no_tables(run, capsys):
 
 
 def test_other_weights_and_other_data_are_found(run, capsys):
-    weights = run.project.weights(run.cell.key, 2)
+    weights = quick.weights(run.project, run.cell, 2)
     with weights.open("r+b") as file:
         file.seek(500)
         file.write(b"x")

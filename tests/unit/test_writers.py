@@ -12,12 +12,14 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import quick
 from conftest import without_cost
 
 from imcl.cli import main
 from imcl.errors import ImclError
 from imcl.noise.inject import inject
 from imcl.project import Project
+from imcl.records.store import Store
 from imcl.study import grid
 from imcl.training import tensorboard, worker
 from imcl.training.worker import RunOptions
@@ -117,7 +119,7 @@ def test_a_disk_that_fills_while_the_weights_are_written_is_named(
     results, project, cell, kilobytes
 ):
     remount(results, f"size={kilobytes}k")
-    weights = project.weights(cell.key, 1)
+    weights = quick.weights(project, cell, 1)
     with pytest.raises(ImclError, match=rf"{weights}: no space is left on this disk; free some"):
         worker.train(project, cell, RunOptions("cpu", checkpoint_share=0.0))
     assert not list(weights.parent.iterdir())
@@ -137,8 +139,8 @@ def test_a_disk_that_fills_while_noise_is_drawn_is_named(project, cell):
 def test_a_disk_that_fills_with_what_tensorboard_shows_is_named(tmp_path, monkeypatch):
     with mounted(tmp_path / "board", "size=20k") as folder:
         monkeypatch.setenv(tensorboard.FOLDER, str(folder))
-        write = tensorboard.writer("cell", 1)
-        with pytest.raises(ImclError, match=rf"^{folder}/cell/seed-1/\S+: no space is left"):
+        write = tensorboard.writer("run")
+        with pytest.raises(ImclError, match=rf"^{folder}/run/\S+: no space is left"):
             for number in range(1, 1000):
                 write({"epoch": number, "loss": 1.0, "terms": {}})
 
@@ -146,9 +148,10 @@ def test_a_disk_that_fills_with_what_tensorboard_shows_is_named(tmp_path, monkey
 def test_a_full_disk_when_the_record_is_written_costs_no_training(
     results, whole, project, cell, monkeypatch, capsys
 ):
-    code = worker.code()
+    collected = Store.collected
     with monkeypatch.context() as patched:
-        patched.setattr(worker, "code", lambda: fill(results) and code)
+        full = lambda *given: fill(results) and collected(*given)  # noqa: E731
+        patched.setattr(Store, "collected", full)
         message = rf"{project.record(cell.key)}: no space is left on this disk"
         with pytest.raises(ImclError, match=message):
             worker.train(project, cell, EVERY_EPOCH)
@@ -172,10 +175,10 @@ def test_a_read_only_folder_is_named(results, project, capsys):
 
 
 def test_a_folder_that_becomes_read_only_on_the_way_is_named(project, cell, monkeypatch):
-    code = worker.code()
+    collected = Store.collected
     with ExitStack() as stack:
         ready = partial(stack.enter_context, mounted(project.records, "ro"))
-        monkeypatch.setattr(worker, "code", lambda: ready() and code)
+        monkeypatch.setattr(Store, "collected", lambda *given: ready() and collected(*given))
         with pytest.raises(OSError, match="Read-only") as error:
             worker.train(project, cell, EVERY_EPOCH)
         assert str(project.records) in str(error.value.filename)

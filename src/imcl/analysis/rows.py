@@ -7,7 +7,15 @@ from typing_extensions import TypedDict  # pydantic checks these on Python 3.11
 
 from imcl.analysis import statistics
 from imcl.analysis.statistics import Estimate
-from imcl.records.record import Calibration, Predictions, Record, Run, noises
+from imcl.records.record import (
+    Calibration,
+    Predictions,
+    Record,
+    Run,
+    code_of,
+    environment_of,
+    noises,
+)
 from imcl.study.grid import Cell
 
 Reference = Literal["base", "control"]
@@ -34,6 +42,7 @@ class Difference(Estimate, With):
         with: the key of the reference's cell.
         seeds: those that both cells have.
         values: by seed.
+        elsewhere: the seeds that the two trained on devices of different names.
         p: of the paired t-test; None where the test is undefined.
         permutation_p: of the paired permutation test.
         p_holm: p after Holm's correction over the differences of a dataset to this reference.
@@ -43,6 +52,7 @@ class Difference(Estimate, With):
 
     seeds: list[int]
     values: list[float]
+    elsewhere: list[int]
     p: float | None
     permutation_p: float | None
     p_holm: float | None
@@ -89,7 +99,9 @@ class SummaryRow(TypedDict):
         realised_rate: share of the training labels that are wrong; mean over the runs.
         training_parameters: number of parameters in training; `parameters`: those that remain.
         views: augmentations of each image in a step.
-        machine: the name of the device that trained it.
+        seeds: of its runs; what is told by seed is in this order.
+        commits: of the code, by seed.
+        machines: the names of the devices that trained it, by seed.
         training_seconds: mean over the seeds, without evaluation.
         peak_memory_bytes: of the first seed, since later seeds raise the process's peak.
         seeds: in ascending order.
@@ -102,7 +114,7 @@ class SummaryRow(TypedDict):
         confusion: images by true class and predicted class, over all seeds; only if the record
             holds them.
         best: whether its mean accuracy is the highest for its dataset, noise and backbone.
-        cost_to_base: only if base was trained on a machine of the same name.
+        cost_to_base: only if base was trained on machines of the same names.
         difference_to_base: only if base was trained.
         difference_to_control: only if control was trained and the method has at least two views.
     """
@@ -111,7 +123,7 @@ class SummaryRow(TypedDict):
     key: str
     digest: str
     record: RecordFile
-    commit: str | None
+    commits: list[str | None]
     dataset: str
     noise: str
     backbone: str
@@ -120,7 +132,8 @@ class SummaryRow(TypedDict):
     parameters: int
     training_parameters: int
     views: int
-    machine: str
+    seeds: list[int]
+    machines: list[str]
     training_seconds: float
     peak_memory_bytes: int
     seeds: list[int]
@@ -203,7 +216,7 @@ def _row(cell: Cell, record: Record, file: RecordFile) -> SummaryRow:
         "key": cell.key,
         "digest": cell.digest,
         "record": file,
-        "commit": record["code"]["commit"],
+        "commits": [code_of(record, run)["commit"] for run in runs],
         "dataset": cell.dataset.name,
         "noise": cell.noise_name,
         "backbone": cell.backbone,
@@ -212,7 +225,8 @@ def _row(cell: Cell, record: Record, file: RecordFile) -> SummaryRow:
         "parameters": runs[0]["parameters"],
         "training_parameters": runs[0]["training_parameters"],
         "views": cell.views,
-        "machine": record["environment"]["device_name"],
+        "seeds": [run["seed"] for run in runs],
+        "machines": [environment_of(record, run)["device_name"] for run in runs],
         "training_seconds": sum(c["training_seconds"] for c in record["cost"]) / len(runs),
         "peak_memory_bytes": record["cost"][0]["peak_memory_bytes"],
         "seeds": [run["seed"] for run in runs],
@@ -286,7 +300,7 @@ def _compare_costs(rows: list[SummaryRow]) -> None:
     }
     for row in rows:
         base = bases.get(setting(row))
-        if base is not None and base["machine"] == row["machine"]:
+        if base is not None and base["machines"] == row["machines"]:
             row["cost_to_base"] = {
                 "with": base["key"],
                 "time": row["training_seconds"] / base["training_seconds"],
@@ -322,10 +336,12 @@ def _difference(row: SummaryRow, other: SummaryRow) -> Difference | None:
         return None
     mine, theirs = ([values[seed] for seed in seeds] for values in by_seed)
     values = [a - b for a, b in zip(mine, theirs, strict=True)]
+    machines = zip(row["seeds"], row["machines"], other["machines"], strict=True)
     return {
         **statistics.estimate(values),
         "seeds": seeds,
         "values": values,
+        "elsewhere": [seed for seed, here, there in machines if here != there],
         "with": other["key"],
         "p": statistics.paired_p(mine, theirs),
         "permutation_p": statistics.permutation_p(mine, theirs),

@@ -41,7 +41,9 @@ from imcl.records.record import (
     NoiseInfo,
     Record,
     changed_since,
+    code_of,
     datasets,
+    environment_of,
     noises,
 )
 from imcl.records.store import Store
@@ -285,8 +287,10 @@ def _summary(
         "ways_by_noise": {way: by_noise for way, by_noise in ways.items() if by_noise},
         "trials": trials,
         "baselines": {c.baseline[0]: c.baseline[1].model_dump() for c in cells if c.baseline},
-        "code": _distinct(record["code"] for record in found.values()),
-        "environment": _distinct(record["environment"] for record in found.values()),
+        "code": _distinct(code_of(r, run) for r in found.values() for run in r["runs"]),
+        "environment": _distinct(
+            environment_of(r, run) for r in found.values() for run in r["runs"]
+        ),
         "earlier": {
             dataset: Counter(
                 change

@@ -51,9 +51,10 @@ def write(project: Project, documents: Documents, files: Iterable[Path]) -> Path
                 "sha256": row["record"]["sha256"],
             },
         )
+        codes = [software[commit or "unknown"] for commit in dict.fromkeys(row["commits"])]
         used = [data[row["dataset"]], data.get(f"{row['dataset']} {row['noise']}")]
         crate.add_action(
-            software[row["commit"] or "unknown"],
+            codes if len(codes) > 1 else codes[0],
             identifier=f"#train-{row['key']}",
             object=[parameters, *filter(None, used)],
             result=record,

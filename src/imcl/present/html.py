@@ -16,7 +16,15 @@ from imcl.present.claims import MEANINGS
 from imcl.present.documents import Documents
 from imcl.present.render import Entry, isolated
 from imcl.project import Project
-from imcl.records.record import Environment, Record, Run, datasets, noises
+from imcl.records.record import (
+    Environment,
+    Record,
+    Run,
+    code_of,
+    datasets,
+    environment_of,
+    noises,
+)
 from imcl.records.store import Store
 from imcl.study import methods
 from imcl.study.options import WAYS
@@ -127,12 +135,12 @@ def _cell(row: SummaryRow, record: Record, environments: list[Environment]) -> d
         "estimates": {name: _interval(row["estimates"][name]) for name in METRICS},
         "difference": difference and _interval(difference),
         "record": row["record"],
-        "code": record["code"],
+        "code": list({str(code): code for code in (code_of(record, r) for r in runs)}.values()),
         "data": {
             "dataset": ", ".join(data["sha256"] for data in datasets(record)),
             "noise": ", ".join(filter(None, (noise["sha256"] for noise in noises(record)))) or None,
         },
-        "environment": environments.index(record["environment"]),
+        "environments": sorted({environments.index(environment_of(record, r)) for r in runs}),
         "config": record["config"],
         "runs": [_run(run) for run in runs],
         "epochs": kept,

@@ -19,7 +19,7 @@ class Source(TypedDict):
     """A file that a number comes from, with the parts of it that decide the number.
 
     `path` is relative to the project's root. A record has the entries `cell` to `noise`, and a
-    run for each seed; dataset or noise are in the runs if each draws its own. A measurement has
+    run for each seed; what differs between the seeds is in the runs. A measurement has
     `settings`.
     """
 
@@ -31,8 +31,8 @@ class Source(TypedDict):
     settings: NotRequired[dict[str, Any]]
     dataset: NotRequired[dict[str, Any]]
     noise: NotRequired[dict[str, Any]]
-    code: dict[str, Any]
-    environment: dict[str, Any]
+    code: NotRequired[dict[str, Any]]
+    environment: NotRequired[dict[str, Any]]
     runs: list[dict[str, Any]]
 
 
@@ -118,8 +118,6 @@ def _source(project: Project, measurements: Mapping[str, Measurement], path: str
         "cell": record["cell"],
         "digest": record["digest"],
         "config": {**record["config"]},
-        "code": {**record["code"]},
-        "environment": {**record["environment"]},
         "runs": [
             {
                 "seed": run["seed"],
@@ -130,6 +128,10 @@ def _source(project: Project, measurements: Mapping[str, Measurement], path: str
             for run in record["runs"]
         ],
     }
+    if "code" in record:
+        source["code"] = {**record["code"]}
+    if "environment" in record:
+        source["environment"] = {**record["environment"]}
     if "dataset" in record:
         source["dataset"] = {**record["dataset"]}
     if "noise" in record:
@@ -139,8 +141,12 @@ def _source(project: Project, measurements: Mapping[str, Measurement], path: str
 
 
 def _drawn(run: Run) -> dict[str, Any]:
-    """What tells of the data and labels that were drawn for this run alone."""
+    """What tells of this run alone: its data and labels, code and machine."""
     told: dict[str, Any] = {}
+    if "code" in run:
+        told["commit"] = run["code"]["commit"]
+    if "environment" in run:
+        told["device_name"] = run["environment"]["device_name"]
     if "dataset" in run:
         told["dataset_sha256"] = run["dataset"]["sha256"]
     if "noise" in run:

@@ -128,51 +128,6 @@ class NoiseInfo(TypedDict):
     transition_matrix: NotRequired[Annotated[list[list[Share]], Square]]
 
 
-class TrainedOn(TypedDict, total=False):
-    """The data and labels of all runs, in the record; in each run what was drawn for that run."""
-
-    dataset: DatasetInfo
-    noise: NoiseInfo
-
-
-class Elsewhere(TypedDict):
-    """The first epochs of a run, trained on another machine or by other code.
-
-    From there on, the run need not equal one that was never interrupted to the bit.
-
-    Attributes:
-        epochs: how many.
-        differs: by name, what was different there: of the environment, or `code`, a hash of it.
-    """
-
-    epochs: Count
-    differs: dict[str, str]
-
-
-class Run(TrainedOn):
-    """The result of one seed; `elsewhere` is there if a part of it was trained elsewhere."""
-
-    seed: Count
-    final: FinalMetrics
-    oracle: OracleMetrics
-    predictions: NotRequired[Predictions]
-    parameters: Count
-    training_parameters: Count
-    weights_sha256: Sha256
-    history: Annotated[list[Epoch], Field(min_length=1)]
-    elsewhere: NotRequired[list[Elsewhere]]
-
-
-class Cost(TypedDict):
-    """What one seed cost; `resumed` counts how often it resumed from a checkpoint."""
-
-    seed: Count
-    training_seconds: Amount
-    evaluation_seconds: Amount
-    peak_memory_bytes: Count
-    resumed: NotRequired[Count]
-
-
 class Code(TypedDict):
     """The code: its version and commit. `modified`: files differ from it. None outside git."""
 
@@ -198,6 +153,57 @@ Environment = TypedDict(
 )
 
 
+class Circumstances(TypedDict, total=False):
+    """What a run was made of and with.
+
+    An entry is in the record if it holds for all runs, else in each run: data and labels that were
+    drawn for each run, code and environment that differ between the runs.
+    """
+
+    dataset: DatasetInfo
+    noise: NoiseInfo
+    code: Code
+    environment: Environment
+
+
+class Elsewhere(TypedDict):
+    """The first epochs of a run, trained on another machine or by other code.
+
+    From there on, the run need not equal one that was never interrupted to the bit.
+
+    Attributes:
+        epochs: how many; one that was begun there is not counted.
+        differs: by name, what was different there: of the environment, or `code`, a hash of it.
+    """
+
+    epochs: Count
+    differs: dict[str, str]
+
+
+class Run(Circumstances):
+    """The result of one seed; `elsewhere` is there if a part of it was trained elsewhere."""
+
+    seed: Count
+    final: FinalMetrics
+    oracle: OracleMetrics
+    predictions: NotRequired[Predictions]
+    parameters: Count
+    training_parameters: Count
+    weights_sha256: Sha256
+    history: Annotated[list[Epoch], Field(min_length=1)]
+    elsewhere: NotRequired[list[Elsewhere]]
+
+
+class Cost(TypedDict):
+    """What one seed cost; `resumed` counts how often it resumed from a checkpoint."""
+
+    seed: Count
+    training_seconds: Amount
+    evaluation_seconds: Amount
+    peak_memory_bytes: Count
+    resumed: NotRequired[Count]
+
+
 class Migration(TypedDict):
     """A later change of a record that kept its numbers.
 
@@ -212,14 +218,12 @@ class Migration(TypedDict):
     earlier: NotRequired[Line]
 
 
-class Record(TrainedOn):
+class Record(Circumstances):
     """The result of a cell: its configuration, data, code, machine, and a run for each seed."""
 
     cell: Line
     digest: Line
     config: CellConfig
-    code: Code
-    environment: Environment
     runs: Annotated[list[Run], Field(min_length=1)]
     cost: Annotated[list[Cost], Field(min_length=1)]
     migrated: NotRequired[Migration]
@@ -250,12 +254,22 @@ def trained_on(record: Record, run: Run) -> tuple[DatasetInfo, NoiseInfo]:
     return dataset, noise
 
 
+def code_of(record: Record, run: Run) -> Code:
+    """The code that made a run of a record."""
+    return run["code"] if "code" in run else record["code"]
+
+
+def environment_of(record: Record, run: Run) -> Environment:
+    """The machine that made a run of a record."""
+    return run["environment"] if "environment" in run else record["environment"]
+
+
 def _told_once(record: object, validate: ValidatorFunctionWrapHandler) -> Any:
-    """Data and labels are told of the record or of each of its runs, but not of both."""
+    """Each circumstance is told of the record or of each of its runs, but not of both."""
     stated = record if isinstance(record, dict) else {}
     runs = stated.get("runs")
     faults = []
-    for key in TrainedOn.__annotations__:
+    for key in Circumstances.__annotations__:
         told = [
             isinstance(run, dict) and key in run for run in (runs if isinstance(runs, list) else ())
         ]

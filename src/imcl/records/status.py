@@ -3,7 +3,7 @@
 import os
 import socket
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from typing_extensions import TypedDict
 
@@ -27,6 +27,8 @@ STYLES: dict[State, str] = {
     "failed": "red",
     "waiting": "dim",
 }
+# Of a cell whose seeds have several: what someone has to see comes first.
+STATES: tuple[State, ...] = ("running", "failed", "silent", "waiting", "done")
 
 
 class Row(TypedDict):
@@ -36,75 +38,108 @@ class Row(TypedDict):
         cell: its name.
         state: `silent` is a run that wrote no event for long; it may be dead.
         done: share of the epochs of all seeds, in 0..1.
-        seconds_left: None if unknown.
-        note: why it failed or is silent.
+        seconds_left: of all seeds together, one after the other; None if unknown.
+        running: how many of its seeds are being trained.
+        note: why some failed or are silent.
     """
 
     cell: str
     state: State
     done: float
     seconds_left: float | None
+    running: int
     note: str
+
+
+class Run(NamedTuple):
+    """How far one seed of a cell is; as in `Row`, `left` in seconds."""
+
+    state: State
+    done: float = 0.0
+    left: float | None = None
+    note: str = ""
+
+
+DONE = Run("done", 1.0, 0.0)
 
 
 def rows(project: Project, settings: Settings) -> list[Row]:
     """One row for each cell of the chosen study.
 
-    A waiting cell is expected to take as long as the finished ones did on average.
+    A waiting seed is expected to take as long as the finished ones did on average.
     """
     cells, store = grid.cells(settings), Store(project)
-    finished = {cell.key for cell in cells if store.path(cell).exists()}
-    glances = [store.glance(store.path(cell)) for cell in cells if cell.key in finished]
-    took = [glance.seconds for glance in glances if glance and glance.seconds is not None]
+    # Most cells of a large study have not begun, so their runs need not be looked for.
+    files = [*project.runs.glob("*.json"), *project.trainings.glob("*.jsonl")]
+    names = {path.stem.rpartition("-seed")[0] for path in files}
+    finished = {cell.key: store.path(cell) for cell in cells if store.path(cell).exists()}
+    begun = {c.key: c.runs for c in cells if c.name in names and c.key not in finished}
+    made = [project.run(run.run_key) for runs in begun.values() for run in runs]
+    glances = map(store.glance, [*finished.values(), *(path for path in made if path.exists())])
+    took = [seconds for glance in glances if glance for seconds in glance.seconds]
     typical = sum(took) / len(took) if took else None
-    return [
-        {"cell": cell.name, "state": "done", "done": 1.0, "seconds_left": 0.0, "note": ""}
-        if cell.key in finished
-        else _row(project, cell, typical)
-        for cell in cells
-    ]
+
+    def runs(cell: Cell) -> list[Run]:
+        if cell.key in begun:
+            return [_run(project, cell, run, typical) for run in begun[cell.key]]
+        return [DONE if cell.key in finished else Run("waiting", left=typical)] * len(cell.seeds)
+
+    return [_row(cell, runs(cell)) for cell in cells]
 
 
-def _row(project: Project, cell: Cell, typical: float | None) -> Row:
-    """The row of a cell without a record, from the events of its last run."""
-    row: Row = {
+def _row(cell: Cell, runs: list[Run]) -> Row:
+    """The row of a cell from its runs: the state is the first of `STATES` that one has."""
+    lefts = [run.left for run in runs]
+    known = [left for left in lefts if left is not None]
+    notes = {run.note for run in runs if run.note}
+    return {
         "cell": cell.name,
-        "state": "waiting",
-        "done": 0.0,
-        "seconds_left": typical,
-        "note": "",
+        "state": next(state for state in STATES if any(run.state == state for run in runs)),
+        "done": sum(run.done for run in runs) / len(runs),
+        "seconds_left": sum(known) if len(known) == len(lefts) else None,
+        "running": sum(run.state == "running" for run in runs),
+        "note": "; ".join(sorted(notes)),
     }
-    events = _last_run(Events.read(project.events(cell.key)))
-    if not events or events[-1]["event"] == "done":  # its record was deleted since
-        return row
+
+
+def _run(project: Project, cell: Cell, run: Cell, typical: float | None) -> Run:
+    """How far a seed of a cell is, from its file and the events of its last run."""
+    if project.run(run.run_key).exists():
+        return DONE
+    events = _last_run(Events.read(project.events(run.run_key)))
+    if not events or events[-1]["event"] == "done":  # its file was deleted since
+        return Run("waiting", left=typical)
+    done = 0.0
     for event in events:
         if "done" in event and "total" in event:
-            row["done"] = event["done"] / event["total"]
+            done = event["done"] / event["total"]
     first, last = events[0], events[-1]
-    log = _log(project, cell)
+    title, see = f"seed {run.seeds[0]}", _log(project, cell, run)
     silence = max((datetime.now(UTC) - datetime.fromisoformat(last["time"])).total_seconds(), 0.0)
+
     if last["event"] == "failed":
-        return row | {"state": "failed", "note": last.get("message", "")}
+        return Run("failed", done, typical, last.get("message", ""))
     if last["event"] == "stopped":
-        return row | {"state": "failed", "note": f"{last.get('signal')}; run it again to resume"}
+        note = f"{title}: {last.get('signal')}; run it again to resume"
+        return Run("failed", done, typical, note)
     if _is_gone(first):
-        note = f"its process ended without a message; was it killed?{log}"
-        return row | {"state": "failed", "note": note}
+        note = f"{title}: its process ended without a message; was it killed?{see}"
+        return Run("failed", done, typical, note)
     left, patience = typical, float(SILENT)
     if "seconds_left" in last and "total" in last and "done" in last:
         left = max(last["seconds_left"] - silence, 0.0)
         epochs = last["total"] - last["done"]
         patience = max(SILENT, PATIENCE * last["seconds_left"] / max(epochs, 1))
     if silence > patience:
-        note = f"no event for {_duration(silence)}.{log}"
-        return row | {"state": "silent", "note": note}
-    return row | {"state": "running", "seconds_left": left}
+        note = f"{title}: no event for {_duration(silence)}.{see}"
+        return Run("silent", done, typical, note)
+    return Run("running", done, left)
 
 
-def _log(project: Project, cell: Cell) -> str:
-    """Where the output of a run is; only an engine keeps it."""
-    log = project.log(cell.key)
-    return f" See {log}" if log.exists() else ""
+def _log(project: Project, cell: Cell, run: Cell) -> str:
+    """Where the output of a run's job is, or of its cell's; only an engine keeps it."""
+    logs = (project.log(run.run_key), project.log(cell.key))
+    return next((f" See {log}" for log in logs if log.exists()), "")
 
 
 def _last_run(events: list[Event]) -> list[Event]:
@@ -141,8 +176,9 @@ def show(rows: list[Row]) -> None:
     lefts = [row["seconds_left"] for row in [*running, *counts["waiting"]]]
     known = [left for left in lefts if left is not None]
     if lefts and len(known) == len(lefts):
-        jobs = max(len(running), 1)
-        longest = max(known[: len(running)], default=0.0)
+        jobs = max(sum(row["running"] for row in running), 1)
+        each = (row["running"] for row in running)
+        longest = max((left / n for left, n in zip(known, each, strict=False)), default=0.0)
         about = _duration(max(sum(known) / jobs, longest))
         console.print(f"about {about} left with {jobs} at a time")
     table = Table(box=None, header_style="bold")

@@ -27,10 +27,12 @@ from imcl.records.record import (
     ROWS,
     SETTINGS,
     CheckedRecord,
+    Circumstances,
     Measurement,
     Record,
     Run,
-    TrainedOn,
+    code_of,
+    environment_of,
     trained_on,
 )
 from imcl.records.seal import is_sealed, sealed
@@ -55,11 +57,11 @@ Content = TypeVar("Content", Record, Measurement)
 
 
 class Glance(NamedTuple):
-    """What a record says of its cell, unchecked; `seconds`: the time that its training took."""
+    """What a record says of its cell, unchecked; `seconds`: what each of its trainings took."""
 
     digest: object
     config: dict[str, Any]
-    seconds: float | None
+    seconds: list[float]
 
 
 class Store:
@@ -109,14 +111,12 @@ class Store:
         if not ("digest" in record and isinstance(record.get("config"), dict)):
             return None
         try:
-            parts = [
-                seed[part]
+            seconds = [
+                float(seed["training_seconds"] + seed["evaluation_seconds"])
                 for seed in record["cost"]
-                for part in ("training_seconds", "evaluation_seconds")
             ]
-            seconds = float(sum(parts))
-        except (KeyError, TypeError, OverflowError):
-            seconds = None
+        except (KeyError, TypeError, ValueError, OverflowError):
+            seconds = []
         return Glance(record["digest"], record["config"], seconds)
 
     def read(self, cell: Cell, path: Path) -> Record:
@@ -214,8 +214,60 @@ class Store:
         Besides what `read` checks, every byte of the file must be unchanged, and the record must
         not contradict itself or the weights and prepared data in this project.
         """
+        return self._whole(cell, path)[1] if path.exists() else []
+
+    def write(self, cell: Cell, record: Record) -> Path:
+        """Seal a record and write it, whole or not at all; return its file.
+
+        Raises:
+            ImclError: the disk is full.
+        """
+        return _write(self.path(cell), record)
+
+    # Runs: the records of one seed -------------------------------------------------------------
+
+    def lacks(self, run: Cell) -> str | None:
+        """Why a run is to be trained: what is wrong with its file or weights; None if nothing."""
+        path, weights = self.project.run(run.run_key), self.project.weights(run.run_key)
         if not path.exists():
-            return []
+            return f"{path} is missing"
+        faults = self.faults(run, path)
+        if not weights.exists():
+            faults.append(f"its weights, {weights}, are missing")
+        return f"{path}: {'; '.join(faults[:MOST_FAULTS])}" if faults else None
+
+    def write_run(self, run: Cell, record: Record) -> Path:
+        """As `write`, for the record of a cell with one seed, from which others are collected."""
+        return _write(self.project.run(run.run_key), record)
+
+    def collected(self, cell: Cell) -> Record:
+        """The record of a cell, made of the records of its runs.
+
+        Raises:
+            ImclError: files of runs are missing, have faults, or were made from different data;
+                with every fault of every file.
+        """
+        found: dict[Path, Record] = {}
+        faults: dict[Path, list[str]] = {}
+        for run in cell.runs:
+            path = self.project.run(run.run_key)
+            if not path.exists():
+                command = f"imcl train {cell.name} --seed {run.seeds[0]}"
+                faults[path] = [f"is missing; run `{command}`"]
+                continue
+            record, wrong = self._whole(run, path)
+            if record is None or wrong:
+                faults[path] = wrong
+            else:
+                found[path] = record
+        for path, fault in _unlike(cell, found):
+            faults.setdefault(path, []).append(fault)
+        if faults:
+            raise _refusal(faults)
+        return _joined(cell, [*found.values()])
+
+    def _whole(self, cell: Cell, path: Path) -> tuple[Record | None, list[str]]:
+        """What a file holds as the record of a cell, and everything that `faults` finds."""
         record, faults = _record(cell, path)
         if record is not None and not faults and read_bytes(path) != json_text(record).encode():
             # The seal covers values only: it is the same for 5e-1 and 0.5.
@@ -228,17 +280,7 @@ class Store:
                 faults += self._changes(cell, record)
             except (ImclError, OSError) as error:  # of the weights or the data here
                 faults.append(f"cannot be compared with what it was made from: {error}")
-        return faults
-
-    def write(self, cell: Cell, record: Record) -> Path:
-        """Seal a record and write it, whole or not at all; return its file.
-
-        Raises:
-            ImclError: the disk is full.
-        """
-        path = self.path(cell)
-        write_json(path, sealed(record))
-        return path
+        return record, faults
 
     # Measurements ------------------------------------------------------------------------------
 
@@ -316,7 +358,7 @@ class Store:
     def _changes(self, cell: Cell, record: Record) -> Iterator[str]:
         """Weights and data in this project that are not the recorded ones."""
         for run in record["runs"]:
-            weights = self.project.weights(cell.key, run["seed"])
+            weights = self.project.weights(cell.of_seed(run["seed"]).run_key)
             if weights.exists() and sha256(weights) != run["weights_sha256"]:
                 yield f"seed {run['seed']}: {weights} differs from the recorded weights"
         hashes = {
@@ -460,12 +502,66 @@ def _record(cell: Cell, path: Path) -> tuple[Record | None, list[str]]:
             "config": record["config"] == cell.config,
         }
         faults += [f"{key} is not that of the cell in params.yaml" for key in same if not same[key]]
-        for key in TrainedOn.__annotations__:
-            if (key in record) == (key in cell.drawn_per_run):
+        per_run = cell.drawn_per_run | _differing(record)
+        for key in Circumstances.__annotations__:
+            if (key in record) == (key in per_run):
                 place = "in each run" if key in record else "once for all runs"
                 faults.append(f"{key} must stand {place}")
         faults += _misfits(cell, record)
     return record, faults
+
+
+def _differing(record: Record) -> set[str]:
+    """Which of code and environment differ between the runs of a record."""
+    codes = [code_of(record, run) for run in record["runs"]]
+    machines = [environment_of(record, run) for run in record["runs"]]
+    each: dict[str, list[Any]] = {"code": codes, "environment": machines}
+    return {key for key, values in each.items() if any(value != values[0] for value in values)}
+
+
+def _unlike(cell: Cell, runs: Mapping[Path, Record]) -> Iterator[tuple[Path, str]]:
+    """What keeps the runs of a cell from standing in one record."""
+    first = next(iter(runs), None)
+    for path, record in runs.items():
+        assert first
+        told, theirs = record["runs"][0], runs[first]["runs"][0]
+        for key in ("dataset", "noise"):
+            if key not in cell.drawn_per_run and record.get(key) != runs[first].get(key):
+                yield (
+                    path,
+                    f"was made from other data than {first} ({key}); delete the one that is out "
+                    "of date",
+                )
+        form, expected = _form(told), _form(theirs)
+        for key in form:
+            if form[key] != expected[key]:
+                yield path, f"{key} is not like that of {first}"
+
+
+def _joined(cell: Cell, parts: Sequence[Record]) -> Record:
+    """The record of a cell from those of its runs, which are whole and alike."""
+    first = parts[0]
+    same: Circumstances = {}
+    for key in Circumstances.__annotations__:
+        if key in first and all(part.get(key) == first.get(key) for part in parts):
+            same[key] = first[key]  # type: ignore[literal-required]  # a name of Circumstances
+    own = {"code", "environment"} - same.keys()
+    return {
+        "cell": cell.name,
+        "digest": cell.digest,
+        "config": cell.config,
+        **same,
+        "runs": [
+            cast(Run, {**part["runs"][0], **{key: part[key] for key in sorted(own)}})  # type: ignore[literal-required]
+            for part in parts
+        ],
+        "cost": [part["cost"][0] for part in parts],
+    }
+
+
+def _write(path: Path, record: Record) -> Path:
+    write_json(path, sealed(record))
+    return path
 
 
 def _misfits(cell: Cell, record: Record) -> Iterator[str]:

@@ -380,6 +380,21 @@ class Cell:
         """The name of the cell's files: its name and digest."""
         return f"{self.name}-{self.digest}"
 
+    def of_seed(self, seed: int) -> Self:
+        """The cell with this seed alone. Its digest does not depend on the other seeds."""
+        return replace(self, seeds=[seed])
+
+    @property
+    def runs(self) -> list[Self]:
+        """The cell with each of its seeds alone."""
+        return [self.of_seed(seed) for seed in self.seeds]
+
+    @property
+    def run_key(self) -> str:
+        """The name of the files of a cell with one seed: its name, seed and digest."""
+        (seed,) = self.seeds
+        return f"{self.name}-seed{seed}-{self.digest}"
+
 
 def datasets(settings: Settings, names: Iterable[str] | None = None) -> dict[str, Dataset]:
     """Datasets of params.yaml by name (default: all)."""

@@ -133,12 +133,12 @@ class Batches:
         """The random streams that an epoch draws from."""
         return [self.shuffling, *self.views]
 
-    def epoch(self) -> Iterator[Batch]:
-        """The batches of one epoch."""
+    def epoch(self, first: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch, from number `first` on."""
         count = len(self.labels)
         order = torch.randperm(count, generator=self.shuffling, device=self.images.device)
         draws = [self.augmentation.draw(count, stream) for stream in self.views]
-        for step in range(len(self)):
+        for step in range(first, len(self)):
             part = slice(step * self.batch_size, (step + 1) * self.batch_size)
             indices = order[part]
             images = self.images[indices]

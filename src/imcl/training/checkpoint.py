@@ -1,10 +1,10 @@
 """Training states on disk: training resumes from them, and its result is the same to the bit.
 
-A checkpoint is one file of one seed: a line with the SHA-256 of the rest, then torch's format with
+A checkpoint is one file of a run: a line with the SHA-256 of the rest, then torch's format with
 the state, the setting and the origin that it was made in. It is used only in the same setting: of
-the same cell, data, seed and kind of device. Its origin may differ: another machine, thread count,
+the same run, data and kind of device. Its origin may differ: another machine, thread count,
 library or code continues it, but then equality to the bit is not promised, and the record says so.
-The last two of each seed are kept. All of a cell's are deleted when its record is written.
+The last two are kept. All are deleted when the run's record is written.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple, cast, final
+from typing import NamedTuple, cast
 
 import torch
 from pydantic import ConfigDict, TypeAdapter, with_config
@@ -27,36 +27,25 @@ from typing_extensions import TypedDict  # pydantic checks these on Python 3.11
 from imcl.errors import Stopped
 from imcl.files import atomic, read_bytes
 from imcl.progress import say
-from imcl.records.record import Cost, Elsewhere, Epoch, Run
+from imcl.records.record import Cost, Elsewhere, Epoch
 from imcl.signals import handled
 from imcl.training.device import is_out_of_memory
 from imcl.training.loop import State
 
 KEPT = 2
 MAGIC = b"imcl checkpoint "
+NAME = re.compile(r"[0-9]+\.pt")
 BYTES_PER_SECOND = 100e6  # until the first checkpoint is written and timed
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-@final
-class Unfinished(TypedDict):
-    """A seed after an epoch: what was measured so far, where, and how to continue."""
+class SeedState(TypedDict):
+    """A run after a step: what was measured so far, where, and how to continue."""
 
     history: list[Epoch]
     elsewhere: list[Elsewhere]
     cost: Cost
     training: State
-
-
-@final
-class Finished(TypedDict):
-    """A seed after its last epoch: its part of the record. Its weights are a file of their own."""
-
-    run: Run
-    cost: Cost
-
-
-SeedState = Unfinished | Finished
 
 
 @with_config(ConfigDict(arbitrary_types_allowed=True))  # tensors
@@ -79,11 +68,11 @@ class Loaded(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of one cell, which this process has locked.
+    """The checkpoints of one run, which this process has locked.
 
     Args:
         folder: holds nothing else. Checkpoints that cannot be used are moved to `aside` beside it.
-        setting: what must be the same to continue, by name; the seed is added.
+        setting: what must be the same to continue, by name.
         origin: what the exact results depend on besides, by name.
         share: the largest share of the run time to spend on writing, in 0..1.
     """
@@ -94,34 +83,34 @@ class Checkpoints:
         self.folder, self.share = folder, share
         self.setting, self.origin = dict(setting), dict(origin)
         self._begun, self._writing = time.perf_counter(), 0.0
-        self._slowest: float | None = None
+        self._expected: float | None = None  # seconds that the next one takes
+        self._slowest = 0.0
         self._saved = True  # whether everything done so far is on disk
         self._signal: int | None = None
 
     @contextmanager
     def stopping(self) -> Iterator[None]:
-        """Let SIGTERM, SIGINT and SIGHUP stop the run, without losing a finished epoch.
+        """Let SIGTERM, SIGINT and SIGHUP stop the run, without losing a finished step.
 
-        They raise `Stopped`: at once if everything is saved, otherwise after the current epoch. The
-        same signal again stops the run at once; another does not, since a terminal's SIGINT comes
-        with the SIGTERM of `imcl run`.
+        They raise `Stopped`: at once if everything is saved, otherwise after the current step, or
+        when the run has ended. The same signal again stops the run at once; another does not, since
+        a terminal's SIGINT comes with the SIGTERM of `imcl run`.
         """
         with handled(SIGNALS, self._stop):
             yield
 
-    def load(self, seed: int) -> Loaded | None:
-        """The newest state of a seed that is whole and of this setting; None if there is none.
+    def load(self) -> Loaded | None:
+        """The newest state that is whole and of this setting; None if there is none.
 
         Other checkpoints are moved aside, with a message.
         """
-        ours = self._setting_of(seed)
-        for path in reversed(self._of(seed)):
+        for path in reversed(self._paths()):
             try:
                 content = _read(path)
             except ValueError as error:
                 self._move_aside(path, str(error))
                 continue
-            wrong = _differences(content["setting"], ours)
+            wrong = _differences(content["setting"], self.setting)
             if not wrong:
                 differs = _differences(content["origin"], self.origin)
                 if differs:
@@ -131,66 +120,66 @@ class Checkpoints:
         return None
 
     def hold(self) -> None:
-        """An epoch is finished: until it is saved, a signal waits for the next `save`."""
+        """A step is done: until it is saved, a signal waits for the next `save`."""
         self._saved = False
 
-    def save(self, seed: int, state: Callable[[], SeedState]) -> None:
+    def save(self, state: Callable[[], SeedState]) -> bool:
         """Write what `state` returns, if the share allows it or a signal asked to stop.
 
-        A finished seed is always written. It is small, and a signal during the next seed, which
-        saves that one alone, would lose its training.
+        It is called after each step, so it calls `state`, which takes time, only when it must.
+
+        Returns:
+            Whether it was written.
 
         Raises:
             Stopped: a signal came since the last call.
             ImclError: the disk is full.
         """
         self.hold()
+        if self._expected is None:
+            self._expected = 0.01 + _size(state()) / BYTES_PER_SECOND
         begun = time.perf_counter()
-        content: Content = {
-            "setting": self._setting_of(seed),
-            "origin": self.origin,
-            "state": state(),
-        }
-        finished = "run" in content["state"]
-        expected = self._slowest or 0.01 + _size(content) / BYTES_PER_SECOND
-        allowed = self.share * (begun - self._begun)
-        if finished or self._writing + expected <= allowed:
-            self._write(seed, content)
+        if self._writing + self._expected <= self.share * (begun - self._begun):
+            self._write(state())
             seconds = time.perf_counter() - begun
             self._writing += seconds
-            if not finished:  # whose time says nothing of the larger ones
-                self._slowest = max(seconds, self._slowest or 0.0)
+            self._expected = self._slowest = max(seconds, self._slowest)
             self._saved = True
         if self._signal is not None:  # it may also have come since the last `if`
             if not self._saved:
-                self._write(seed, content)
+                self._write(state())
+            raise Stopped(self._signal)
+        return self._saved
+
+    def finish(self) -> None:
+        """Delete the run's checkpoints, since its record is written.
+
+        Raises:
+            Stopped: a signal has waited for this.
+        """
+        self._saved = True
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._signal is not None:
             raise Stopped(self._signal)
 
-    def remove(self) -> None:
-        """Delete the cell's checkpoints."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _write(self, seed: int, content: Content) -> None:
+    def _write(self, state: SeedState) -> None:
+        content: Content = {"setting": self.setting, "origin": self.origin, "state": state}
         buffer = io.BytesIO()
         torch.save(content, buffer)
         checksum = hashlib.sha256(buffer.getbuffer()).hexdigest().encode()
-        old = self._of(seed)
+        old = self._paths()
         number = _number(old[-1]) + 1 if old else 1
-        path = self.folder / f"seed-{seed}-{number}.pt"
+        path = self.folder / f"{number}.pt"
         with atomic(path) as temporary, temporary.open("wb") as file:
             file.write(MAGIC + checksum + b"\n")
             file.write(buffer.getbuffer())
         for path in old[: 1 - KEPT]:
             path.unlink()
 
-    def _setting_of(self, seed: int) -> dict[str, str]:
-        return {**self.setting, "seed": str(seed)}
-
-    def _of(self, seed: int) -> list[Path]:
-        """The checkpoints of a seed, oldest first; a file with any other name is none."""
-        name = re.compile(rf"seed-{seed}-[0-9]+\.pt")
-        found = self.folder.glob(f"seed-{seed}-*.pt")
-        return sorted((path for path in found if name.fullmatch(path.name)), key=_number)
+    def _paths(self) -> list[Path]:
+        """The checkpoints, oldest first; a file with any other name is none."""
+        found = self.folder.glob("*.pt")
+        return sorted((path for path in found if NAME.fullmatch(path.name)), key=_number)
 
     def _move_aside(self, path: Path, reason: str) -> None:
         aside = self.folder.parent / "aside" / f"{path.parent.name}-{path.name}"
@@ -203,7 +192,7 @@ class Checkpoints:
         if self._saved or second:
             raise Stopped(number)
         name = signal.Signals(number).name
-        say(f"{name}: stopping after this epoch, with a checkpoint; a second {name} stops at once")
+        say(f"{name}: stopping after this step, with a checkpoint; a second {name} stops at once")
 
 
 def _read(path: Path) -> Content:
@@ -239,4 +228,4 @@ def _size(value: object) -> int:
 
 
 def _number(path: Path) -> int:
-    return int(path.stem.rpartition("-")[2])
+    return int(path.stem)

@@ -8,7 +8,7 @@ from imcl.data.arrays import Arrays, Images, Labels
 from imcl.data.description import Description
 from imcl.noise import inject
 from imcl.project import Project
-from imcl.records.record import DatasetInfo, NoiseInfo, TrainedOn
+from imcl.records.record import Circumstances, DatasetInfo, NoiseInfo
 from imcl.study.grid import Cell, Data, Dataset
 
 MATRIX_CLASSES = 100  # with more, the transition matrix is only in the noise's own file
@@ -28,9 +28,9 @@ class RunData:
     noise: NoiseInfo
     arrays: Arrays
 
-    def told(self, keys: Collection[str]) -> TrainedOn:
+    def told(self, keys: Collection[str]) -> Circumstances:
         """What a record says of the dataset, the noise or both."""
-        told: TrainedOn = {}
+        told: Circumstances = {}
         if "dataset" in keys:
             told["dataset"] = self.dataset
         if "noise" in keys:

@@ -1,4 +1,4 @@
-"""The training loop: one network, one seed.
+"""The training loop: one network, one seed. It can be stopped and continued between any two steps.
 
 Losses stay on the device for a whole epoch and are read once at its end.
 """
@@ -27,12 +27,17 @@ class State(TypedDict):
 
     Attributes:
         epoch: how many are done.
+        names: of the loss and its terms, if the next epoch has begun.
+        rows: what `Trainer.step` returned for each step of the next epoch that is done.
         trained: the weights and buffers of the network and its baseline.
         momentum: the optimizer's buffers, by group of parameters.
-        streams: the states of the random streams.
+        streams: the states of the random streams. Those of the batches are as they were at the
+            beginning of the epoch, at which all of its random numbers are drawn.
     """
 
     epoch: int
+    names: list[str]
+    rows: Tensor
     trained: dict[str, Tensor]
     momentum: list[list[Tensor]]
     streams: list[Tensor]
@@ -40,6 +45,11 @@ class State(TypedDict):
 
 class Misfit(Exception):
     """A stored state is not of this network and training."""
+
+
+# Called with a function that gives the state to store.
+AfterStep = Callable[[Callable[[], State]], object]
+AfterEpoch = Callable[[Epoch, Callable[[], State]], object]
 
 
 class Trainer:
@@ -58,33 +68,43 @@ class Trainer:
         self.optimizer = SGD(collaboration.trained, training.momentum, training.weight_decay)
         self.device = batches.images.device
         self.done = 0  # epochs
+        self._names: list[str] = []
+        self._rows: list[Tensor] = []  # of the steps of the epoch that is being trained
+        self._begun_with = _states(batches.generators)
         self._eager_steps = EAGER_STEPS if self.device.type == "cuda" else math.inf
 
-    def epoch(self, epoch: int) -> Epoch:
-        """Train one epoch, counted from 0, and return its history.
+    def epoch(self, after_step: AfterStep = lambda state: None) -> Epoch:
+        """Train the next epoch, or the rest of it, and return its history.
+
+        Args:
+            after_step: called after each step but the last.
 
         Raises:
             ImclError: the loss is not finite.
         """
         self.collaboration.trained.train()
+        epoch, steps = self.done, len(self.batches)
         progress = epoch / self.training.epochs
-        rows: list[Tensor] = []
         captured = None
-        steps = len(self.batches)
-        for index, batch in enumerate(self.batches.epoch()):
+        first = len(self._rows)
+        for index, batch in enumerate(self.batches.epoch(first), first):
             rate = learning_rate(epoch * steps + index, steps, self.training)
             if self._eager_steps > 0:
                 self._eager_steps -= 1
-                names, row = self.step(batch, progress, rate)
+                self._names, row = self.step(batch, progress, rate)
             else:
                 # Once for each epoch, since a graph holds the epoch's progress as a constant.
                 captured = captured or _Captured(self, batch, progress)
-                names, row = captured(batch, rate)
-            rows.append(row)
-        values, correct = torch.stack(rows).cpu().split([len(names), 1], 1)
+                self._names, row = captured(batch, rate)
+            self._rows.append(row)
+            if index + 1 < steps:
+                after_step(self.state)
+        names = self._names
+        values, correct = torch.stack(self._rows).cpu().split([len(names), 1], 1)
         self._check_finite(values, names, epoch)
         loss, *terms = values.double().mean(0).tolist()
-        self.done = epoch + 1
+        self.done, self._names, self._rows = epoch + 1, [], []
+        self._begun_with = _states(self.batches.generators)
         return {
             "epoch": epoch + 1,
             "learning_rate": rate,
@@ -119,9 +139,11 @@ class Trainer:
         """The state to store. It is not a copy: further training changes it."""
         return {
             "epoch": self.done,
+            "names": self._names,
+            "rows": torch.stack(self._rows) if self._rows else torch.empty(0),
             "trained": self.collaboration.trained.state_dict(),
             "momentum": self.optimizer.buffers,
-            "streams": [generator.get_state() for generator in self._generators],
+            "streams": [*self._begun_with, *_states(self.collaboration.generators)],
         }
 
     def restore(self, state: State) -> None:
@@ -130,28 +152,35 @@ class Trainer:
         Raises:
             Misfit: the state is of another network or training.
         """
-        if _form(state) != _form(self.state()) or not 0 < state["epoch"] <= self.training.epochs:
+        if _form(state) != _form(self.state()) or not self._is_within(state):
             raise Misfit
         if self.device.type == "cuda":
             # Libraries choose their algorithms at their first steps, so do these before a capture.
             self.collaboration.trained.train()
             for batch in islice(self.batches.epoch(), EAGER_STEPS):
                 self.step(batch, 0.0, 0.0)
-        self.done = state["epoch"]
-        self._eager_steps -= self.done * len(self.batches)
+        self.done, self._names = state["epoch"], state["names"]
+        self._rows = list(state["rows"].to(self.device))
+        self._eager_steps -= self.done * len(self.batches) + len(self._rows)
         self.collaboration.trained.load_state_dict(state["trained"])
         for group, stored in zip(self.optimizer.buffers, state["momentum"], strict=True):
             for buffer, values in zip(group, stored, strict=True):
                 buffer.copy_(values)
-        for generator, stream in zip(self._generators, state["streams"], strict=True):
+        generators = [*self.batches.generators, *self.collaboration.generators]
+        for generator, stream in zip(generators, state["streams"], strict=True):
             try:
                 generator.set_state(stream)
             except RuntimeError:
                 raise Misfit from None
+        self._begun_with = _states(self.batches.generators)
 
-    @property
-    def _generators(self) -> list[torch.Generator]:
-        return [*self.batches.generators, *self.collaboration.generators]
+    def _is_within(self, state: State) -> bool:
+        """Whether a state is of a step of this training, with what its epoch's steps returned."""
+        epoch, rows, last = state["epoch"], state["rows"], self.training.epochs
+        if not rows.numel():
+            return 0 < epoch <= last
+        shape = (min(len(rows), len(self.batches) - 1), len(state["names"]) + 1)
+        return 0 <= epoch < last and rows.shape == shape and rows.dtype == torch.float32
 
     def _check_finite(self, values: Tensor, names: list[str], epoch: int) -> None:
         """Raise ImclError at the first step with a loss or term, in (steps, terms), not finite."""
@@ -171,14 +200,16 @@ def fit(
     collaboration: Collaboration[Backbone],
     batches: Batches,
     training: Training,
-    after_epoch: Callable[[Epoch, Callable[[], State]], None],
+    after_epoch: AfterEpoch,
+    after_step: AfterStep = lambda state: None,
     state: State | None = None,
 ) -> None:
     """Train a network to the end.
 
     Args:
         collaboration: as for `Trainer`; batches and training too.
-        after_epoch: called after each epoch with its history and `Trainer.state`.
+        after_epoch: called after each epoch with its history.
+        after_step: called after each step but an epoch's last.
         state: of an earlier trainer, to continue from.
 
     Raises:
@@ -188,8 +219,8 @@ def fit(
     trainer = Trainer(collaboration, batches, training)
     if state is not None:
         trainer.restore(state)
-    for epoch in range(trainer.done, training.epochs):
-        after_epoch(trainer.epoch(epoch), trainer.state)
+    while trainer.done < training.epochs:
+        after_epoch(trainer.epoch(after_step), trainer.state)
 
 
 def _form(state: State) -> tuple[object, ...]:
@@ -221,6 +252,10 @@ class _Captured:
         self.rate.fill_(rate)
         self.graph.replay()
         return self.names, self.row.clone()
+
+
+def _states(generators: list[torch.Generator]) -> list[Tensor]:
+    return [generator.get_state() for generator in generators]
 
 
 def _tensors(batch: Batch) -> list[Tensor]:

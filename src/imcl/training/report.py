@@ -1,4 +1,4 @@
-"""Reports the progress of a cell's training: messages on standard error, and a file of events."""
+"""Reports the progress of a run's training: messages on standard error, and a file of events."""
 
 import os
 import signal
@@ -14,18 +14,19 @@ from imcl.study.grid import Cell
 
 
 class Report:
-    """Follows the training of a cell, as a context manager; it also notes how the training ends."""
+    """Follows the training of a run, as a context manager; it also notes how the training ends."""
 
-    def __init__(self, project: Project, cell: Cell):
-        self.cell, self.epochs = cell, cell.training.epochs
-        self.total = self.epochs * len(cell.seeds)
-        self.progress = Progress(cell.name, self.total, "epochs")
-        self.events = Events(project.events(cell.key))
+    def __init__(self, project: Project, run: Cell):
+        (self.seed,) = run.seeds
+        self.title = f"{run.name}, seed {self.seed}"
+        self.epochs = run.training.epochs
+        self.progress = Progress(self.title, self.epochs, "epochs")
+        self.events = Events(project.events(run.run_key))
         self.started = False
 
     def __enter__(self) -> Self:
         host = socket.gethostname()
-        self.events.add("started", pid=os.getpid(), host=host, total=self.total, done=0)
+        self.events.add("started", pid=os.getpid(), host=host, total=self.epochs, done=0)
         self.started = True
         self.progress.__enter__()
         return self
@@ -53,24 +54,19 @@ class Report:
         with suppress(ImclError, OSError):
             self.events.add("failed", message=str(error))
 
-    def resumed(self, seed: int, epoch: int) -> None:
-        """A seed continues after an epoch, counted from 1, or was finished before."""
-        if epoch == self.epochs:
-            say(f"{self.cell.name}: seed {seed} was finished before")
-        else:
-            say(f"{self.cell.name}: seed {seed}: resuming after epoch {epoch}")
+    def resumed(self, epoch: int, step: int) -> None:
+        """The run continues after these; epochs are counted from 1, the next epoch's steps too."""
+        say(f"{self.title}: resuming after epoch {epoch}{f', step {step}' if step else ''}")
         self.progress.skip(epoch)
-        done = self.progress.done
-        self.events.add("resumed", seed=seed, epoch=epoch, done=done, total=self.total)
+        self.events.add("resumed", seed=self.seed, done=epoch, total=self.epochs)
 
-    def epoch(self, seed: int, epoch: int, note: str) -> None:
-        """An epoch of a seed, counted from 1, is done; `note` says how it went."""
+    def epoch(self, epoch: int, note: str) -> None:
+        """An epoch, counted from 1, is done; `note` says how it went."""
         self.progress.advance(note=note)
         self.events.add(
             "epoch",
-            seed=seed,
-            epoch=epoch,
-            done=self.progress.done,
-            total=self.total,
+            seed=self.seed,
+            done=epoch,
+            total=self.epochs,
             seconds_left=round(self.progress.seconds_left, 1),
         )

@@ -1,8 +1,8 @@
 """Trains a study without Snakemake or DVC: its cells in order, up to a time limit.
 
 It is for a machine that has only Python and torch, such as one that you can use for only minutes.
-Each cell is a process of `imcl train`. So a stopped cell resumes from its checkpoint at the next
-call.
+Each seed is a process of `imcl train`, or several short ones of a cell are. So a stopped seed
+resumes from its checkpoint at the next call.
 """
 
 import signal
@@ -12,16 +12,20 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from imcl.errors import ImclError
+from imcl.progress import say
 from imcl.project import Project
+from imcl.records.collect import collect
 from imcl.records.store import Store
+from imcl.study.cost import one_job
 from imcl.study.grid import Cell
 
 POLL_SECONDS = 0.2
 IMCL = (sys.executable, "-m", "imcl")
 
-Children = dict[str, subprocess.Popen[bytes]]  # by the name of their cell
+Children = dict[str, subprocess.Popen[bytes]]  # by the words of their command
 
 
 def run(
@@ -40,7 +44,7 @@ def run(
         project: where parameters, data and results are.
         cells: the planned ones, the most important first.
         options: of `imcl train`.
-        jobs: cells at a time.
+        jobs: processes at a time.
         seconds: the time limit, after which nothing runs any more.
         grace: this many seconds before the limit, running cells are told to stop, and no other is
             started.
@@ -56,31 +60,66 @@ def run(
     until = None if seconds is None else time.monotonic() + seconds
     store, anchors = Store(project), anchors or {}
     first = [cell for cell in cells if cell.name in anchors]
-    waiting = [cell for cell in cells if not store.path(cell).exists()]
-    waiting.sort(key=lambda cell: cell.name not in anchors)
-    failed: list[str] = []
+    missing = [cell for cell in cells if not store.path(cell).exists()]
+    missing.sort(key=lambda cell: cell.name not in anchors)
+    waiting = [job for cell in missing for job in _jobs(project, cell)]
+    by_title = {" ".join(job.words): job for job in waiting}
+    failed: dict[str, None] = {}  # as an ordered set
     held = True  # until all anchors are reached
     with _children(until) as running:
         while (waiting or running) and (until is None or time.monotonic() < until - grace):
             held = held and not _reached(store, first, anchors)
             while waiting and len(running) < jobs:
-                if held and waiting[0].name not in anchors:
+                if held and waiting[0].cell.name not in anchors:
                     break
-                cell = waiting.pop(0)
-                if _prepare(project, cell):
-                    command = _command(project, "train", cell.name, *options)
-                    running[cell.name] = subprocess.Popen(command)
+                job = waiting.pop(0)
+                if _prepare(project, job.cell):
+                    command = _command(project, *job.words, *options)
+                    running[" ".join(job.words)] = subprocess.Popen(command)
                 else:
-                    failed.append(cell.name)
+                    failed[job.cell.name] = None
             time.sleep(POLL_SECONDS)
-            for name in [name for name, child in running.items() if child.poll() is not None]:
-                if running.pop(name).returncode:
-                    failed.append(name)
+            for title in [title for title, child in running.items() if child.poll() is not None]:
+                cell = by_title[title].cell
+                if running.pop(title).returncode or not _collected(project, cell):
+                    failed[cell.name] = None
             if held and not running and any(name in anchors for name in failed):
                 break
     _reached(store, first, anchors)
     left = [c.name for c in cells if c.name not in failed and not store.path(c).exists()]
-    return failed, left
+    return [*failed], left
+
+
+class _Job(NamedTuple):
+    """A process of `imcl train`: of all seeds of a cell, or of one."""
+
+    cell: Cell
+    seed: int | None = None
+
+    @property
+    def words(self) -> list[str]:
+        return ["train", self.cell.name, *([] if self.seed is None else ["--seed", str(self.seed)])]
+
+
+def _jobs(project: Project, cell: Cell) -> list[_Job]:
+    """The jobs that a cell without a record still needs."""
+    missing = [run.seeds[0] for run in cell.runs if not project.run(run.run_key).exists()]
+    if one_job(cell) or not missing:
+        return [_Job(cell)]
+    return [_Job(cell, seed) for seed in missing]
+
+
+def _collected(project: Project, cell: Cell) -> bool:
+    """Collect the runs of a cell if all are there; False if they have faults, which it says."""
+    path = project.record(cell.key)
+    if path.exists() or not all(project.run(run.run_key).exists() for run in cell.runs):
+        return True
+    try:
+        collect(project, cell)
+    except ImclError as error:
+        say(f"imcl run: {error}")
+        return False
+    return True
 
 
 def _reached(store: Store, first: Sequence[Cell], anchors: Mapping[str, float]) -> bool:

@@ -1,4 +1,4 @@
-"""The training of one seed of a cell, from its data to its weights and its part of the record."""
+"""The training of one seed of a cell, from its data to its weights and its record."""
 
 import io
 import math
@@ -18,16 +18,20 @@ from imcl.project import Project
 from imcl.records.record import (
     Cost,
     Elsewhere,
+    Environment,
     Epoch,
     FinalMetrics,
     OracleMetrics,
     Predictions,
+    Record,
     Run,
 )
+from imcl.records.store import Store
 from imcl.study.grid import Cell
 from imcl.training import evaluation, tensorboard
 from imcl.training.batches import Augmentation, Batches, Normalise
-from imcl.training.checkpoint import Checkpoints, Finished, Unfinished
+from imcl.training.checkpoint import Checkpoints, SeedState
+from imcl.training.code import code
 from imcl.training.data import RunData
 from imcl.training.device import compile_stages, peak_memory
 from imcl.training.loop import Misfit, State, fit
@@ -38,32 +42,25 @@ from imcl.training.streams import stream
 
 @dataclass(frozen=True)
 class Task:
-    """What all seeds of a cell share.
+    """What a run is trained with.
 
     Attributes:
-        project: where weights go.
-        cell: what to train.
-        data: of each seed, loaded once.
+        project: where its record and weights go.
+        run: the cell with one seed.
+        data: its data.
         device: what to train on.
-        compiled: whether torch's compiler fuses the stages' operations.
-        checkpoints: of the cell.
-        report: of the cell's progress.
+        environment: as the record tells it.
+        checkpoints: of the run.
+        report: of the run's progress.
     """
 
     project: Project
-    cell: Cell
-    data: dict[int, RunData]
+    run: Cell
+    data: RunData
     device: torch.device
-    compiled: bool
+    environment: Environment
     checkpoints: Checkpoints
     report: Report
-
-
-class Result(NamedTuple):
-    """A seed's part of the record."""
-
-    run: Run
-    cost: Cost
 
 
 class Network(NamedTuple):
@@ -100,14 +97,15 @@ class Measured(NamedTuple):
 class SeedRun:
     """The life of one seed: load, build, train, evaluate, write."""
 
-    def __init__(self, task: Task, seed: int):
-        self.task, self.seed, self.data = task, seed, task.data[seed]
-        self.training = task.cell.training
-        self.weights = task.project.weights(task.cell.key, seed)
+    def __init__(self, task: Task):
+        self.task, self.data = task, task.data
+        (self.seed,) = task.run.seeds
+        self.training = task.run.training
+        self.weights = task.project.weights(task.run.run_key)
         self.history: list[Epoch] = []
         self.elsewhere: list[Elsewhere] = []
         self.cost: Cost = {
-            "seed": seed,
+            "seed": self.seed,
             "training_seconds": 0.0,
             "evaluation_seconds": 0.0,
             "peak_memory_bytes": 0,
@@ -116,46 +114,35 @@ class SeedRun:
         self._state: State | None = None
         self._begun = 0.0
 
-    def run(self) -> Result:
-        """Train the seed, or the rest of it; nothing if it was finished before.
+    def run(self) -> None:
+        """Train the seed, or the rest of it, and write its weights and its record.
 
         Raises:
             ImclError: the loss or a measure is not finite, or the disk is full.
             Stopped: a signal asked for it.
         """
-        finished = self.load()
-        if finished is not None:
-            return finished
+        self.load()
         network = self.build()
         self.train(network)
-        return self.write(network, self.evaluate(network))
+        self.write(network, self.evaluate(network))
 
-    def load(self) -> Result | None:
-        """Load the newest checkpoint; return the result if the seed was finished before."""
-        loaded = self.task.checkpoints.load(self.seed)
+    def load(self) -> None:
+        """Load the newest checkpoint, if there is one."""
+        loaded = self.task.checkpoints.load()
         if loaded is None:
-            return None
+            return
         stored = loaded.state
-        if "run" in stored:
-            result = Result(stored["run"], stored["cost"])
-            if not self.weights.exists() or sha256(self.weights) != result.run["weights_sha256"]:
-                return None  # a result without its weights is not finished
-            before = result.run.get("elsewhere", [])
-            elsewhere = _elsewhere(before, self.training.epochs, loaded.differs)
-            if elsewhere:
-                result.run["elsewhere"] = elsewhere
-            self.task.report.resumed(self.seed, self.training.epochs)
-            return result
         self.history, self.cost = stored["history"], stored["cost"]
-        self.elsewhere = _elsewhere(stored["elsewhere"], len(self.history), loaded.differs)
+        self.elsewhere = stored["elsewhere"]
+        if loaded.differs:
+            self.elsewhere.append({"epochs": len(self.history), "differs": loaded.differs})
         self.cost["resumed"] = self.cost.get("resumed", 0) + 1
         self._state = stored["training"]
-        self.task.report.resumed(self.seed, len(self.history))
-        return None
+        self.task.report.resumed(len(self.history), len(self._state["rows"]))
 
     def build(self) -> Network:
         """The untrained network and its data, on the device."""
-        cell, data, device = self.task.cell, self.data, self.task.device
+        cell, data, device = self.task.run, self.data, self.task.device
         described = data.description
         normalise = Normalise.to(described["mean"], described["std"], device)
         batches = Batches(
@@ -172,38 +159,36 @@ class SeedRun:
         noise_rate, epochs = data.noise["realised_rate"], self.training.epochs
         method = Method(cell.ways, cell.baseline, cell.views, noise_rate, epochs)
         collaboration = assemble(architecture, method, self.seed, batches)
-        if self.task.compiled:
+        if self.task.environment.get("compiled"):
             compile_stages(collaboration.model)
         images, labels = (torch.from_numpy(array).to(device) for array in data.evaluated)
         return Network(collaboration, batches, normalise, images, labels)
 
     def train(self, network: Network) -> None:
-        """Train to the last epoch; evaluate and save after epochs."""
-        write_tensorboard = tensorboard.writer(self.task.cell.key, self.seed)
+        """Train to the last epoch; evaluate after epochs, and save after steps."""
+        write_tensorboard = tensorboard.writer(self.task.run.run_key)
+        checkpoints = self.task.checkpoints
+
+        def after_step(state: Callable[[], State]) -> None:
+            if checkpoints.save(lambda: self._stored(state())):
+                self._begun = time.perf_counter()
 
         def after_epoch(epoch: Epoch, state: Callable[[], State]) -> None:
-            self.task.checkpoints.hold()
+            checkpoints.hold()
             note = self._finish_epoch(network, epoch)
             write_tensorboard(epoch)
-            self.task.report.epoch(self.seed, epoch["epoch"], note)
-            self.task.checkpoints.save(
-                self.seed,
-                lambda: Unfinished(
-                    history=self.history,
-                    elsewhere=self.elsewhere,
-                    cost=self.cost,
-                    training=state(),
-                ),
-            )
+            self.task.report.epoch(epoch["epoch"], note)
             self._begun = time.perf_counter()
+            after_step(state)
 
         if self.task.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.task.device)
         self._begun = time.perf_counter()
+        collaboration, batches = network.collaboration, network.batches
         try:
             if self._state is not None:
                 self._check_history(self._state["epoch"])
-            fit(network.collaboration, network.batches, self.training, after_epoch, self._state)
+            fit(collaboration, batches, self.training, after_epoch, after_step, self._state)
         except Misfit:
             raise ImclError(
                 f"{self.task.checkpoints.folder}: holds a checkpoint of another network or "
@@ -220,13 +205,25 @@ class SeedRun:
         """Whether the network is evaluated after an epoch, counted from 1."""
         return epoch % self.training.evaluate_every == 0 or epoch == self.training.epochs
 
+    def _stored(self, training: State) -> SeedState:
+        """What a checkpoint holds of the run."""
+        now = time.perf_counter()
+        self.cost["training_seconds"] += now - self._begun
+        self._begun = now
+        return {
+            "history": self.history,
+            "elsewhere": self.elsewhere,
+            "cost": self.cost,
+            "training": training,
+        }
+
     def _finish_epoch(self, network: Network, epoch: Epoch) -> str:
         """Evaluate the network if it is time to, and add up the cost; a note for people."""
         trained = time.perf_counter()
         self.cost["training_seconds"] += trained - self._begun
         number = epoch["epoch"]
         terms = ", ".join(f"{name} {value:.3g}" for name, value in epoch["terms"].items())
-        note = f"seed {self.seed}, loss {epoch['loss']:.3g} ({terms})"
+        note = f"loss {epoch['loss']:.3g} ({terms})"
         if self._evaluated(number):
             measured = evaluation.metrics(self._logits(network), network.labels)
             _check_finite(**measured)
@@ -250,8 +247,8 @@ class SeedRun:
             predictions=evaluation.predictions(self._logits(network), network.labels),
         )
 
-    def write(self, network: Network, measured: Measured) -> Result:
-        """Write the weights, and a checkpoint that says that the seed is finished."""
+    def write(self, network: Network, measured: Measured) -> None:
+        """Write the weights, then the record; the checkpoints are of no more use."""
         weights = {name: tensor.cpu() for name, tensor in network.model.state_dict().items()}
         buffer = io.BytesIO()
         torch.save(weights, buffer)
@@ -268,17 +265,23 @@ class SeedRun:
         }
         if self.elsewhere:
             run["elsewhere"] = self.elsewhere
-        self.task.checkpoints.save(self.seed, lambda: Finished(run=run, cost=self.cost))
-        return Result(run, self.cost)
+        cell = self.task.run
+        record: Record = {
+            "cell": cell.name,
+            "digest": cell.digest,
+            "config": cell.config,
+            **self.data.told({"dataset", "noise"} - cell.drawn_per_run),
+            "code": code(),
+            "environment": self.task.environment,
+            "runs": [{**run, **self.data.told(cell.drawn_per_run)}],
+            "cost": [self.cost],
+        }
+        Store(self.task.project).write_run(cell, record)
+        self.task.checkpoints.finish()
 
     def _logits(self, network: Network) -> Tensor:
         images, precision = network.images, self.training.precision
         return evaluation.predict(network.model, images, network.normalise, precision)
-
-
-def _elsewhere(before: list[Elsewhere], epochs: int, differs: dict[str, str]) -> list[Elsewhere]:
-    """What the record says of the epochs so far, if something was different there."""
-    return [*before, {"epochs": epochs, "differs": differs}] if differs else before
 
 
 def _count(module: nn.Module) -> int:

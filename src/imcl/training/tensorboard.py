@@ -15,8 +15,8 @@ from imcl.records.record import Epoch
 FOLDER = "IMCL_TENSORBOARD"
 
 
-def writer(key: str, seed: int) -> Callable[[Epoch], None]:
-    """A function that writes an epoch of a seed's training to KEY/seed-SEED in the folder.
+def writer(run: str) -> Callable[[Epoch], None]:
+    """A function that writes an epoch of a run to a folder named by its key.
 
     It does nothing if no folder is named.
 
@@ -34,7 +34,7 @@ def writer(key: str, seed: int) -> Callable[[Epoch], None]:
         raise ImclError(
             f"{FOLDER} is set, but TensorBoard is not installed: `uv sync --extra tensorboard`"
         ) from None
-    path = Path(folder) / key / f"seed-{seed}" / _name()
+    path = Path(folder) / run / _name()
 
     # Not by torch's SummaryWriter, which writes in a thread: a full disk ends that in a traceback.
     def add(**content: Any) -> None:

@@ -1,23 +1,24 @@
-"""Trains one cell of a study, with all its seeds, and writes its record."""
+"""Trains the seeds of a cell, each to a file of its own, and collects them into the record."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 
 from imcl.errors import ImclError
-from imcl.files import locked, sweep
+from imcl.files import is_locked, locked, sweep
 from imcl.progress import say
 from imcl.project import Project
-from imcl.records.record import Environment, Record, TrainedOn
+from imcl.records.collect import collect, unfinished
+from imcl.records.record import Environment, Record
 from imcl.records.store import Store
 from imcl.study.grid import Cell
 from imcl.training import device, memory
 from imcl.training.checkpoint import Checkpoints
-from imcl.training.code import code, source_sha256
+from imcl.training.code import source_sha256
 from imcl.training.data import RunData, load
 from imcl.training.report import Report
-from imcl.training.seed import Result, SeedRun, Task
+from imcl.training.seed import SeedRun, Task
 
 
 @dataclass(frozen=True)
@@ -29,19 +30,21 @@ class RunOptions:
         threads: of the CPU, for torch.
         compiled: let torch's compiler fuse the stages' operations; this rounds differently.
         checkpoint_share: the largest share of the run time to spend on checkpoints, in 0..1.
+        again: train finished seeds again.
     """
 
     device: str = "auto"
     threads: int = 1
     compiled: bool = False
     checkpoint_share: float = 0.02
+    again: bool = False
 
 
 DEFAULT = RunOptions()
 
 
 def train(project: Project, cell: Cell, options: RunOptions = DEFAULT) -> Record:
-    """Train and evaluate every seed of a cell; write weights, then the record.
+    """Train every seed of a cell that is not finished, then collect them into its record.
 
     On the same machine with the same number of threads, everything in the record except `cost` is
     the same to the bit, even if the run was stopped: it resumes from its last checkpoint.
@@ -55,86 +58,99 @@ def train(project: Project, cell: Cell, options: RunOptions = DEFAULT) -> Record
         ImclError: data is missing or changed, the loss is not finite, or memory or disk is full.
         Stopped: a signal asked for it.
     """
-    store = Store(project)
-    record = store.path(cell)
-    lock = project.checkpoints / f".{cell.key}.lock"
-    waiting = f"{cell.key}: another process trains this cell; waiting for it"
-    report = Report(project, cell)
+    todo = cell if options.again else unfinished(project, cell)
+    if todo:
+        train_runs(project, todo, options)
+    return collect(project, cell)
+
+
+def train_runs(project: Project, cell: Cell, options: RunOptions = DEFAULT) -> None:
+    """Train all seeds of a cell, each to a file of its own; arguments and errors as for `train`.
+
+    Several processes share the seeds: each takes one that no other is training, or else waits. One
+    that another process has finished meanwhile is not trained again.
+    """
     try:
-        with locked(lock, lambda: say(waiting)) as waited:
-            if waited and record.exists():  # written by the process that this one waited for
-                return store.read(cell, record)
-            for path in (record, *(project.weights(cell.key, seed) for seed in cell.seeds)):
-                sweep(path)
-            with report:
-                return _train(project, cell, options, report)
+        place = _Place.made(project, cell, options)
     except (ImclError, OSError) as error:
-        if not report.started:
-            report.failed_to_start(error)
+        for run in cell.runs:
+            Report(project, run).failed_to_start(error)
         raise
+    left = cell.runs
+    while left:
+        free = (run for run in left if not is_locked(project.lock(run.run_key)))
+        run = next(free, left[0])
+        left.remove(run)
+        place.train(run)
 
 
-def _train(project: Project, cell: Cell, options: RunOptions, report: Report) -> Record:
-    target = device.choose(options.device)
-    device.settle(options.threads, cell.training.precision)
-    data = load(project, cell)
-    first = data[cell.seeds[0]]  # the runs' data are equally large
-    count = len(first.arrays.train_labels)
-    if cell.training.batch_size > count:
-        raise ImclError(
-            f"{cell.name}: training.batch_size is {cell.training.batch_size}, but there are "
-            f"{count} training images; lower it"
-        )
-    memory.check(cell.name, memory.of_cell(cell, first, target), target)
-    environment = device.environment(target, options.threads)
-    environment["compiled"] = options.compiled
-    folder = project.checkpoints / cell.key
-    setting = _setting(cell, data, target)
-    checkpoints = Checkpoints(folder, setting, _origin(environment), options.checkpoint_share)
-    task = Task(project, cell, data, target, options.compiled, checkpoints, report)
-    with checkpoints.stopping():
-        results = [_run(task, seed) for seed in cell.seeds]
-        everything = TrainedOn.__annotations__.keys()
-        record: Record = {
-            "cell": cell.name,
-            "digest": cell.digest,
-            "config": cell.config,
-            **first.told(everything - cell.drawn_per_run),
-            "code": code(),
-            "environment": environment,
-            "runs": [{**r.run, **data[r.run["seed"]].told(cell.drawn_per_run)} for r in results],
-            "cost": [result.cost for result in results],
+@dataclass(frozen=True)
+class _Place:
+    """What the runs of a cell share in one process."""
+
+    project: Project
+    options: RunOptions
+    data: dict[int, RunData]
+    device: torch.device
+    environment: Environment
+
+    @classmethod
+    def made(cls, project: Project, cell: Cell, options: RunOptions) -> Self:
+        """For the seeds of a cell; ImclError if they cannot be trained."""
+        target = device.choose(options.device)
+        device.settle(options.threads, cell.training.precision)
+        data = load(project, cell)
+        first = data[cell.seeds[0]]  # the runs' data are equally large
+        count = len(first.arrays.train_labels)
+        if cell.training.batch_size > count:
+            raise ImclError(
+                f"{cell.name}: training.batch_size is {cell.training.batch_size}, but there are "
+                f"{count} training images; lower it"
+            )
+        memory.check(cell.name, memory.of_cell(cell, first, target), target)
+        environment = device.environment(target, options.threads)
+        environment["compiled"] = options.compiled
+        return cls(project, options, data, target, environment)
+
+    def train(self, run: Cell) -> None:
+        """Train a run while no other process does, unless one has finished it meanwhile."""
+        project, report = self.project, Report(self.project, run)
+        waiting = f"{report.title}: another process trains it; waiting for it"
+        try:
+            with locked(project.lock(run.run_key), lambda: say(waiting)):
+                if not self.options.again and not Store(project).lacks(run):
+                    return
+                for path in (project.run(run.run_key), project.weights(run.run_key)):
+                    sweep(path)
+                checkpoints, data = self._checkpoints(run), self.data[run.seeds[0]]
+                task = Task(project, run, data, self.device, self.environment, checkpoints, report)
+                with report, checkpoints.stopping():
+                    _run(task)
+        except (ImclError, OSError) as error:
+            if not report.started:
+                report.failed_to_start(error)
+            raise
+
+    def _checkpoints(self, run: Cell) -> Checkpoints:
+        data = self.data[run.seeds[0]]
+        setting = {  # that a checkpoint must have been made with to be used
+            "run": run.run_key,
+            "dataset": data.description["sha256"],
+            "noise": str(data.noise["sha256"]),
+            "device": self.device.type,  # whose random numbers cannot be continued on another
         }
-        Store(project).write(cell, record)
-    checkpoints.remove()
-    return record
+        # What the exact result of a training depends on besides.
+        where = {name: str(value) for name, value in self.environment.items() if name != "device"}
+        origin = {**where, "code": source_sha256()}
+        folder = self.project.checkpoints / run.run_key
+        return Checkpoints(folder, setting, origin, self.options.checkpoint_share)
 
 
-def _setting(cell: Cell, data: dict[int, RunData], target: torch.device) -> dict[str, str]:
-    """What a checkpoint must have been made with to be used."""
-    return {
-        "cell": cell.key,
-        "dataset": _joined(each.description["sha256"] for each in data.values()),
-        "noise": _joined(str(each.noise["sha256"]) for each in data.values()),
-        "device": target.type,  # whose random numbers cannot be continued on another
-    }
-
-
-def _origin(environment: Environment) -> dict[str, str]:
-    """What the exact result of a training depends on besides."""
-    where = {name: str(value) for name, value in environment.items() if name != "device"}
-    return {**where, "code": source_sha256()}
-
-
-def _joined(hashes: Iterable[str]) -> str:
-    return " ".join(dict.fromkeys(hashes))
-
-
-def _run(task: Task, seed: int) -> Result:
-    """Train a seed; errors name the cell and the seed."""
-    training, place = task.cell.training, f"{task.cell.name}, seed {seed}"
+def _run(task: Task) -> None:
+    """Train a run; errors name the cell and the seed."""
+    training, place = task.run.training, task.report.title
     try:
-        return SeedRun(task, seed).run()
+        SeedRun(task).run()
     except ImclError as error:
         raise ImclError(f"{place}: {error}") from error
     except (MemoryError, RuntimeError) as error:

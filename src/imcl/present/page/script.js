@@ -67,7 +67,7 @@ function opened(places, rule) {
   const inside = $("#runs-body");
   inside.replaceChildren(...(rule ? [make("p", { class: "note" }, rule)] : []));
   for (const place of places.slice(0, 24)) {
-    const cell = CELLS[place], where = DATA.environments[cell.environment];
+    const cell = CELLS[place], where = cell.environments.map((index) => DATA.environments[index]);
     const head = ["seed", "accuracy", "oracle", "at epoch", "nll", "ece", "channels", "kernels", "weights (SHA-256)"];
     const rows = cell.runs.map((run) => [
       run.seed, `${(100 * run.accuracy).toFixed(2)} %`, `${(100 * run.oracle).toFixed(2)} %`,
@@ -78,9 +78,11 @@ function opened(places, rule) {
       make(tag, i ? { class: "number" } : {}, String(v))));
     const facts = {
       record: cell.record.path, "SHA-256": cell.record.sha256,
-      code: `imcl ${cell.code.version}, commit ${cell.code.commit}${cell.code.modified ? " with changes" : ""}`,
+      code: cell.code.map((code) =>
+        `imcl ${code.version}, commit ${code.commit}${code.modified ? " with changes" : ""}`).join("; "),
       data: cell.data.dataset, labels: cell.data.noise ?? "clean",
-      machine: Object.entries(where).map(([key, value]) => `${key} ${value}`).join(", "),
+      machine: where.map((each) =>
+        Object.entries(each).map(([key, value]) => `${key} ${value}`).join(", ")).join("; "),
     };
     inside.append(
       make("h3", {}, cell.key),
