@@ -99,7 +99,6 @@ class SummaryRow(TypedDict):
         realised_rate: share of the training labels that are wrong; mean over the runs.
         training_parameters: number of parameters in training; `parameters`: those that remain.
         views: augmentations of each image in a step.
-        seeds: of its runs; what is told by seed is in this order.
         commits: of the code, by seed.
         machines: the names of the devices that trained it, by seed.
         training_seconds: mean over the seeds, without evaluation.
@@ -114,7 +113,7 @@ class SummaryRow(TypedDict):
         confusion: images by true class and predicted class, over all seeds; only if the record
             holds them.
         best: whether its mean accuracy is the highest for its dataset, noise and backbone.
-        cost_to_base: only if base was trained on machines of the same names.
+        cost_to_base: only if base was trained on machines of the same name.
         difference_to_base: only if base was trained.
         difference_to_control: only if control was trained and the method has at least two views.
     """
@@ -132,7 +131,6 @@ class SummaryRow(TypedDict):
     parameters: int
     training_parameters: int
     views: int
-    seeds: list[int]
     machines: list[str]
     training_seconds: float
     peak_memory_bytes: int
@@ -225,7 +223,6 @@ def _row(cell: Cell, record: Record, file: RecordFile) -> SummaryRow:
         "parameters": runs[0]["parameters"],
         "training_parameters": runs[0]["training_parameters"],
         "views": cell.views,
-        "seeds": [run["seed"] for run in runs],
         "machines": [environment_of(record, run)["device_name"] for run in runs],
         "training_seconds": sum(c["training_seconds"] for c in record["cost"]) / len(runs),
         "peak_memory_bytes": record["cost"][0]["peak_memory_bytes"],
@@ -300,7 +297,7 @@ def _compare_costs(rows: list[SummaryRow]) -> None:
     }
     for row in rows:
         base = bases.get(setting(row))
-        if base is not None and base["machines"] == row["machines"]:
+        if base is not None and len({*base["machines"], *row["machines"]}) == 1:
             row["cost_to_base"] = {
                 "with": base["key"],
                 "time": row["training_seconds"] / base["training_seconds"],
@@ -336,12 +333,12 @@ def _difference(row: SummaryRow, other: SummaryRow) -> Difference | None:
         return None
     mine, theirs = ([values[seed] for seed in seeds] for values in by_seed)
     values = [a - b for a, b in zip(mine, theirs, strict=True)]
-    machines = zip(row["seeds"], row["machines"], other["machines"], strict=True)
+    here, there = (dict(zip(r["seeds"], r["machines"], strict=True)) for r in (row, other))
     return {
         **statistics.estimate(values),
         "seeds": seeds,
         "values": values,
-        "elsewhere": [seed for seed, here, there in machines if here != there],
+        "elsewhere": [seed for seed in seeds if here[seed] != there[seed]],
         "with": other["key"],
         "p": statistics.paired_p(mine, theirs),
         "permutation_p": statistics.permutation_p(mine, theirs),

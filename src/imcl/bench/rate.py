@@ -146,7 +146,12 @@ def _step(
     )
     collaboration = assemble(_architecture(work), method, 0, batches)
     trainer = Trainer(collaboration, batches, training)
-    return _seconds(lambda: trainer.epoch(0), device) / steps
+
+    def first_epoch() -> None:
+        trainer.done = 0
+        trainer.epoch()
+
+    return _seconds(first_epoch, device) / steps
 
 
 def _steps(guess: float, device: torch.device) -> int:
