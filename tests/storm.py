@@ -25,7 +25,7 @@ from pathlib import Path
 import psutil
 from conftest import MICRO, Checkout, check_out
 
-from imcl.progress import Events
+from imcl.progress import Event, Events
 from imcl.project import Project
 
 Say = Callable[[str], object]  # takes a line of the log
@@ -139,15 +139,25 @@ def _disturb(
 
 
 def _epochs(checkout: Checkout, cell: str, pid: int) -> int | None:
-    """How many epochs of a cell were done in a process that trained it; None if it did not begin.
+    """How many epochs of a cell were done when a process trained it; None if it did not begin.
 
-    Those that were done before it resumed count too.
+    Those of all seeds count, also those that were done before it resumed.
     """
-    events = Events.read(Project(checkout.folder).events(cell))
-    starts = [index for index, event in enumerate(events) if event.get("pid") == pid]
-    if not starts:
+    runs = Project(checkout.folder).trainings.glob(f"{_name(cell)}-seed*.jsonl")
+    events = [Events.read(path) for path in runs]
+    if not any(event.get("pid") == pid for run in events for event in run):
         return None
-    return max(event.get("done", 0) for event in events[starts[-1] :])
+    return sum(_done(run) for run in events)
+
+
+def _name(key: str) -> str:
+    return key.rpartition("-")[0]
+
+
+def _done(events: list[Event]) -> int:
+    """The epochs that the last process of a run told of."""
+    starts = [index for index, event in enumerate(events) if event["event"] == "started"]
+    return max(event.get("done", 0) for event in events[starts[-1] if starts else 0 :])
 
 
 def _start(checkout: Checkout, say: Say) -> None:
@@ -166,6 +176,8 @@ def _begin_again(checkout: Checkout, chance: random.Random, say: Say) -> None:
     made = sorted((checkout.folder / "results/records").glob("*.json"))
     for record in chance.sample(made, 4):
         record.unlink()
+        for run in (checkout.folder / "results/runs").glob(f"{_name(record.stem)}-seed*.json"):
+            run.unlink()
     shutil.rmtree(checkout.folder / "paper/build")
     if chance.random() < 0.3:
         shutil.rmtree(checkout.folder / "data")

@@ -22,6 +22,9 @@ def test_the_pipeline_is_measured_on_a_whole_study(checkout):
     assert not (checkout.folder / "results").exists()  # it ran elsewhere
 
 
+SEEDS = "dry run, each seed a job"
+
+
 def test_growth_is_measured_from_the_plan_to_a_cell(checkout):
     rows = measured(checkout, "growth", "--sizes", "10", "20")
     sizes = {}
@@ -31,7 +34,7 @@ def test_growth_is_measured_from_the_plan_to_a_cell(checkout):
         linear = first["seconds"] * row["size"] / first["size"]
         assert row["ratio_to_linear"] == pytest.approx(row["seconds"] / linear)
     assert sizes == {
-        **{what: [10, 20] for what in ("plan", "dry run", "nothing to do")},
+        **{what: [10, 20] for what in ("plan", "dry run", SEEDS, "nothing to do")},
         "a cell, by its data": [140, 1400],
         "a cell, by its seeds": [1, 10],
     }

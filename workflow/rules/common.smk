@@ -16,6 +16,7 @@ from imcl.present.pdf import HINT, can_build
 from imcl.project import Project
 from imcl.records.store import Store
 from imcl.study import grid
+from imcl.study.cost import one_job
 from imcl.study.sources import KINDS, SOURCES
 
 PROJECT = Project(Path())
@@ -87,34 +88,53 @@ REPORT, CRATE = PROJECT.build / "report.html", PROJECT.build / "crate"
 PAPER = [PROJECT.build / "paper.pdf"] if can_build() else []
 
 # A record's name carries the digest of everything that decides it. So a record that exists is right,
-# and no rule makes it again, whatever happens to file times, data or metadata. Delete it, or say
-# --forceall, to train it again.
+# and no rule makes it again, whatever happens to file times, data or metadata. The same is true of
+# the file of a seed. Delete both, or say --forceall, to train a cell again.
 OWN = {cell.digest for cell in CELLS.values()}
 KEPT = {
     digest
     for path in PROJECT.records.glob("*.json")
     if re.fullmatch("[0-9a-f]{12}", digest := path.stem.rpartition("-")[2])
 }
-if {"--forceall", "-F"} & {*sys.argv}:
+FORCED = bool({"--forceall", "-F"} & {*sys.argv})
+if FORCED:
     KEPT -= OWN
+BY_NAME = {cell.name: cell for cell in CELLS.values()}
+SHORT = {c.digest for c in CELLS.values() if c.digest not in KEPT and one_job(c)}
+LONG = OWN - KEPT - SHORT
 
 
-def trainable():
-    """A regular expression of the cells that rule train may make, by the shorter of two lists.
+def only(digests):
+    """A regular expression of the cells that a rule may make, by the shorter of two lists.
 
     Snakemake repeats it in the file names of every job, so its length counts squared. It excludes
     the records that other studies made here: they are inputs of claims, but no cells of this study.
     """
-    missing = sorted(OWN - KEPT)
-    if len(KEPT) < len(missing):
-        return rf"(?!.*-(?:{'|'.join(sorted(KEPT)) or '(?!)'})\.json$)[^/]+"
-    return rf"[^/]+-(?:{'|'.join(missing) or '(?!)'})"
+    others = (OWN | KEPT) - digests
+    if digests and len(others) < len(digests):
+        return rf"(?!.*-(?:{'|'.join(sorted(others)) or '(?!)'})\.json$)[^/]+"
+    return rf"[^/]+-(?:{'|'.join(sorted(digests)) or '(?!)'})"
 
 
 def cell_of(wildcards):
     if wildcards.cell not in CELLS:
         raise WorkflowError(f"study {STUDY}: {unknown('cell', wildcards.cell, CELLS)}")
     return CELLS[wildcards.cell]
+
+
+def run_of(wildcards):
+    """The cell with the seed that a file of one seed is of."""
+    key = "{name}-seed{seed}-{digest}".format(**wildcards)
+    cell, seed = BY_NAME.get(wildcards.name), int(wildcards.seed)
+    if cell is None or seed not in cell.seeds or cell.of_seed(seed).run_key != key:
+        raise WorkflowError(f"study {STUDY} has no seed of a cell with the key {key}")
+    return cell.of_seed(seed)
+
+
+def missing_runs(cell):
+    """The files of a cell's seeds that are still to be made."""
+    paths = [PROJECT.run(run.run_key) for run in cell.runs]
+    return [path for path in paths if FORCED or not path.exists()]
 
 
 def prepared(cell):

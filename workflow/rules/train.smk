@@ -1,4 +1,9 @@
-# One job is one cell of the grid, with all its seeds.
+# One job is one seed of a cell. Where seeds are so short that a process would mostly start, one job
+# trains all seeds of a cell.
+
+
+localrules:
+    collect,
 
 
 rule train:
@@ -9,7 +14,7 @@ rule train:
     log:
         PROJECT.log("{cell}"),
     wildcard_constraints:
-        cell=trainable(),
+        cell=only(SHORT),
     conda:
         "../envs/imcl.yaml"
     threads: 1  # two cells in parallel finish sooner than two in turn with two threads
@@ -17,11 +22,58 @@ rule train:
         gpu_slots=1,  # limits the jobs only where a profile says how many slots there are
     params:
         study=STUDY,
+        again=["--again"] if FORCED else [],
     message:
         "train {wildcards.cell}"
     shell:
-        "python -m imcl train --study {params.study:q} --threads {threads} {wildcards.cell:q}"
-        " > {log:q} 2>&1"
+        "python -m imcl train --study {params.study:q} --threads {threads} {params.again:q}"
+        " {wildcards.cell:q} > {log:q} 2>&1"
+
+
+rule train_seed:
+    input:
+        lambda wildcards: prepared(run_of(wildcards)),
+    output:
+        PROJECT.run("{name}-seed{seed}-{digest}"),
+    log:
+        PROJECT.log("{name}-seed{seed}-{digest}"),
+    wildcard_constraints:
+        name="[^/]+",
+        seed="[0-9]+",
+        digest="[0-9a-f]{12}",
+    conda:
+        "../envs/imcl.yaml"
+    threads: 1
+    resources:
+        gpu_slots=1,
+    params:
+        study=STUDY,
+        cell=lambda wildcards: BY_NAME[wildcards.name].key,
+    message:
+        "train {params.cell}, seed {wildcards.seed}"
+    shell:
+        "python -m imcl train --study {params.study:q} --threads {threads}"
+        " --seed {wildcards.seed:q} {params.cell:q} > {log:q} 2>&1"
+
+
+rule collect:
+    input:
+        # The files that are missing. Those that are there are right, as records are.
+        lambda wildcards: missing_runs(cell_of(wildcards)),
+    output:
+        PROJECT.record("{cell}"),
+    log:
+        PROJECT.logs / "collect" / "{cell}.log",
+    wildcard_constraints:
+        cell=only(LONG),
+    conda:
+        "../envs/imcl.yaml"
+    params:
+        study=STUDY,
+    message:
+        "collect {wildcards.cell}"
+    shell:
+        "python -m imcl collect --study {params.study:q} {wildcards.cell:q} > {log:q} 2>&1"
 
 
 rule records:

@@ -5,7 +5,7 @@ from imcl.bench.workspace import Workspace, workspace
 from imcl.progress import Progress
 from imcl.project import Project
 from imcl.study import grid
-from imcl.study.settings import Search, Settings, Study, Training
+from imcl.study.settings import Block, Search, Settings, Study, Training
 from imcl.study.sources import NoiseOptions
 
 METHODS = ["base", "output", "intermediate", "representation", "kernel"]
@@ -23,6 +23,8 @@ SMALL = Study(
     width=8,
     training=Training(epochs=10, warmup_epochs=0, batch_size=64),
 )
+# So many that each seed is a job.
+LONG = {"training": Training(epochs=1_000_000), "seeds": [*range(5)]}
 
 
 def rows(project: Project, settings: Settings, options: Growth) -> list[Row]:
@@ -48,7 +50,7 @@ def rows(project: Project, settings: Settings, options: Growth) -> list[Row]:
         )
         progress.advance(note=f"{what}, {size} {unit}")
 
-    total = 3 * len(sizes) + len(TRAIN_SIZES) + len(SEEDS)
+    total = 4 * len(sizes) + len(TRAIN_SIZES) + len(SEEDS)
     with (
         workspace(project, settings) as place,
         Progress("growth", total, "measurements") as progress,
@@ -57,8 +59,12 @@ def rows(project: Project, settings: Settings, options: Growth) -> list[Row]:
             of_size = _of_cells(settings, size)
             place.set(of_size)
             measure("plan", "cells", size, place.seconds("imcl", "plan"))
-            dry = place.snakemake(options.cores, "--dry-run", "--quiet", "all")
-            measure("dry run", "cells", size, dry)
+            dry = ("--dry-run", "--quiet", "all")
+            measure("dry run", "cells", size, place.snakemake(options.cores, *dry))
+            place.set(_of_cells(settings, size, **LONG))
+            seconds = place.snakemake(options.cores, *dry)
+            measure("dry run, each seed a job", "cells", size, seconds)
+            place.set(of_size)
             place.project.records.mkdir(parents=True, exist_ok=True)
             for cell in grid.cells(of_size):
                 place.project.record(cell.key).touch()
@@ -83,13 +89,14 @@ def _of_a_cell(place: Workspace, settings: Settings) -> float:
     return place.seconds("imcl", "train", cell.name, "--device", "cpu")
 
 
-def _of_cells(settings: Settings, size: int) -> Settings:
-    """Settings whose study has so many cells: for each 10 one noise."""
+def _of_cells(settings: Settings, size: int, **changes: object) -> Settings:
+    """Settings whose study has so many cells: for each 10 one noise, each noise a block."""
     noise = {
         f"growth{seed}": NoiseOptions(kind="symmetric", rate=0.5, noise_seed=seed)
         for seed in range(size // 10)
     }
-    chosen = {"noise": [*noise], "backbones": BACKBONES, "methods": METHODS}
+    blocks = [Block(noise=[name]) for name in noise]
+    chosen = {"blocks": blocks, "backbones": BACKBONES, "methods": METHODS, **changes}
     loaded = _with(settings, SMALL.model_copy(update=chosen))
     return loaded.model_copy(update={"noise": {**settings.noise, **noise}})
 
