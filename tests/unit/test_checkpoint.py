@@ -557,6 +557,14 @@ def test_writing_takes_no_more_than_its_share(make, monkeypatch, seconds_each, s
     assert written * seconds_each > 0.9 * share * now - seconds_each  # nor much less
 
 
+def test_a_step_that_is_not_saved_costs_next_to_nothing(make):
+    """It makes no state, except once, whose size is the first guess."""
+    checkpoints, states = make(0.0), []
+    for _ in range(100):
+        assert not checkpoints.save(lambda: states.append(1) or after(1))
+    assert len(states) == 1
+
+
 def test_the_guess_before_the_first_one_grows_with_its_size(make, monkeypatch):
     now = 0.0
     monkeypatch.setattr(checkpoint.time, "perf_counter", lambda: now)
@@ -738,6 +746,32 @@ def test_a_signal_costs_no_finished_seed(
     assert "seed 1 was finished before" in capsys.readouterr().err
 
 
+def test_a_stop_is_heard_within_an_epoch(project, handlers, monkeypatch, capsys):
+    """So an epoch of hours is no reason to lose hours, or to be killed for not stopping."""
+    cell = quick.cell(project, "digits-n50-resnet18-elr+all", training=TRAINING, seeds=[1])
+    whole = worker.train(project, cell, CPU)
+    quick.forget(project, cell)
+    step, count = Trainer.step, 0
+
+    def then_signal(self: Trainer, *arguments: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == STEPS + 2:
+            send(signal.SIGTERM)
+        return step(self, *arguments)
+
+    with monkeypatch.context() as patched, pytest.raises(Stopped):
+        patched.setattr(Trainer, "step", then_signal)
+        worker.train(project, cell, RunOptions("cpu", checkpoint_share=0.0))
+    assert count == STEPS + 2
+    (path,) = folder(project, cell).iterdir()
+    state = checkpoint._read(path)["state"]["training"]
+    assert (state["epoch"], len(state["rows"])) == (1, 2)
+    assert "SIGTERM: stopping after this step, with a checkpoint" in capsys.readouterr().err
+    assert without_cost(worker.train(project, cell, CPU)) == without_cost(whole)
+    assert "seed 1: resuming after epoch 1, step 2\n" in capsys.readouterr().err
+
+
 def test_a_signal_of_another_kind_is_not_the_second(make, handlers):
     """At Ctrl-C a terminal sends SIGINT to `imcl run` and its children, which it then ends."""
     checkpoints = make(0.0)
@@ -896,6 +930,34 @@ def test_when_the_first_of_two_processes_is_killed_the_second_resumes(long, two)
     assert code == 0, err
     assert "resuming after epoch" in err
     long.check()
+
+
+def test_two_processes_share_the_seeds_of_a_cell(project):
+    cell = quick.cell(project, "digits-n50-resnet18-base", training={"epochs": 8}, seeds=[1, 2])
+    first_run, second_run = cell.runs
+
+    def start(name: str) -> Command:
+        options = ["--device", "cpu", "--project", str(project.root), cell.key]
+        return Command(["train", *options], project.root / name)
+
+    def has(run: Cell, kind: str) -> int:
+        events = Events.read(project.events(run.run_key))
+        return [event["event"] for event in events].count(kind)
+
+    first = start("first")
+    first.until(lambda: has(first_run, "epoch"))
+    first.send(signal.SIGSTOP)
+    try:
+        second = start("second")
+        second.until(lambda: "seed 1: another process trains it" in second.err.read_text())
+        assert has(second_run, "done")  # it took the next seed meanwhile
+    finally:
+        first.send(signal.SIGCONT)
+    for command in (first, second):
+        code, err = command.wait()
+        assert code == 0, err
+    assert [has(run, "started") for run in cell.runs] == [1, 1]
+    assert Store(project).faults(cell, project.record(cell.key)) == []
 
 
 @pytest.mark.parametrize("moment", ["half written", "before it is renamed"])
