@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 from imcl.errors import ImclError
 from imcl.project import Project
 from imcl.records import plan
+from imcl.records.record import environment_of
 from imcl.records.store import Store
 from imcl.study import budget, cost, grid
 from imcl.study.budget import Accuracy, Disk, Missing, Recorded, Row, Speed
@@ -143,10 +144,10 @@ def _recorded(project: Project, settings: Settings) -> list[tuple[Cell, str, flo
                 record = store.read(cell, path)
             except ImclError:  # `imcl plan` and `imcl verify` tell of it
                 continue
-            environment = record["environment"]
-            name = f"{environment['device_name']} ({environment['device']})"
-            for run in record["cost"]:
-                seconds = run["training_seconds"] + run["evaluation_seconds"]
+            for run, took in zip(record["runs"], record["cost"], strict=True):
+                environment = environment_of(record, run)
+                name = f"{environment['device_name']} ({environment['device']})"
+                seconds = took["training_seconds"] + took["evaluation_seconds"]
                 found.append((cell, name, seconds))
     return [entry for entry in found if entry[2] > 0]
 
