@@ -1,6 +1,8 @@
 """Trains the seeds of a cell, each to a file of its own, and collects them into the record."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Self
 
 import torch
@@ -70,18 +72,33 @@ def train_runs(project: Project, cell: Cell, options: RunOptions = DEFAULT) -> N
     Several processes share the seeds: each takes one that no other is training, or else waits. One
     that another process has finished meanwhile is not trained again.
     """
-    try:
-        place = _Place.made(project, cell, options)
-    except (ImclError, OSError) as error:
-        for run in cell.runs:
-            Report(project, run).failed_to_start(error)
-        raise
+    place = cache(lambda: _Place.made(project, cell, options))
     left = cell.runs
     while left:
         free = (run for run in left if not is_locked(project.lock(run.run_key)))
         run = next(free, left[0])
         left.remove(run)
-        place.train(run)
+        _train(project, run, options, place)
+
+
+def _train(project: Project, run: Cell, options: RunOptions, place: Callable[[], "_Place"]) -> None:
+    """Train a run while no other process does, unless one has finished it meanwhile."""
+    report = Report(project, run)
+    waiting = f"{report.title}: another process trains it; waiting for it"
+    try:
+        with locked(project.lock(run.run_key), lambda: say(waiting)):
+            if not options.again and not Store(project).lacks(run):
+                return
+            for path in (project.run(run.run_key), project.weights(run.run_key)):
+                sweep(path)
+            with report:
+                task = place().task(run, report)
+                with task.checkpoints.stopping():
+                    _run(task)
+    except (ImclError, OSError) as error:
+        if not report.started:
+            report.failed_to_start(error)
+        raise
 
 
 @dataclass(frozen=True)
@@ -112,26 +129,8 @@ class _Place:
         environment["compiled"] = options.compiled
         return cls(project, options, data, target, environment)
 
-    def train(self, run: Cell) -> None:
-        """Train a run while no other process does, unless one has finished it meanwhile."""
-        project, report = self.project, Report(self.project, run)
-        waiting = f"{report.title}: another process trains it; waiting for it"
-        try:
-            with locked(project.lock(run.run_key), lambda: say(waiting)):
-                if not self.options.again and not Store(project).lacks(run):
-                    return
-                for path in (project.run(run.run_key), project.weights(run.run_key)):
-                    sweep(path)
-                checkpoints, data = self._checkpoints(run), self.data[run.seeds[0]]
-                task = Task(project, run, data, self.device, self.environment, checkpoints, report)
-                with report, checkpoints.stopping():
-                    _run(task)
-        except (ImclError, OSError) as error:
-            if not report.started:
-                report.failed_to_start(error)
-            raise
-
-    def _checkpoints(self, run: Cell) -> Checkpoints:
+    def task(self, run: Cell, report: Report) -> Task:
+        """The training of a run."""
         data = self.data[run.seeds[0]]
         setting = {  # that a checkpoint must have been made with to be used
             "run": run.run_key,
@@ -143,7 +142,8 @@ class _Place:
         where = {name: str(value) for name, value in self.environment.items() if name != "device"}
         origin = {**where, "code": source_sha256()}
         folder = self.project.checkpoints / run.run_key
-        return Checkpoints(folder, setting, origin, self.options.checkpoint_share)
+        checkpoints = Checkpoints(folder, setting, origin, self.options.checkpoint_share)
+        return Task(self.project, run, data, self.device, self.environment, checkpoints, report)
 
 
 def _run(task: Task) -> None:
