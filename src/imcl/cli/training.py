@@ -1,6 +1,7 @@
 """`imcl train | collect | run`: train a cell or its seeds, or a study without an engine."""
 
 import argparse
+import os
 from typing import TYPE_CHECKING
 
 from imcl.cli.commands import Commands, Parents, command, number, settings, with_study
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from imcl.study.grid import Cell
 
 MOST_MINUTES = 10_000_000  # 19 years
+PER_GPU = 4  # one network alone leaves a GPU idle between its operations
 
 
 def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) -> None:
@@ -40,8 +42,17 @@ def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) ->
     with_study(collect)
     summary = "Train the cells of a study in their order, without Snakemake or DVC."
     run = command(commands, parents, "run", _run, summary)
+    run.add_argument("--jobs", type=threads, help="processes that train at a time (default: 1)")
     run.add_argument(
-        "--jobs", type=threads, default=1, help="processes that train at a time (default: 1)"
+        "--gpus",
+        metavar="all|0,1,...",
+        help="use these GPUs, each for --per-gpu processes at a time, in place of --jobs",
+    )
+    run.add_argument(
+        "--per-gpu",
+        type=threads,
+        metavar="N",
+        help=f"processes for each of --gpus, if its memory lets them (default: {PER_GPU})",
     )
     run.add_argument(
         "--minutes", type=minutes, help="end within this time; the next call continues"
@@ -119,6 +130,7 @@ def _run(arguments: argparse.Namespace) -> None:
     loaded = settings(arguments)
     from imcl.training import runner
 
+    jobs = _jobs(arguments)
     options = [f"--study={loaded.study}", f"--device={arguments.device}"]
     options += [f"--threads={arguments.threads}", *(["--compile"] if arguments.compile else [])]
     cells = grid.cells(loaded)
@@ -126,7 +138,7 @@ def _run(arguments: argparse.Namespace) -> None:
         arguments.project,
         cells,
         options,
-        jobs=arguments.jobs,
+        jobs=jobs,
         seconds=None if arguments.minutes is None else 60 * arguments.minutes,
         grace=60 * arguments.grace,
         anchors=loaded.chosen_study.anchors,
@@ -135,3 +147,28 @@ def _run(arguments: argparse.Namespace) -> None:
     print(f"study {loaded.study}: {done} of {len(cells)} cells done, {len(left)} left")
     if failed:
         raise ImclError(f"{len(failed)} cells failed: {', '.join(failed)}")
+
+
+def _jobs(arguments: argparse.Namespace) -> int:
+    """How many processes train at a time. They see the GPUs of --gpus alone.
+
+    Each takes a place on the emptiest of them, as `imcl.training.places` tells.
+    """
+    if arguments.gpus is None:
+        if arguments.per_gpu is not None:
+            raise UsageError("--per-gpu: is for --gpus; add --gpus all, or take --jobs")
+        return arguments.jobs or 1
+    if arguments.jobs is not None:
+        raise UsageError("--jobs and --gpus: choose one; --per-gpu says how many share a GPU")
+    from imcl.training import device
+
+    names = device.visible()
+    wanted = names if arguments.gpus == "all" else arguments.gpus.split(",")
+    for name in wanted:
+        if name not in names:
+            there = f"there are {', '.join(names)}" if names else "torch sees none"
+            raise UsageError(f"--gpus {arguments.gpus}: no GPU {name!r}; {there}")
+    if not wanted:
+        raise UsageError("--gpus all: torch sees no GPU; take --jobs to train on the CPU")
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(dict.fromkeys(wanted))
+    return len({*wanted}) * (arguments.per_gpu or PER_GPU)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from imcl.errors import ImclError
 from imcl.models.backbone import Backbone
 from imcl.records.record import Environment
+from imcl.training.places import Gpu
 
 # Of glibc's mallopt (malloc.h).
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -31,6 +32,19 @@ def choose(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ImclError("--device cuda: torch sees no GPU; take --device cpu")
     return torch.device(name)
+
+
+def visible() -> list[str]:
+    """The names of the GPUs for CUDA_VISIBLE_DEVICES: those in it, else the GPUs' numbers."""
+    count = torch.cuda.device_count()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    return named[:count] if any(named) else [str(index) for index in range(count)]
+
+
+def gpus() -> list[Gpu]:
+    """The GPUs that this process may use."""
+    found = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+    return [Gpu(i, str(each.uuid), each.total_memory) for i, each in enumerate(found)]
 
 
 def settle(threads: int, precision: str) -> None:

@@ -1,6 +1,7 @@
 """Trains the seeds of a cell, each to a file of its own, and collects them into the record."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from typing import Self
@@ -14,8 +15,9 @@ from imcl.project import Project
 from imcl.records.collect import collect, unfinished
 from imcl.records.record import Environment, Record
 from imcl.records.store import Store
+from imcl.study.cost import of_seed
 from imcl.study.grid import Cell
-from imcl.training import device, memory
+from imcl.training import device, memory, places
 from imcl.training.checkpoint import Checkpoints
 from imcl.training.code import source_sha256
 from imcl.training.data import RunData, load
@@ -72,13 +74,14 @@ def train_runs(project: Project, cell: Cell, options: RunOptions = DEFAULT) -> N
     Several processes share the seeds: each takes one that no other is training, or else waits. One
     that another process has finished meanwhile is not trained again.
     """
-    place = cache(lambda: _Place.made(project, cell, options))
-    left = cell.runs
-    while left:
-        free = (run for run in left if not is_locked(project.lock(run.run_key)))
-        run = next(free, left[0])
-        left.remove(run)
-        _train(project, run, options, place)
+    with ExitStack() as held:
+        place = cache(lambda: _Place.made(project, cell, options, held))
+        left = cell.runs
+        while left:
+            free = (run for run in left if not is_locked(project.lock(run.run_key)))
+            run = next(free, left[0])
+            left.remove(run)
+            _train(project, run, options, place)
 
 
 def _train(project: Project, run: Cell, options: RunOptions, place: Callable[[], "_Place"]) -> None:
@@ -112,8 +115,11 @@ class _Place:
     environment: Environment
 
     @classmethod
-    def made(cls, project: Project, cell: Cell, options: RunOptions) -> Self:
-        """For the seeds of a cell; ImclError if they cannot be trained."""
+    def made(cls, project: Project, cell: Cell, options: RunOptions, held: ExitStack) -> Self:
+        """For the seeds of a cell; ImclError if they cannot be trained.
+
+        A GPU is shared with other trainings until `held` ends.
+        """
         target = device.choose(options.device)
         device.settle(options.threads, cell.training.precision)
         data = load(project, cell)
@@ -125,6 +131,13 @@ class _Place:
                 f"{count} training images; lower it"
             )
         memory.check(cell.name, memory.of_cell(cell, first, target), target)
+        if target.type == "cuda":
+            cost = of_seed(cell)
+            waiting = f"{cell.name}: waits until a GPU has enough memory left"
+            gpu = places.place(
+                device.gpus(), cost.device_bytes if cost else 0, lambda: say(waiting)
+            )
+            torch.cuda.set_device(held.enter_context(gpu).index)
         environment = device.environment(target, options.threads)
         environment["compiled"] = options.compiled
         return cls(project, options, data, target, environment)
