@@ -16,6 +16,7 @@ from rich.console import Console
 from imcl.bench import budget as bills
 from imcl.bench import rate
 from imcl.cli import main
+from imcl.files import write_text
 from imcl.project import Project
 from imcl.study import budget, cost, grid
 from imcl.study.budget import Disk, Missing, Rate, Recorded, Speed, makespan
@@ -202,6 +203,13 @@ def test_only_what_is_missing_counts(project):
     assert [bill["rows"][-1]["cells"] for bill in (before, after)] == [24, 21]
     assert [bill["rows"][-1]["seeds"] for bill in (before, after)] == [48, 42]
     assert after["rows"][-1]["seconds"] < before["rows"][-1]["seconds"]
+    first, second, *_ = planned[3:]
+    trained = [*first.runs, second.runs[0]]  # a cell to be collected, and half of another
+    for run in trained:
+        write_text(project.run(run.run_key), "")
+    assert [
+        bills.bill(project, settings, rate=100.0)["rows"][-1][key] for key in ("cells", "seeds")
+    ] == [20, 39]
     # Records by hand took 3 s a seed.
     (told,) = after["accuracy"]
     assert (told["device"], told["seeds"]) == ("a machine (cpu)", 6)

@@ -67,9 +67,9 @@ def bill(
     cells = grid.cells(settings)
     done = [row["state"] == "done" for row in plan.rows(project, settings)]
     missing = [
-        Missing(cell, len(cell.seeds), cost.of_seed(cell))
+        Missing(cell, seeds, cost.of_seed(cell))
         for cell, is_done in zip(cells, done, strict=True)
-        if not is_done
+        if not is_done and (seeds := _seeds_left(project, cell))
     ]
     unknown = {one.cell.dataset.name: _why_unknown(one.cell) for one in missing if one.seed is None}
     made: Bill = {
@@ -106,6 +106,11 @@ def bill(
         and (rate is not None or budget.family(cell, seed) in speed.families)
     )
     return made
+
+
+def _seeds_left(project: Project, cell: Cell) -> int:
+    """The seeds of a cell that are not trained yet."""
+    return sum(not project.run(run.run_key).exists() for run in cell.runs)
 
 
 def _measured(missing: Sequence[Missing], recorded: Sequence[Cell]) -> tuple[Speed, str, int, str]:
