@@ -8,8 +8,10 @@ that were damaged. Each input is read in a process of its own, with limits of ti
 
 import argparse
 import copy
+import gzip
 import io
 import json
+import lzma
 import math
 import os
 import pickle
@@ -40,6 +42,7 @@ from imcl.data.arrays import Arrays
 from imcl.errors import ImclError
 from imcl.files import json_text
 from imcl.noise import human
+from imcl.records.candidates import candidates
 from imcl.records.record import Record
 from imcl.records.seal import sealed
 from imcl.records.store import Store
@@ -610,9 +613,49 @@ def measured(path: Path, rng: random.Random) -> Attempt:
     return Attempt("measurement", str(path), read)
 
 
+def packed(path: Path, rng: random.Random) -> Attempt:
+    """A damaged archive of records, as `imcl merge` takes it."""
+    content = {f"results/records/{n}.json": b'{"seal": ""}' * 50 for n in range(3)}
+
+    def read() -> None:
+        path.mkdir()
+        archive = path / "records"
+        kind = rng.choice(["tar", "tar", "gz", "xz", "zip"])
+        if kind == "zip":
+            with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+                for name, text in content.items():
+                    file.writestr(name, text)
+        else:
+            form = rng.choice([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+            with tarfile.open(archive, "w", format=form) as tar:
+                for name, text in content.items():
+                    member = tarfile.TarInfo(rng.choice(["", "x" * 200, "ä/"]) + name)
+                    member.size = len(text)
+                    tar.addfile(member, io.BytesIO(text))
+        whole, inside = archive.read_bytes(), rng.random() < 0.5
+        pack = {"gz": gzip.compress, "xz": lzma.compress}.get(kind, bytes)
+        archive.write_bytes(pack(damaged(whole, rng)) if inside else damaged(pack(whole), rng))
+        for place, _ in candidates(archive):
+            assert place.startswith(str(archive))
+
+    return Attempt("packed records", str(path), read)
+
+
 # The run ----------------------------------------------------------------------------------------
 
-KINDS = (settings, settings, settings, text, archive, archive, archive, stored, stored, measured)
+KINDS = (
+    settings,
+    settings,
+    settings,
+    text,
+    archive,
+    archive,
+    archive,
+    stored,
+    stored,
+    measured,
+    packed,
+)
 
 
 def attempts(count: int, seed: int, scratch: Path) -> Iterator[Attempt]:

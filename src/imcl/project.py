@@ -101,6 +101,11 @@ class Project:
         return self.results / "weights" / f"{run}.pt"
 
     @property
+    def shared(self) -> Path:
+        """A copy of records and weights for DVC, which may delete what it does not know."""
+        return self.results / "shared"
+
+    @property
     def checkpoints(self) -> Path:
         return self.results / "checkpoints"
 

@@ -27,8 +27,8 @@ HERE = Project(Path())
 CELL = "digits-clean-vgg16-base"
 COMMANDS = [
     *("plan", "status", "settings", "schema", "fetch", "prepare", "data", "noise", "train", "run"),
-    *("summary", "claims", "search", "tables", "figures", "paper", "report", "trace", "verify"),
-    "bench",
+    *("merge", "share", "summary", "claims", "search", "tables", "figures", "paper", "report"),
+    *("trace", "verify", "bench"),
 ]
 
 

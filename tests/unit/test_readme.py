@@ -2,12 +2,10 @@
 
 import json
 import re
-import tomllib
 from functools import cache
 from pathlib import Path
 
 import pytest
-import yaml
 
 from imcl.analysis import claims
 from imcl.cli import main
@@ -112,8 +110,8 @@ def test_every_link_and_place_exists(place):
 
 
 COMMANDS = (
-    "plan status settings schema fetch prepare data noise train run summary claims search tables "
-    "figures paper report trace verify bench"
+    "plan status settings schema fetch prepare data noise train run merge share summary claims "
+    "search tables figures paper report trace verify bench"
 )
 
 
@@ -124,19 +122,3 @@ def test_every_command_explains_itself(command, capsys):
         main([command, "--help"])
     assert stop.value.code == 0
     assert f"usage: imcl {command}" in capsys.readouterr().out
-
-
-def test_the_conda_environment_names_the_packages_of_the_rules():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    names = {re.match(r"[\w-]+", entry)[0] for entry in project["dependencies"]}
-    conda = yaml.safe_load((ROOT / "workflow/envs/imcl.yaml").read_text())["dependencies"]
-    theirs = {
-        "torch": "pytorch",
-        "matplotlib": "matplotlib-base",
-        "typing-extensions": "typing_extensions",
-    }
-    # The engines run outside the rules, grimp only inside Snakemake, and torchvision in benchmarks.
-    inside = names - {"snakemake", "dvc", "torchvision", "grimp"}
-    assert {theirs.get(name, name) for name in inside} == {entry.split()[0] for entry in conda} - {
-        "python"
-    }

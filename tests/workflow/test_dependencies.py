@@ -23,7 +23,7 @@ pytestmark = pytest.mark.workflow
 ANALYSIS = {"summary", "claims", "search"}
 DOCUMENTS = {"tables", "figures", "report"}
 EVERYTHING = {*ANALYSIS, *DOCUMENTS, "paper"}
-ALL_STAGES = {"data", "train", "analysis", "paper"}
+ALL_STAGES = {"train", "analysis", "paper"}
 
 # A file of each room and each other input: the rules that read it, and the stages. Data, labels and
 # records are decided by the digests in their names, so the rules that make them read no source.

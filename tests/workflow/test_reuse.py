@@ -29,17 +29,6 @@ def under(checkout, name):
     return [checkout.folder / name, *(checkout.folder / name).rglob("*")]
 
 
-def test_a_clone_with_the_records_retrains_only_what_changed(finished, tmp_path):
-    clone = finished.clone(tmp_path / "clone")
-    shutil.copytree(finished.folder / "results/records", clone.folder / "results/records")
-    for age, path in enumerate(sorted((clone.folder / "results/records").iterdir())):
-        os.utime(path, (1e9 + age, 1e9 + age))  # older than everything else
-    assert planned(clone.snakemake("--dry-run")) == {}
-    assert clone.trained_by(clone.tables) == set()
-    clone.change(ways__kernel__weight=4.0)
-    assert planned(clone.snakemake("--dry-run")) == {"kernel": 2, "all": 2}
-
-
 def test_a_study_with_a_new_cell_is_trained_summarised_and_left_again(finished):
     finished.change(studies__other__methods=["base", "control"])
     summary = finished.folder / "results/summary"

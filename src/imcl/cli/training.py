@@ -1,11 +1,14 @@
-"""`imcl train | collect | run`: train a cell or its seeds, or a study without an engine."""
+"""`imcl train | collect | run | merge | share`: train a cell or its seeds, or a study without an
+engine, and exchange records with other machines."""
 
 import argparse
 import os
+from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imcl.cli.commands import Commands, Parents, command, number, settings, with_study
-from imcl.errors import ImclError, UsageError, unknown
+from imcl.errors import ImclError, UsageError, printable, unknown
 from imcl.project import Project
 from imcl.study.spec import MOST_SEED, MOST_THREADS
 
@@ -77,6 +80,16 @@ def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) ->
             action="store_true",
             help="use torch's compiler; only for a GPU, since it is slower on a CPU",
         )
+    summary = "Take in the records of another machine; nothing here is replaced."
+    merge = command(commands, parents, "merge", _merge, summary)
+    merge.add_argument(
+        "source",
+        type=Path,
+        metavar="FOLDER|ARCHIVE",
+        help="a project, or a folder of records; or a tar, tar.gz, tar.xz or zip archive of one",
+    )
+    summary = "Exchange records and weights with results/shared, the copy that DVC carries."
+    command(commands, parents, "share", _share, summary)
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -172,3 +185,25 @@ def _jobs(arguments: argparse.Namespace) -> int:
         raise UsageError("--gpus all: torch sees no GPU; take --jobs to train on the CPU")
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(dict.fromkeys(wanted))
     return len({*wanted}) * (arguments.per_gpu or PER_GPU)
+
+
+def _merge(arguments: argparse.Namespace) -> None:
+    from imcl.records import merge
+
+    counts: Counter[str] = Counter()
+    for state, place, reason in merge.merge(
+        arguments.project, settings(arguments), arguments.source
+    ):
+        counts[state] += 1
+        print(printable(f"{state:8} {place}" + (f": {reason}" if reason else "")), flush=True)
+    print(f"{counts['taken']} taken, {counts['there']} were here, {counts['refused']} refused")
+    if refused := counts["refused"]:
+        raise ImclError(f"{arguments.source}: refused {refused} of {counts.total()} files")
+
+
+def _share(arguments: argparse.Namespace) -> None:
+    from imcl.records.share import share
+
+    project = arguments.project
+    taken, copied = share(project)
+    print(f"{project.shared}: {taken} files taken, {copied} copied there")

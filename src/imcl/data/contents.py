@@ -141,6 +141,11 @@ def entries(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name[0] != ".")
 
 
+def recorded(manifest: Path) -> dict[str, str]:
+    """The SHA-256 of each file of a manifest, by name; none if it is missing or damaged."""
+    return {name: entry.sha256 for name, entry in _read(manifest).items()}
+
+
 def trusted_checksum(name: str) -> str | None:
     """The SHA-256 of an archive in the list that IMCL_SHA256SUMS names; None if it has none.
 

@@ -79,10 +79,14 @@ def _reason(store: Store, cell: Cell, made: list[Path]) -> str | None:
         newest = store.glance(max(made, key=lambda path: path.stat().st_mtime))
         if newest is not None:
             changed = grid.changes(newest.config, cell.config)
-            more = " ..." if len(changed) > 3 else ""
-            return _lacking(cell, f"changed: {printable('; '.join(changed[:3]))}{more}")
+            return _lacking(cell, f"changed: {few(changed)}")
     return _lacking(cell, "no record")
 
 
 def _lacking(cell: Cell, reason: str) -> str:
     return "; ".join(filter(None, [reason, cell.dataset.lacks]))
+
+
+def few(changed: list[str]) -> str:
+    """What `grid.changes` tells, in a few words."""
+    return printable("; ".join(changed[:3])) + (" ..." if len(changed) > 3 else "")

@@ -56,6 +56,9 @@ ROW_LISTS: dict[str, TypeAdapter[Any]] = {
 Content = TypeVar("Content", Record, Measurement)
 
 
+Words = tuple[str, ...]  # what names some data: `dataset` or `noise`, then as in a command
+
+
 class Glance(NamedTuple):
     """What a record says of its cell, unchecked; `seconds`: what each of its trainings took."""
 
@@ -161,12 +164,17 @@ class Store:
         Raises:
             ImclError: it is damaged or was changed; with every fault.
         """
-        record, faults = _opened(path, RECORD)
-        if record is not None and record["digest"] != grid.digest(record["config"]):
-            faults.append("digest is not that of its config")
+        record, faults = self.examined(path)
         if record is None or faults:
             raise _refusal({path: faults})
         return record
+
+    def examined(self, path: Path) -> tuple[Record | None, list[str]]:
+        """The record in a file, unless its shape is wrong, and everything that is wrong with it."""
+        record, faults = _opened(path, RECORD)
+        if record is not None and record["digest"] != grid.digest(record["config"]):
+            faults.append("digest is not that of its config")
+        return record, faults
 
     def read_all(
         self, cells: Sequence[Cell], paths: Mapping[str, Path], partial: bool = False
@@ -330,23 +338,10 @@ class Store:
         self, cells: Sequence[Cell], paths: Mapping[str, Path], records: Mapping[str, Record]
     ) -> Iterator[tuple[Path, str]]:
         """Records made from other data than the prepared dataset, or than earlier records."""
-        seen: dict[tuple[str, ...], tuple[Path, str | None]] = {}
-        for dataset in {data.dataset for cell in cells for data in cell.all_data}:
-            path = self.project.dataset(dataset.key)
-            if path.exists():  # if not, the records came without their data
-                seen["dataset", *dataset.words] = (
-                    path,
-                    describe_dataset(self.project, dataset)["sha256"],
-                )
+        seen = self.prepared(cells)
         for cell in cells:
             path, record = paths[cell.name], records[cell.name]
-            used: dict[tuple[str, ...], str | None] = {}
-            for run in record["runs"]:
-                (dataset, noise), (told, labels) = cell.data(run["seed"]), trained_on(record, run)
-                words = noise.words if noise else [*dataset.words, "clean"]
-                used["dataset", *dataset.words] = told["sha256"]
-                used["noise", *words] = labels["sha256"]
-            for what, digest in used.items():
+            for what, digest in hashes(cell, record).items():
                 first, expected = seen.setdefault(what, (path, digest))
                 if digest != expected:
                     yield (
@@ -354,6 +349,16 @@ class Store:
                         f"was made from other data than {first} ({' '.join(what)}); "
                         "delete the one that is out of date",
                     )
+
+    def prepared(self, cells: Iterable[Cell]) -> dict[Words, tuple[Path, str | None]]:
+        """The hashes of the prepared datasets of the cells, each with its file."""
+        found: dict[Words, tuple[Path, str | None]] = {}
+        for dataset in {data.dataset for cell in cells for data in cell.all_data}:
+            path = self.project.dataset(dataset.key)
+            if path.exists():  # if not, the records came without their data
+                digest = describe_dataset(self.project, dataset)["sha256"]
+                found["dataset", *dataset.words] = path, digest
+        return found
 
     def _changes(self, cell: Cell, record: Record) -> Iterator[str]:
         """Weights and data in this project that are not the recorded ones."""
@@ -373,6 +378,17 @@ class Store:
                 path = self.project.noise(dataset.key, noise.key)
                 if path.exists() and describe_noise(self.project, noise)["sha256"] != of_noise:
                     yield f"noise is not that of {path}"
+
+
+def hashes(cell: Cell, record: Record) -> dict[Words, str | None]:
+    """The hashes of the data and labels that a record was made from; clean labels have none."""
+    used: dict[Words, str | None] = {}
+    for run in record["runs"]:
+        (dataset, noise), (told, labels) = cell.data(run["seed"]), trained_on(record, run)
+        words = noise.words if noise else [*dataset.words, "clean"]
+        used["dataset", *dataset.words] = told["sha256"]
+        used["noise", *words] = labels["sha256"]
+    return used
 
 
 def _content(path: Path) -> dict[str, Any]:
