@@ -146,11 +146,11 @@ def interrupting(scratch: Path, event: str, place: str) -> Callable[[], None]:
 
 
 def contents(project: Project) -> dict[Path, bytes]:
-    """All that commands made, except what an interrupted one continues from."""
+    """All that commands made, except what an interrupted one continues from, or ends with."""
     made = [project.data, project.results, project.build, project.measurements]
     files = [path for folder in made for path in folder.rglob("*") if path.is_file()]
     passing = {project.checkpoints, project.archives, project.build / "paper.pdf"}
-    passing |= {*(project.results / "weights").glob(f"{LAST}-*")}
+    passing |= {*project.results.glob(f"weights/{LAST}-*"), *project.runs.glob(f"{LAST}-*")}
     return {
         path: path.read_bytes()
         for path in files
