@@ -4,12 +4,15 @@ Nothing in this package depends on the current folder: each function that reads 
 takes a `Project`.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from imcl.errors import UsageError
 
 PARAMS = "params.yaml"
+# Of the environment: the file to read instead of params.yaml. Jobs inherit it from Snakemake.
+VARIABLE = "IMCL_PARAMS"
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,14 @@ class Project:
     def find(cls, root: Path | None = None, file: Path | None = None) -> "Project":
         """The project in `root`, or the one that the current folder lies in.
 
-        Without `root` the current folder and its parents are searched for a params.yaml.
+        Without `root` the current folder and its parents are searched for a params.yaml. Without
+        `file` the environment may name another one.
 
         Raises:
             UsageError: `root` is no folder.
         """
+        named = os.environ.get(VARIABLE)
+        file = file or (Path(named) if named else None)
         if root is not None:
             if not root.is_dir():
                 raise UsageError(f"--project {root}: no such folder")
@@ -80,6 +86,10 @@ class Project:
     @property
     def results(self) -> Path:
         return self._made / "results"
+
+    def snapshot(self, sha256: str) -> Path:
+        """A copy of the parameters that jobs read, by the SHA-256 of its content."""
+        return self.results / "params" / f"{sha256[:12]}.yaml"
 
     @property
     def records(self) -> Path:

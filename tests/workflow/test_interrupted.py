@@ -1,5 +1,6 @@
 """Workers that die, engines at the same cell, and Ctrl-C in every command that takes long."""
 
+import json
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from conftest import OTHER, Checkout
 from forked import Command
 from storm import jobs
 
+from imcl.files import sha256
 from imcl.progress import Events
 from imcl.project import Project
 from imcl.records.store import Store
@@ -46,11 +48,22 @@ def test_a_worker_that_dies_costs_its_cell_alone_and_engines_may_meet_at_it(chec
     refused = checkout.run(*RECORDS, code=1)
     assert "Directory cannot be locked" in refused
     assert "--unlock" in refused
+    # Nor do the jobs that wait see an edit of the parameters.
+    params = checkout.folder / "params.yaml"
+    submitted = params.read_bytes()
+    params.write_text("studies: [half an edit")
     output, _ = engine.communicate()
+    params.write_bytes(submitted)
     assert engine.returncode == 1
     assert "Error in rule train" in output
     assert "logs/train/" in output
     assert len(checkout.records()) == 2
+    for name in checkout.records():
+        record = json.loads((checkout.folder / "results/records" / name).read_text())
+        (named,) = record["params_sha256"]
+        snapshot = checkout.folder / f"results/params/{named[:12]}.yaml"
+        assert snapshot.read_bytes() == submitted
+        assert sha256(snapshot) == named
     before = checkout.records()
     _meet(checkout)
     after = checkout.records()

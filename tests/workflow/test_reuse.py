@@ -81,6 +81,11 @@ def test_wrong_parameters_stop_both_engines_before_anything_runs(finished):
     assert finished.records() == before
 
 
+def test_a_job_without_the_environment_of_its_snakemake_is_refused(finished):
+    output = finished.snakemake("--mode", "remote", "records", code=1)
+    assert "this job does not know which parameters it was submitted with" in output
+
+
 def test_an_unknown_config_key_is_refused(finished):
     output = finished.run("snakemake", "-n", "--config", "studdy=micro", code=1)
     assert "--config unknown key 'studdy'; did you mean 'study'?" in output

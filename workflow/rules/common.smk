@@ -13,13 +13,19 @@ from snakemake.utils import validate
 from imcl.data.contents import settings_of
 from imcl.errors import UsageError, unknown
 from imcl.present.pdf import HINT, can_build
-from imcl.project import Project
+from imcl.project import VARIABLE, Project
 from imcl.records.store import Store
 from imcl.study import grid
 from imcl.study.cost import one_job
+from imcl.study.snapshot import Snapshot
 from imcl.study.sources import KINDS, SOURCES
 
-PROJECT = Project(Path())
+if not workflow.is_main_process and VARIABLE not in os.environ:
+    raise WorkflowError(
+        f"this job does not know which parameters it was submitted with: {VARIABLE} is not set;"
+        " let the executor hand the environment on to its jobs"
+    )
+PROJECT = Project.find(Path())
 STORE = Store(PROJECT)
 
 try:
@@ -31,11 +37,12 @@ try:
         known = unknown("origin", config["records"], ["committed"])
         raise UsageError(f"--config records={config['records']}: {known}")
     SETTINGS = settings_of(PROJECT, config.get("study"))
+    SNAPSHOT = Snapshot.of(PROJECT)
 except UsageError as error:
     raise WorkflowError(str(error))
 # imcl has checked more, with better messages; this holds the published schema to the same file.
 validate(
-    yaml.safe_load(PROJECT.params.read_text("utf-8")),
+    yaml.safe_load(SNAPSHOT.content),
     "../schemas/params.schema.json",
     set_default=False,
 )
@@ -224,11 +231,21 @@ def files(folder):
 
 
 # The rules run `python -m imcl`: with the interpreter that runs Snakemake, unless a deployment
-# method puts its own first, and with the code of this checkout.
+# method puts its own first, with the code of this checkout, and with the parameters as they are
+# now, even if params.yaml is edited while jobs wait.
 os.environ.update(
-    PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]),
-    PYTHONPATH=str(Path("src").resolve()),
+    {
+        "PATH": os.pathsep.join(
+            [str(Path(sys.executable).parent), *os.get_exec_path()]
+        ),
+        "PYTHONPATH": str(Path("src").resolve()),
+        VARIABLE: str(SNAPSHOT.project.params),
+    }
 )
+
+
+onstart:
+    SNAPSHOT.write()
 
 
 onsuccess:

@@ -15,7 +15,7 @@ import yaml
 import imcl
 from imcl.errors import ImclError
 from imcl.files import write_text
-from imcl.project import Project
+from imcl.project import VARIABLE, Project
 from imcl.study.settings import Settings
 
 SOURCE = Path(imcl.__file__).resolve().parents[1]
@@ -63,7 +63,7 @@ class Workspace:
         done = subprocess.run(
             [sys.executable, "-m", *command],
             cwd=self.project.root,
-            env={**os.environ, "PYTHONPATH": str(SOURCE)},
+            env={**os.environ, "PYTHONPATH": str(SOURCE), VARIABLE: ""},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -92,7 +92,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     params = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     params.add_argument(
-        "--params", type=Path, metavar="FILE", help="use this file instead of params.yaml"
+        "--params",
+        type=Path,
+        metavar="FILE",
+        help="use this file instead of params.yaml (default: the one that IMCL_PARAMS names)",
     )
     for group in (study, data, training, results, verify, bench):
         group.register(commands, [folder, params])

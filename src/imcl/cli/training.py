@@ -141,14 +141,16 @@ def _run(arguments: argparse.Namespace) -> None:
     from imcl.study import grid
 
     loaded = settings(arguments)
+    from imcl.study.snapshot import Snapshot
     from imcl.training import runner
 
+    project = Snapshot.of(arguments.project).write()  # for cells that wait while it is edited
     jobs = _jobs(arguments)
     options = [f"--study={loaded.study}", f"--device={arguments.device}"]
     options += [f"--threads={arguments.threads}", *(["--compile"] if arguments.compile else [])]
     cells = grid.cells(loaded)
     failed, left = runner.run(
-        arguments.project,
+        project,
         cells,
         options,
         jobs=jobs,

@@ -13,7 +13,7 @@ from rocrate.rocrate import ROCrate
 
 from imcl.analysis.summary import Summary
 from imcl.present.documents import Documents
-from imcl.project import Project
+from imcl.project import PARAMS, Project
 
 LICENCE = "https://spdx.org/licenses/MIT"
 
@@ -39,7 +39,8 @@ def write(project: Project, documents: Documents, files: Iterable[Path]) -> Path
     crate.root_dataset["identifier"] = summary["digest"]
     crate.license = LICENCE
     software, data = _add_software(crate, summary), _add_data(crate, summary)
-    parameters = crate.add_file(project.params, properties={"name": "every choice of the study"})
+    choices = {"name": "every choice of the study"}
+    parameters = crate.add_file(project.params, PARAMS, properties=choices)
     for row in summary["cells"]:
         path = project.root / row["record"]["path"]
         record = crate.add_file(

@@ -219,11 +219,16 @@ class Migration(TypedDict):
 
 
 class Record(Circumstances):
-    """The result of a cell: its configuration, data, code, machine, and a run for each seed."""
+    """The result of a cell: its configuration, data, code, machine, and a run for each seed.
+
+    `params_sha256` names the file that its jobs read `config` from, or several if it was edited
+    between the seeds. All that counts of them is in `config`.
+    """
 
     cell: Line
     digest: Line
     config: CellConfig
+    params_sha256: NotRequired[Annotated[list[Sha256], Field(min_length=1)]]
     runs: Annotated[list[Run], Field(min_length=1)]
     cost: Annotated[list[Cost], Field(min_length=1)]
     migrated: NotRequired[Migration]

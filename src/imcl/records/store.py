@@ -562,7 +562,7 @@ def _joined(cell: Cell, parts: Sequence[Record]) -> Record:
         if key in first and all(part.get(key) == first.get(key) for part in parts):
             same[key] = first[key]  # type: ignore[literal-required]  # a name of Circumstances
     own = {"code", "environment"} - same.keys()
-    return {
+    joined: Record = {
         "cell": cell.name,
         "digest": cell.digest,
         "config": cell.config,
@@ -573,6 +573,9 @@ def _joined(cell: Cell, parts: Sequence[Record]) -> Record:
         ],
         "cost": [part["cost"][0] for part in parts],
     }
+    if params := dict.fromkeys(sha for part in parts for sha in part.get("params_sha256", ())):
+        joined["params_sha256"] = [*params]
+    return joined
 
 
 def _write(path: Path, record: Record) -> Path:

@@ -50,6 +50,7 @@ class Task:
         data: its data.
         device: what to train on.
         environment: as the record tells it.
+        params_sha256: of the file that the settings were read from.
         checkpoints: of the run.
         report: of the run's progress.
     """
@@ -59,6 +60,7 @@ class Task:
     data: RunData
     device: torch.device
     environment: Environment
+    params_sha256: str
     checkpoints: Checkpoints
     report: Report
 
@@ -270,6 +272,7 @@ class SeedRun:
             "cell": cell.name,
             "digest": cell.digest,
             "config": cell.config,
+            "params_sha256": [self.task.params_sha256],
             **self.data.told({"dataset", "noise"} - cell.drawn_per_run),
             "code": code(),
             "environment": self.task.environment,

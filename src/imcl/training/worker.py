@@ -9,7 +9,7 @@ from typing import Self
 import torch
 
 from imcl.errors import ImclError
-from imcl.files import is_locked, locked, sweep
+from imcl.files import is_locked, locked, sha256, sweep
 from imcl.progress import say
 from imcl.project import Project
 from imcl.records.collect import collect, unfinished
@@ -113,6 +113,7 @@ class _Place:
     data: dict[int, RunData]
     device: torch.device
     environment: Environment
+    params_sha256: str
 
     @classmethod
     def made(cls, project: Project, cell: Cell, options: RunOptions, held: ExitStack) -> Self:
@@ -120,6 +121,7 @@ class _Place:
 
         A GPU is shared with other trainings until `held` ends.
         """
+        params = sha256(project.params)
         target = device.choose(options.device)
         device.settle(options.threads, cell.training.precision)
         data = load(project, cell)
@@ -140,7 +142,7 @@ class _Place:
             torch.cuda.set_device(held.enter_context(gpu).index)
         environment = device.environment(target, options.threads)
         environment["compiled"] = options.compiled
-        return cls(project, options, data, target, environment)
+        return cls(project, options, data, target, environment, params)
 
     def task(self, run: Cell, report: Report) -> Task:
         """The training of a run."""
@@ -156,7 +158,8 @@ class _Place:
         origin = {**where, "code": source_sha256()}
         folder = self.project.checkpoints / run.run_key
         checkpoints = Checkpoints(folder, setting, origin, self.options.checkpoint_share)
-        return Task(self.project, run, data, self.device, self.environment, checkpoints, report)
+        place = (self.device, self.environment, self.params_sha256)
+        return Task(self.project, run, data, *place, checkpoints, report)
 
 
 def _run(task: Task) -> None:
