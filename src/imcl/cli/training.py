@@ -15,6 +15,7 @@ from imcl.study.spec import MOST_SEED, MOST_THREADS
 if TYPE_CHECKING:
     from imcl.study.grid import Cell
 
+DEVICES = ("auto", "cpu", "cuda")
 MOST_MINUTES = 10_000_000  # 19 years
 PER_GPU = 4  # one network alone leaves a GPU idle between its operations
 
@@ -70,9 +71,9 @@ def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) ->
         with_study(sub)
         sub.add_argument(
             "--device",
-            default="auto",
-            choices=["auto", "cpu", "cuda"],
-            help="where to train (default: auto)",
+            choices=DEVICES,
+            help="where to train (default: IMCL_DEVICE, or auto: the GPU if there is one, else the "
+            "CPU unless the study needs a GPU)",
         )
         sub.add_argument("--threads", type=threads, default=1, help="CPU threads (default: 1)")
         sub.add_argument(
@@ -92,12 +93,21 @@ def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) ->
     command(commands, parents, "share", _share, summary)
 
 
+def _device(arguments: argparse.Namespace) -> str:
+    """The device that the command or the environment names."""
+    named: str = arguments.device or os.environ.get("IMCL_DEVICE") or "auto"
+    if named not in DEVICES:
+        raise UsageError(f"IMCL_DEVICE={named}: {unknown('device', named, DEVICES)}")
+    return named
+
+
 def _train(arguments: argparse.Namespace) -> None:
     from imcl.records import collect
     from imcl.study import grid
 
     project = arguments.project
-    whole = cell = grid.find(settings(arguments), arguments.cell)
+    loaded, device = settings(arguments), _device(arguments)
+    whole = cell = grid.find(loaded, arguments.cell)
     if arguments.seed is not None:
         if arguments.seed not in whole.seeds:
             raise UsageError(f"--seed: {unknown('seed', arguments.seed, map(str, whole.seeds))}")
@@ -107,11 +117,12 @@ def _train(arguments: argparse.Namespace) -> None:
         from imcl.training import worker  # imports torch, which takes seconds
 
         options = worker.RunOptions(
-            arguments.device,
+            device,
             arguments.threads,
             arguments.compile,
             arguments.checkpoint_share,
             arguments.again,
+            gpu_for=loaded.gpu_for,
         )
         worker.train_runs(project, todo, options)
     if arguments.seed is None:
@@ -140,13 +151,17 @@ def _tell(project: Project, cell: "Cell") -> None:
 def _run(arguments: argparse.Namespace) -> None:
     from imcl.study import grid
 
-    loaded = settings(arguments)
+    loaded, device = settings(arguments), _device(arguments)
     from imcl.study.snapshot import Snapshot
     from imcl.training import runner
 
+    if loaded.gpu_for and device == "auto":
+        from imcl.training.device import require_gpu  # imports torch, which takes seconds
+
+        require_gpu(f"{loaded.gpu_for} needs a GPU")  # instead of each cell
     project = Snapshot.of(arguments.project).write()  # for cells that wait while it is edited
     jobs = _jobs(arguments)
-    options = [f"--study={loaded.study}", f"--device={arguments.device}"]
+    options = [f"--study={loaded.study}", f"--device={device}"]
     options += [f"--threads={arguments.threads}", *(["--compile"] if arguments.compile else [])]
     cells = grid.cells(loaded)
     failed, left = runner.run(

@@ -149,6 +149,9 @@ class Study(Block):
         {}, description="cells that `imcl run` trains first, with the accuracy that they must reach"
     )
     evidence: bool = Field(True, description="whether claims are judged from its records")
+    device: Literal["any", "gpu"] = Field(
+        "any", description="`gpu`: a training without a usable GPU fails at once"
+    )
     blocks: Annotated[list[Block], Field(min_length=1)] = Field(
         [], description="parts with settings of their own; what they leave out, the study states"
     )
@@ -305,6 +308,12 @@ class Settings(Options):
     @property
     def chosen_study(self) -> Study:
         return self.studies[self.study]
+
+    @property
+    def gpu_for(self) -> str | None:
+        """The chosen study in words, if it needs a GPU."""
+        needs = self.chosen_study.device == "gpu"
+        return f"study {self.study} (studies.{self.study}.device)" if needs else None
 
     def way(self, name: str, noise: str = "", overrides: Sequence[dict[str, Ways]] = ()) -> Way:
         """A way's options, with what `overrides` say for labels with this noise."""

@@ -4,6 +4,7 @@ import ctypes
 import os
 import platform
 import resource
+import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -21,17 +22,45 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LARGEST_MMAP_THRESHOLD = 32 * 2**20
 
 
-def choose(name: str) -> torch.device:
+def choose(name: str, needed_by: str | None = None) -> torch.device:
     """The device by name: `cpu`, `cuda`, or `auto` for the GPU if there is one.
 
+    Args:
+        name: of the device.
+        needed_by: what must not be trained on a CPU unless `name` says so.
+
     Raises:
-        ImclError: cuda was asked for, but torch sees no GPU.
+        ImclError: a GPU is asked for or needed, but torch can use none; it says why.
     """
-    if name == "auto":
+    if name == "auto" and not needed_by:
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ImclError("--device cuda: torch sees no GPU; take --device cpu")
+    if name != "cpu":
+        require_gpu(
+            "--device cuda asks for a GPU" if name == "cuda" else f"{needed_by} needs a GPU"
+        )
+        name = "cuda"
     return torch.device(name)
+
+
+def require_gpu(what: str) -> None:
+    """Make sure that torch can use a GPU.
+
+    Args:
+        what: asks for it, for the message.
+
+    Raises:
+        ImclError: it can use none: there is none, its driver is too old, or torch is built without.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a warning says what the error says
+        try:
+            torch.cuda.init()
+        except (AssertionError, RuntimeError) as error:
+            reason = str(error).split("\n")[0].rstrip(".")
+            raise ImclError(
+                f"{what}, but torch can use none: {reason}. To train on the CPU all the same, "
+                "take --device cpu or set IMCL_DEVICE=cpu"
+            ) from None
 
 
 def visible() -> list[str]:

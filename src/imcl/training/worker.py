@@ -35,6 +35,7 @@ class RunOptions:
         compiled: let torch's compiler fuse the stages' operations; this rounds differently.
         checkpoint_share: the largest share of the run time to spend on checkpoints, in 0..1.
         again: train finished seeds again.
+        gpu_for: the study that needs a GPU; only "cpu" trains it without one.
     """
 
     device: str = "auto"
@@ -42,6 +43,7 @@ class RunOptions:
     compiled: bool = False
     checkpoint_share: float = 0.02
     again: bool = False
+    gpu_for: str | None = None
 
 
 DEFAULT = RunOptions()
@@ -122,7 +124,7 @@ class _Place:
         A GPU is shared with other trainings until `held` ends.
         """
         params = sha256(project.params)
-        target = device.choose(options.device)
+        target = device.choose(options.device, options.gpu_for)
         device.settle(options.threads, cell.training.precision)
         data = load(project, cell)
         first = data[cell.seeds[0]]  # the runs' data are equally large
