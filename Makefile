@@ -1,6 +1,7 @@
 # make reproduce     train a study and make its paper; STUDY=cpu chooses another study
 # make paper         the paper from committed records alone (STUDY=cpu): no GPU, data or training
 # make test          all tests, and how much of src they cover
+# make slurm         a study on a real SLURM; SLURM_UP names a script that starts and stops one, as root
 # make lint          style, types, the order of the packages, and the workflow's form
 # make environment   the locked environment; the other targets make it first
 # make clean         delete what the pipeline made, except downloaded archives
@@ -14,10 +15,10 @@ SNAKEMAKE := $(BIN)/snakemake --workflow-profile workflow/profiles/default
 # compile every library again, which takes longer than most of their work.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help reproduce paper test lint clean environment
+.PHONY: help reproduce paper test slurm lint clean environment
 
 help:
-	@sed -n '1,7s/^# //p' Makefile
+	@sed -n '1,8s/^# //p' Makefile
 
 reproduce: environment
 	@$(SNAKEMAKE) $(if $(STUDY),--config study=$(STUDY))
@@ -34,6 +35,10 @@ paper: environment
 
 test: environment
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --cov
+
+slurm: environment
+	@$(UV) sync --frozen --quiet --extra slurm
+	$(BIN)/pytest -m slurm --capture=no tests/workflow/test_slurm.py
 
 lint: environment
 	$(BIN)/ruff check .

@@ -215,7 +215,7 @@ def _compare(calm: Path, rough: Path, say: Say) -> None:
         theirs = (rough / name).read_bytes()
         mine = (calm / name).read_bytes()
         if name.suffix == ".json":
-            mine, theirs = (_without_times(json.loads(text)) for text in (mine, theirs))
+            mine, theirs = (without_times(json.loads(text)) for text in (mine, theirs))
         elif name.name.startswith("cost-"):  # a table of times and memory
             continue
         assert mine == theirs, f"{name} differs"
@@ -229,10 +229,10 @@ def _compare(calm: Path, rough: Path, say: Say) -> None:
     assert counts["results/records"] == len(planned) >= 4
 
 
-def _without_times(value: object) -> object:
+def without_times(value: object) -> object:
     if isinstance(value, dict):
-        return {key: _without_times(v) for key, v in value.items() if key not in TIMES}
-    return [_without_times(item) for item in value] if isinstance(value, list) else value
+        return {key: without_times(v) for key, v in value.items() if key not in TIMES}
+    return [without_times(item) for item in value] if isinstance(value, list) else value
 
 
 def main() -> None:

@@ -2,6 +2,12 @@
 # depends on the records that it is read from, and on the modules that read them.
 
 
+localrules:
+    summary,
+    claims,
+    search,
+
+
 rule summary:
     input:
         list(RECORDS.values()),

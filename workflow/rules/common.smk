@@ -1,6 +1,7 @@
 # What the rules share: checked settings, cells, and the files that a rule depends on.
 import os
 import re
+import shutil
 import sys
 from functools import cache
 from pathlib import Path
@@ -11,12 +12,12 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
 from imcl.data.contents import settings_of
-from imcl.errors import UsageError, unknown
+from imcl.errors import ImclError, UsageError, unknown
 from imcl.present.pdf import HINT, can_build
 from imcl.project import VARIABLE, Project
 from imcl.records.store import Store
 from imcl.study import grid
-from imcl.study.cost import one_job
+from imcl.study.cost import memory_mb, one_job, runtime_minutes
 from imcl.study.snapshot import Snapshot
 from imcl.study.sources import KINDS, SOURCES
 
@@ -103,8 +104,8 @@ KEPT = {
     for path in PROJECT.records.glob("*.json")
     if re.fullmatch("[0-9a-f]{12}", digest := path.stem.rpartition("-")[2])
 }
-FORCED = bool({"--forceall", "-F"} & {*sys.argv})
-if FORCED:
+FORCED = bool({"--forceall", "-F"} & {*sys.argv, os.environ.get("IMCL_FORCED")})
+if FORCED or not workflow.is_main_process:  # a job makes what it is told to
     KEPT -= OWN
 BY_NAME = {cell.name: cell for cell in CELLS.values()}
 SHORT = {c.digest for c in CELLS.values() if c.digest not in KEPT and one_job(c)}
@@ -142,6 +143,24 @@ def missing_runs(cell):
     """The files of a cell's seeds that are still to be made."""
     paths = [PROJECT.run(run.run_key) for run in cell.runs]
     return [path for path in paths if FORCED or not path.exists()]
+
+
+# What a training asks of a cluster: a GPU if the study needs one, memory and minutes for its cell.
+ON_GPU = SETTINGS.gpu_for is not None and os.environ.get("IMCL_DEVICE") != "cpu"
+GRES = "gpu:1" if ON_GPU else ""
+
+
+def trained(wildcards):
+    """The cell that a job trains: with all its seeds, or one."""
+    return run_of(wildcards) if "seed" in wildcards.keys() else cell_of(wildcards)
+
+
+def memory(wildcards, attempt):
+    return memory_mb(trained(wildcards), attempt, ON_GPU)
+
+
+def runtime(wildcards, attempt):
+    return runtime_minutes(trained(wildcards), attempt, ON_GPU)
 
 
 def prepared(cell):
@@ -240,12 +259,21 @@ os.environ.update(
         ),
         "PYTHONPATH": str(Path("src").resolve()),
         VARIABLE: str(SNAPSHOT.project.params),
+        "IMCL_FORCED": "--forceall" if FORCED else "",
     }
 )
 
 
 onstart:
-    SNAPSHOT.write()
+    if workflow.executor_plugin.name == "slurm" and not shutil.which("sbatch"):
+        raise WorkflowError(
+            "no SLURM on this machine (there is no sbatch): start Snakemake where jobs are submitted,"
+            " or take --workflow-profile workflow/profiles/default to run them here"
+        )
+    try:
+        SNAPSHOT.write()
+    except (ImclError, OSError) as error:
+        raise WorkflowError(str(error))
 
 
 onsuccess:

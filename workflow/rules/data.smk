@@ -1,6 +1,10 @@
 # Archives, arrays and noisy labels.
 
 
+localrules:
+    fetch,  # needs the internet, which the nodes of a cluster often lack
+
+
 rule fetch:
     output:
         PROJECT.archives / "{archive}",

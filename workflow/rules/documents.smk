@@ -1,6 +1,13 @@
 # From JSON to tables, figures, the paper and the report.
 
 
+localrules:
+    tables,
+    figures,
+    paper,
+    report,
+
+
 rule tables:
     input:
         ANALYSIS,

@@ -1,5 +1,6 @@
 # One job is one seed of a cell. Where seeds are so short that a process would mostly start, one job
-# trains all seeds of a cell.
+# trains all seeds of a cell. The trainings replace their shell (exec): else a signal to all processes
+# of a job ends the shell, and Snakemake does not wait until the training has written its checkpoint.
 
 
 localrules:
@@ -20,13 +21,17 @@ rule train:
     threads: 1  # two cells in parallel finish sooner than two in turn with two threads
     resources:
         gpu_slots=1,  # limits the jobs only where a profile says how many slots there are
+        # On a cluster:
+        gres=GRES,
+        mem_mb=memory,
+        runtime=runtime,
     params:
         study=STUDY,
         again=["--again"] if FORCED else [],
     message:
         "train {wildcards.cell}"
     shell:
-        "python -m imcl train --study {params.study:q} --threads {threads} {params.again:q}"
+        "exec python -m imcl train --study {params.study:q} --threads {threads} {params.again:q}"
         " {wildcards.cell:q} > {log:q} 2>&1"
 
 
@@ -46,13 +51,16 @@ rule train_seed:
     threads: 1
     resources:
         gpu_slots=1,
+        gres=GRES,
+        mem_mb=memory,
+        runtime=runtime,
     params:
         study=STUDY,
         cell=lambda wildcards: BY_NAME[wildcards.name].key,
     message:
         "train {params.cell}, seed {wildcards.seed}"
     shell:
-        "python -m imcl train --study {params.study:q} --threads {threads}"
+        "exec python -m imcl train --study {params.study:q} --threads {threads}"
         " --seed {wildcards.seed:q} {params.cell:q} > {log:q} 2>&1"
 
 
