@@ -475,3 +475,17 @@ def test_a_table_longer_than_a_page_goes_on_on_the_next():
     assert sizes(20, 28) == [[20, 28]]  # 48 rows are a page
     assert sizes(20, 29, 5) == [[20], [29, 5]]
     assert sizes(3, 100) == [[3], [48], [48], [4]]
+
+
+def test_the_caption_says_where_paired_seeds_had_different_devices(study):
+    said = "paired seeds were trained on different devices"
+    study.write(ACCURACY)
+    assert said not in study.tables()["difference-to-base-digits"].caption
+
+    def elsewhere(cell, made):
+        if cell.method == "kernel":
+            made["environment"]["device_name"] = "another"
+
+    study.write(ACCURACY, elsewhere)
+    caption = study.tables()["difference-to-base-digits"].caption
+    assert f"In 1 of 2 comparisons, {said}." in caption

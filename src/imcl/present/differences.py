@@ -66,6 +66,15 @@ def table(summary: Summary, part: Part, reference: Reference) -> Table:
         caption += (
             " Only methods that see as many augmentations of each image as control are compared."
         )
+    found = [
+        row[DIFFERENCES[reference]] for row in part.rows(summary) if DIFFERENCES[reference] in row
+    ]
+    apart = sum(bool(each["elsewhere"]) for each in found)
+    if apart:
+        caption += (
+            f" In {apart} of {len(found)} comparisons, paired seeds were trained on different "
+            "devices."
+        )
     columns = [
         Column("", lambda row: difference(row, reference)),
         Column("p", lambda row: tested(row, "paired t-test", reference)),
