@@ -15,7 +15,7 @@ from imcl.models.backbone import Backbone, at_least_float32, head, pool
 from imcl.study import faults
 from imcl.study.options import Output, Way
 from imcl.ways import output
-from imcl.ways.parts import Parts, Statistics, observe, total
+from imcl.ways.parts import Observer, Parts, Stages, total
 from imcl.ways.ramp import ramp_up
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -111,7 +111,7 @@ class Collaboration(Generic[Model]):
         self,
         images: Tensor | Sequence[Tensor],
         labels: Tensor,
-        progress: float = 1.0,
+        progress: float | Tensor = 1.0,
         indices: Tensor | None = None,
     ) -> Step:
         """One pass through the network.
@@ -120,7 +120,8 @@ class Collaboration(Generic[Model]):
             images: (B, C, H, W), or for several `views` a sequence of as many such batches:
                 augmentations of the same images.
             labels: int64 (B,).
-            progress: the share of training that is done, in 0..1, for the ramp-up.
+            progress: the share of training that is done, in 0..1, for the ramp-up: a number, or
+                a scalar on the device (for which the baseline `coteaching` waits).
             indices: int64 (B,), the images' sample indices in the training set; a baseline needs
                 them.
 
@@ -141,17 +142,11 @@ class Collaboration(Generic[Model]):
         if indices is None and self.baseline is not None:
             raise UsageError("a baseline needs the images' sample indices; pass indices=...")
         images = torch.cat(batches) if len(batches) > 1 else batches[0]
-        stages: list[Statistics] = []
-
-        def hook(stage: Tensor) -> Tensor:
-            passed, statistics = observe(stage, self._needed)
-            stages.append(statistics)
-            return passed
-
-        last, extra = self._run(images, labels, indices, hook)
+        observer = Observer(self._needed)
+        last, extra = self._run(images, labels, indices, observer)
         with torch.autocast(last.device.type, enabled=False):
             last = at_least_float32(last)
-            parts = self._parts(last, stages)
+            parts = self._parts(last, observer.stages())
             if self.baseline is None or indices is None:
                 terms = {"cross_entropy": _cross_entropy(parts.logits, labels)}
             else:
@@ -159,7 +154,7 @@ class Collaboration(Generic[Model]):
                 terms = self.baseline.loss(outputs)
             return self._step(parts, terms, len(labels), progress)
 
-    def _parts(self, last: Tensor, stages: list[Statistics]) -> Parts:
+    def _parts(self, last: Tensor, stages: Stages) -> Parts:
         options = self.ways.get("output")
         if isinstance(options, Output):
             logits = output.part_logits(options, last, self._classify, self.views, self.generator)
@@ -167,7 +162,8 @@ class Collaboration(Generic[Model]):
             logits = self.baseline.part_logits(last, self._classify)
         else:
             logits = self._classify(pool(last))[None]
-        kernels = [at_least_float32(weight) for weight in self._kernels()]
+        weights = self._kernels() if "kernel" in self.ways else []
+        kernels = [at_least_float32(weight) for weight in weights]
         return Parts(logits, stages, kernels, self.views)
 
     def _classify(self, pooled: Tensor) -> Tensor:
@@ -182,12 +178,16 @@ class Collaboration(Generic[Model]):
             and module.out_channels > 1
         ]
 
-    def _step(self, parts: Parts, terms: dict[str, Tensor], count: int, progress: float) -> Step:
+    def _step(
+        self, parts: Parts, terms: dict[str, Tensor], count: int, progress: float | Tensor
+    ) -> Step:
         loss = total(terms.values())
         terms = {name: term.detach() for name, term in terms.items()}
+        shares = {options.ramp_up for options in self.ways.values()}
+        ramps = {share: ramp_up(progress, share) for share in shares}
         for name, options in self.ways.items():
             term = self._losses[name](options, parts)
-            loss = loss + ramp_up(progress, options.ramp_up) * options.weight * term
+            loss = loss + ramps[options.ramp_up] * options.weight * term
             terms[name] = term.detach()
         parts_are_views = "output" in self.ways and self.ways["output"].views > 1
         logits = parts.logits[0] if parts_are_views else parts.logits.mean(0)

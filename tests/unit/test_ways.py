@@ -20,9 +20,9 @@ import imcl
 from imcl.errors import ImclError, UsageError
 from imcl.models import resnet18, vgg16
 from imcl.models.backbone import Backbone
-from imcl.study.options import WAYS, Output
+from imcl.study.options import WAYS, Kernel, Output, Representation
 from imcl.ways import intermediate, kernel, output, representation
-from imcl.ways.parts import Parts, Statistics, observe
+from imcl.ways.parts import Observer, Parts, Stages
 from imcl.ways.ramp import ramp_up
 
 LN3 = math.log(3)
@@ -33,17 +33,20 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
-EVERYTHING = frozenset(Statistics.__annotations__)
+EVERYTHING = frozenset({"pooled", "products", "energy"})
+NO_STAGES = Observer(frozenset()).stages()
 
 
-def statistics(stage: torch.Tensor) -> Statistics:
-    return observe(stage, EVERYTHING)[1]
+def statistics(*stages: torch.Tensor, needed: frozenset[str] = EVERYTHING) -> Stages:
+    observer = Observer(needed)
+    for stage in stages:
+        observer(stage)
+    return observer.stages()
 
 
-def redundancy(stage: torch.Tensor, centred: bool) -> torch.Tensor:
-    found = statistics(stage)
-    average = found["pooled"].mean(0) if centred else None
-    return representation.redundancy(found["products"], average)
+def redundancy(*stages: torch.Tensor, centred: bool) -> torch.Tensor:
+    options = Representation(variant="correlation" if centred else "cosine")
+    return representation.loss(options, Parts(torch.ones(0), statistics(*stages), [], 1))
 
 
 # output -----------------------------------------------------------------------------------------
@@ -134,15 +137,21 @@ def test_spatial_refuses_a_map_with_too_few_positions():
 # statistics of a stage --------------------------------------------------------------------------
 
 
-def test_the_statistics_of_a_map_are_those_of_numpy():
-    stage = random(4, 3, 2, 5)
-    passed, found = observe(stage, EVERYTHING)
-    values = stage.numpy()
-    positions = values.transpose(0, 2, 3, 1).reshape(-1, 3)
-    assert (passed == stage).all()
-    np.testing.assert_allclose(found["pooled"], values.mean((2, 3)))
-    np.testing.assert_allclose(found["products"], positions.T @ positions / 40)
-    np.testing.assert_allclose(found["energy"], (values**2).mean(1))
+def test_the_statistics_of_maps_are_those_of_numpy():
+    maps = random(4, 3, 2, 5), random(4, 2, 1, 2, seed=1)
+    observer = Observer(EVERYTHING)
+    assert all((observer(stage) == stage).all() for stage in maps)
+    found = observer.stages()
+    assert found.channels == [3, 2]
+    for index, stage in enumerate(maps):
+        values, channels = stage.numpy(), stage.shape[1]
+        positions = values.transpose(0, 2, 3, 1).reshape(-1, channels)
+        np.testing.assert_allclose(found.pooled[index, :, :channels], values.mean((2, 3)))
+        products = found.products[index, :channels, :channels]
+        np.testing.assert_allclose(products, positions.T @ positions / len(positions))
+        np.testing.assert_allclose(found.energy[index], (values**2).mean(1))
+    assert not found.pooled[1, :, 2:].any()
+    assert not found.products[1, 2:].any() and not found.products[1, :, 2:].any()
 
 
 def far_from_zero() -> torch.Tensor:
@@ -154,9 +163,11 @@ def far_from_zero() -> torch.Tensor:
 def test_autocast_rounds_no_statistic():
     stage = far_from_zero()
     with torch.autocast("cpu", torch.bfloat16):
-        _, found = observe(stage, EVERYTHING)
-    for name, value in statistics(stage.double()).items():
-        torch.testing.assert_close(found[name].double(), value, rtol=1e-6, atol=0)
+        found = statistics(stage)
+    expected = statistics(stage.double())
+    for name in EVERYTHING:
+        for value, wide in zip(getattr(found, name), getattr(expected, name), strict=True):
+            torch.testing.assert_close(value.double(), wide, rtol=1e-6, atol=0)
 
 
 def test_correlations_far_from_zero_are_right_under_autocast_and_so_is_their_gradient():
@@ -177,18 +188,24 @@ def test_correlations_far_from_zero_are_right_under_autocast_and_so_is_their_gra
 
 @pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("needed", [EVERYTHING, *({name} for name in sorted(EVERYTHING))])
-def test_the_gradients_of_map_and_statistics_add_up(needed, order):
-    def both(stage):
-        passed, found = observe(stage.contiguous(memory_format=order), frozenset(needed))
-        return (passed.sin(), *found.values())
+def test_the_gradients_of_maps_and_statistics_add_up(needed, order):
+    def both(*maps):
+        observer = Observer(frozenset(needed))
+        passed = [observer(stage.contiguous(memory_format=order)) for stage in maps]
+        _, pooled, products, energy = observer.stages()
+        found = [value for value in (pooled, products, *energy) if value.numel()]
+        return (*(stage.sin() for stage in passed), *found)
 
-    assert gradcheck(both, random(3, 2, 2, 4).requires_grad_())
+    maps = random(3, 2, 2, 4), random(3, 1, 2, 2, seed=1)
+    assert gradcheck(both, [stage.requires_grad_() for stage in maps])
 
 
 def test_what_no_way_needs_is_not_computed():
     stage = random(3, 2, 2, 4)
-    assert observe(stage, frozenset())[0] is stage
-    assert set(observe(stage, frozenset({"energy"}))[1]) == {"energy"}
+    assert Observer(frozenset())(stage) is stage
+    found = statistics(stage, needed=frozenset({"energy"}))
+    assert found.pooled.numel() == found.products.numel() == 0
+    assert len(found.energy) == 1
 
 
 # intermediate -----------------------------------------------------------------------------------
@@ -212,7 +229,7 @@ def test_attention_by_hand():
     # An even map against one that looks at the left half: |(1, 1) / sqrt 2 - (1, 0)|^2 = 2 - sqrt 2
     shallow = torch.ones(1, 3, 2, 2)
     deep = torch.tensor([[[[-2.0, 0.0]]]])
-    found = intermediate.attention(statistics(shallow)["energy"], statistics(deep)["energy"])
+    found = intermediate.attention(*statistics(shallow, deep).energy)
     assert found.item() == pytest.approx(2 - math.sqrt(2))
 
 
@@ -287,6 +304,78 @@ def test_kernel_measures_by_hand():
     assert kernel.orthogonal(filters).item() == pytest.approx(1.0)
 
 
+# several at once --------------------------------------------------------------------------------
+
+
+def same(found, expected, inputs, rtol=1e-10):
+    """Two losses and their gradients for the inputs; `found` may be in float32."""
+    torch.testing.assert_close(found.double(), expected, rtol=rtol, atol=0)
+    gradients = [torch.autograd.grad(loss, inputs, retain_graph=True) for loss in (found, expected)]
+    for a, b in zip(*gradients, strict=True):
+        assert (a - b).norm() <= rtol * b.norm()
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-10), (torch.float32, 3e-6)])
+@pytest.mark.parametrize("variant", ["cosine", "orthogonal"])
+def test_all_kernels_at_once_are_the_mean_of_each(variant, dtype, rtol):
+    """In float32 sums of 576 products round by about sqrt(576) 6e-8 of their size."""
+    shapes = [(8, 3), (16, 64), (8, 8), (16, 64), (8, 8), (24, 16)]
+    kernels = [random(*shape, 3, 3, seed=seed) for seed, shape in enumerate(shapes)]
+    kernels[2][1] = 0
+    inputs = [one.requires_grad_() for one in kernels]
+    parts = Parts(torch.ones(0), NO_STAGES, [one.to(dtype) for one in inputs], 1)
+    found = kernel.loss(Kernel(variant=variant), parts)
+    assert found.dtype == dtype
+    expected = torch.stack([getattr(kernel, variant)(one) for one in inputs]).mean()
+    same(found, expected, [one for index, one in enumerate(inputs) if index != 2], rtol)
+    (idle,) = torch.autograd.grad(found, inputs[2])
+    assert idle.isfinite().all() and not idle[1].any()
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("centred", [True, False])
+def test_all_stages_at_once_are_the_mean_redundancy_of_each(centred, dtype, rtol):
+    """In float32 a covariance is a difference of means that are up to four times as large."""
+    stages = random(6, 5, 4, 4).relu() + 1, random(6, 3, 2, 2, seed=1), random(6, 8, 1, 2, seed=2)
+    stages[0][:, 1] = 0  # a dead channel is idle, and so is one that is nearly dead
+    stages[1][:, 2] *= 1e-5
+    inputs = [stage.requires_grad_() for stage in stages]
+    found = redundancy(*(stage.to(dtype) for stage in inputs), centred=centred)
+    expected = []
+    for stage in inputs:
+        positions = stage.permute(0, 2, 3, 1).flatten(0, 2)
+        if centred:
+            positions = positions - positions.mean(0)
+        products = positions.T @ positions / len(positions)
+        expected.append(representation.mean_squared_off_diagonal(products))
+    same(found, torch.stack(expected).mean(), inputs, rtol)
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_all_pairs_of_stages_and_views_at_once_are_the_mean_of_each(centred):
+    widths = (3, 5, 4)
+    pooled = [random(6, width, seed=width).requires_grad_() for width in widths]
+    together = torch.stack([F.pad(stage, (0, max(widths) - stage.shape[1])) for stage in pooled])
+
+    found = intermediate.relation(together[:-1], together[-1], centred)
+    each = [intermediate.relation(shallow, pooled[-1], centred) for shallow in pooled[:-1]]
+    same(found, torch.stack(each).mean(), pooled[:-1])
+
+    found = intermediate.agreement(together, 3, centred)
+    each = []
+    for stage in pooled:
+        views = (stage - centred * stage.mean(0)).unflatten(0, (3, 2))
+        each += [1 - F.cosine_similarity(a, b).mean() for a, b in combinations(views, 2)]
+    same(found, torch.stack(each).mean(), pooled)
+
+
+def test_a_vector_that_is_too_short_is_divided_by_the_bound_alone():
+    least = intermediate.LEAST_NORM
+    x = torch.tensor([[least / 10, 0.0], [3.0, 4.0]], dtype=torch.float64, requires_grad=True)
+    (found,) = torch.autograd.grad(intermediate.agreement(x, 2), x)
+    torch.testing.assert_close(found[0], -torch.tensor([0.6, 0.8], dtype=torch.float64) / least)
+
+
 # all of them ------------------------------------------------------------------------------------
 
 ALL_VARIANTS = [
@@ -319,13 +408,13 @@ def test_gradients_in_float64(way, variant):
 
         z = logits.requires_grad_()
         (expected,) = torch.autograd.grad(loss(z), z)
-        parts = Parts(z, [statistics(shallow), statistics(deep)], [kernels], 2)
+        parts = Parts(z, statistics(shallow, deep), [kernels], 2)
         (found,) = torch.autograd.grad(module.loss(options, parts), z)
         torch.testing.assert_close(found, expected)
         return
 
     def loss(kernels, shallow, deep=deep):
-        stages = [statistics(shallow), statistics(deep)]
+        stages = statistics(shallow, deep)
         return module.loss(options, Parts(random(1, 4, 3), stages, [kernels], 2))
 
     inputs = [tensor.requires_grad_() for tensor in (kernels, shallow)]
@@ -339,6 +428,23 @@ def test_ramp_up_by_hand():
     assert ramp_up(0.2, 0.4) == pytest.approx(math.exp(-1.25))
     assert ramp_up(0.4, 0.4) == 1
     assert ramp_up(0.0, 0.0) == 1
+
+
+@pytest.mark.parametrize("progress", [0.0, 0.1, 0.4, 0.9])
+@pytest.mark.parametrize("share", [0.0, 0.4])
+def test_ramp_up_of_a_scalar_on_the_device(progress, share):
+    found = ramp_up(torch.tensor(progress), share)
+    assert float(found) == pytest.approx(ramp_up(progress, share), rel=2e-6)
+
+
+def test_progress_may_be_a_scalar_on_the_device():
+    images, labels = batch()
+    ways = {"kernel": {}, "representation": {"ramp_up": 0.5}}
+    found, expected = (
+        imcl.Collaboration(network(), ways)(images, labels, progress)
+        for progress in (torch.tensor(0.1), 0.1)
+    )
+    torch.testing.assert_close(found.loss, expected.loss)
 
 
 # Collaboration ----------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ class Outputs(NamedTuple):
         last: the last stage's map, (V * B, D, H, W), the V views in turn.
         labels: int64 (B,).
         indices: int64 (B,), sample indices in the training set.
-        progress: the share of training that is done, in 0..1.
+        progress: the share of training that is done, in 0..1: a number, or a scalar on the device.
         extra: what `run` returned after the last stage's map.
     """
 
@@ -62,7 +62,7 @@ class Outputs(NamedTuple):
     last: Tensor
     labels: Tensor
     indices: Tensor
-    progress: float
+    progress: float | Tensor
     extra: Any
 
     @property

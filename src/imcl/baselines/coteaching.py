@@ -47,7 +47,8 @@ class CoTeaching(BaselineMethod):
         losses = torch.stack(
             [F.cross_entropy(z, labels, reduction="none") for z in (outputs.network, outputs.extra)]
         )
-        order = losses.detach().argsort(1)[:, : self.kept(outputs.progress, len(labels))]
+        kept = self.kept(float(outputs.progress), len(labels))
+        order = losses.detach().argsort(1)[:, :kept]
         return {"cross_entropy": losses.gather(1, order.flip(0)).mean(1).sum()}
 
 

@@ -3,19 +3,22 @@
 The paper's own formula is not available: these three forms are choices, each based on a known one.
 """
 
-from itertools import combinations, pairwise
+from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from imcl.errors import ImclError
 from imcl.study.options import Intermediate
-from imcl.ways.parts import Parts, mean
+from imcl.ways.parts import Parts, mean, total
 
 # The least norm to divide by. A shorter vector has no reliable direction, and its gradient would
 # explode.
 LEAST_NORM = 1e-4
+LEAST_ENERGY = 1e-12  # the same for an attention map
 
 STATISTICS = {"relation": ("pooled",), "attention": ("energy",), "augment": ("pooled",)}
 
@@ -27,33 +30,33 @@ def loss(options: Intermediate, parts: Parts) -> Tensor:
         ImclError: `relation` or `attention` with fewer than two stages.
     """
     variant, centred, stages = options.variant, options.centred, parts.stages
-    if variant != "augment" and len(stages) < 2:
+    if variant != "augment" and len(stages.channels) < 2:
         raise ImclError(f"ways.intermediate: variant {variant!r} needs two stages")
-    if variant == "relation":
-        *shallow, deep = (stage["pooled"] for stage in stages)
-        return mean([relation(pooled, deep, centred) for pooled in shallow])
     if variant == "attention":
-        return mean([attention(a["energy"], b["energy"]) for a, b in pairwise(stages)])
-    return mean([agreement(stage["pooled"], parts.views, centred) for stage in stages])
+        return mean([attention(shallow, deep) for shallow, deep in pairwise(stages.energy)])
+    if variant == "relation":
+        return relation(stages.pooled[:-1], stages.pooled[-1], centred)
+    return agreement(stages.pooled, parts.views, centred)
 
 
 def relation(shallow: Tensor, deep: Tensor, centred: bool = False) -> Tensor:
     """Mean squared difference between the stages' similarities of samples.
 
-    R_s[i, j] = cos(GAP(F_s)_i, GAP(F_s)_j); mean over i != j of (R_s - R_S)^2, no gradient
+    R_s[i, j] = cos(GAP(F_s)_i, GAP(F_s)_j); mean over s and i != j of (R_s - R_S)^2, no gradient
     through R_S. The stages may have different widths. After Tung and Mori, "Similarity-Preserving
     Knowledge Distillation" (ICCV 2019).
 
     Args:
-        shallow: (N, C_s), a stage's pooled features, the student.
+        shallow: (..., N, C), pooled features of one stage or several, the students.
         deep: (N, C_S), the deepest stage's, the teacher.
         centred: subtract the batch's mean first. Without it all samples are alike after a ReLU,
             whose outputs are never negative.
     """
     difference = _similarities(shallow, centred) - _similarities(deep.detach(), centred)
-    off_diagonal = difference - torch.diag(difference.diagonal())
-    samples = len(shallow)
-    return off_diagonal.square().sum() / (samples * (samples - 1))
+    samples = len(deep)
+    different = 1 - torch.eye(samples, dtype=deep.dtype, device=deep.device)
+    pairs = difference.numel() // samples * (samples - 1)
+    return (difference * different).square().sum() / pairs
 
 
 def attention(shallow: Tensor, deep: Tensor) -> Tensor:
@@ -67,33 +70,56 @@ def attention(shallow: Tensor, deep: Tensor) -> Tensor:
         shallow: (N, H_s, W_s), a stage's mean_c F^2.
         deep: (N, H_t, W_t), the next stage's, whose grid is not larger.
     """
-    size = (deep.shape[1], deep.shape[2])
-    maps = [F.adaptive_avg_pool2d(energy, size).flatten(1) for energy in (shallow, deep)]
-    a, b = (F.normalize(m, dim=1) for m in maps)
-    return (a - b).square().sum(1).mean()
+    pooled = F.adaptive_avg_pool2d(shallow, (deep.shape[1], deep.shape[2]))
+    a, b = (_Directions.apply(energy.flatten(1), LEAST_ENERGY) for energy in (pooled, deep))
+    return (a - b).square().sum() / len(deep)
 
 
 def agreement(pooled: Tensor, views: int, centred: bool = False) -> Tensor:
     """1 - cos of the pooled features of two augmentations, mean over samples and pairs of views.
 
     Args:
-        pooled: (V * B, C), a stage's pooled features, the V >= 2 views in turn.
+        pooled: (..., V * B, C), pooled features of one stage or several, the V >= 2 views in turn.
         views: V.
         centred: subtract the mean over the batch's V * B samples first.
     """
-    pooled = _centred(pooled) if centred else pooled
-    pairs = [
-        F.cosine_similarity(a, b, dim=1, eps=LEAST_NORM).mean()
-        for a, b in combinations(pooled.unflatten(0, (views, -1)), 2)
-    ]
-    return 1 - mean(pairs)
-
-
-def _centred(pooled: Tensor) -> Tensor:
-    return pooled - pooled.mean(0)
+    each = _directions(pooled, centred).unflatten(-2, (views, -1)).unbind(-3)
+    # The sum of all pairs' products at once: each view times the sum of those before it.
+    pairs = views * (views - 1) // 2
+    cosines = total(total(each[:v]) * each[v] for v in range(1, views))
+    return 1 - cosines.sum() * (pooled.shape[-1] / (pairs * cosines.numel()))
 
 
 def _similarities(pooled: Tensor, centred: bool) -> Tensor:
-    pooled = _centred(pooled) if centred else pooled
-    directions = F.normalize(pooled, dim=1, eps=LEAST_NORM)
-    return directions @ directions.T
+    directions = _directions(pooled, centred)
+    return directions @ directions.mT
+
+
+def _directions(pooled: Tensor, centred: bool) -> Tensor:
+    """The samples' features (..., N, C) at length 1, first minus their mean if `centred`."""
+    pooled = pooled - pooled.mean(-2, keepdim=True) if centred else pooled
+    directions: Tensor = _Directions.apply(pooled, LEAST_NORM)
+    return directions
+
+
+class _Directions(torch.autograd.Function):
+    """x / max(|x|, least) of vectors x, (..., C).
+
+    The gradient is written by hand: autograd would need twice as many operations.
+    """
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, least: float) -> Tensor:
+        norms = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        bounded = norms.clamp(min=least)
+        directions = x / bounded
+        context.save_for_backward(directions, norms, bounded)
+        return directions
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        directions, norms, bounded = context.saved_tensors
+        # A change along x changes only its length, which is divided out, unless it is too short.
+        along = (directions * gradient).sum(-1, keepdim=True) * (norms == bounded)
+        return gradient.addcmul(directions, along, value=-1) / bounded, None

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from imcl.study.options import Representation
-from imcl.ways.parts import Parts, mean
+from imcl.ways.cosines import squared_cosines
+from imcl.ways.parts import Parts
 
 # The least mean square to divide by: the gradient of a smaller one would explode, so such a channel
 # counts as idle.
@@ -21,43 +22,33 @@ STATISTICS = {"correlation": ("products", "pooled"), "cosine": ("products",)}
 
 
 def loss(options: Representation, parts: Parts) -> Tensor:
-    """The redundancy of the stages' channels, mean over stages."""
-    centred = options.variant == "correlation"
-    return mean(
-        [
-            redundancy(stage["products"], stage["pooled"].mean(0) if centred else None)
-            for stage in parts.stages
-        ]
-    )
+    """The redundancy of the stages' channels, mean over stages.
 
-
-def redundancy(products: Tensor, average: Tensor | None = None) -> Tensor:
-    """Mean squared off-diagonal correlation (or cosine) between the channels over (N, H, W).
-
-    Args:
-        products: (C, C), the mean products of C >= 2 channels.
-        average: (C,), the channels' means, for correlations; without it cosines.
-
-    Returns:
-        A scalar in 0..1. A constant (or zero) channel has correlation 0 to every other.
+    It is that of `mean_squared_off_diagonal`, computed for all stages at once.
     """
-    if average is None:
-        return mean_squared_off_diagonal(products)
-    # If the mean is large, a smaller variance is only rounding error: the channel counts as idle.
-    least = (ROUNDING * average.square()).clamp(min=LEAST_SQUARE).detach()
-    return mean_squared_off_diagonal(products - torch.outer(average, average), least)
+    stages = parts.stages
+    products = stages.products
+    least: Tensor | float = LEAST_SQUARE
+    if options.variant == "correlation":
+        average = stages.pooled.mean(1)  # (S, C)
+        # If the mean is large, a smaller variance is only rounding error: the channel is idle.
+        least = (ROUNDING * average.detach().square()).clamp(min=LEAST_SQUARE)
+        products = products.addcmul(average[:, :, None], average[:, None], value=-1)
+    factors = [1 / (count * (count - 1) * len(products)) for count in stages.channels]
+    return squared_cosines(products, least, factors)
 
 
-def mean_squared_off_diagonal(products: Tensor, least: Tensor | None = None) -> Tensor:
-    """Mean over i != j of P_ij^2 / (P_ii P_jj).
+def mean_squared_off_diagonal(products: Tensor) -> Tensor:
+    """Mean over i != j of P_ij^2 / (P_ii P_jj), in 0..1.
+
+    That is the mean squared correlation or cosine between the channels of one stage, over (N, H,
+    W). A constant (or zero) channel has correlation 0 to every other.
 
     Args:
-        products: P, (C, C), the mean products of C >= 2 channels (covariances if centred).
-        least: (C,), a lower bound for each channel's P_ii; LEAST_SQUARE if not given.
+        products: P, (C, C): the covariances of C >= 2 channels, or their mean products.
     """
     count = len(products)
-    least = torch.full_like(products[0], LEAST_SQUARE) if least is None else least
-    scale = products.diagonal().maximum(least).rsqrt()
+    scale = products.diagonal().clamp(min=LEAST_SQUARE).rsqrt()
     cosines = products * scale[:, None] * scale
     off_diagonal = cosines - torch.diag(cosines.diagonal())
     return off_diagonal.square().sum() / (count * (count - 1))
