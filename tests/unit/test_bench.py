@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from imcl.bench import agreement, loop, overhead
-from imcl.bench.options import BENCHES, Agreement, Loop, Overhead
+from imcl.bench import agreement, loop, overhead, steps
+from imcl.bench.options import BENCHES, Agreement, Loop, Overhead, Steps
 from imcl.bench.usual import Pictures
 from imcl.cli import main
 from imcl.data import prepare
@@ -121,12 +121,93 @@ def test_a_number_that_cannot_be_is_wrong_usage(bench, name, capsys):
 
 
 def test_every_number_of_every_measurement_has_a_bound():
-    assert len(numbers()) == 16
+    assert len(numbers()) == 19
 
 
 def test_a_dataset_that_is_not_there_is_wrong_usage(capsys):
     assert main(["--project", str(ROOT), "bench", "agreement", "--dataset", "cifar"]) == 2
     assert "unknown dataset 'cifar'; did you mean 'cifar10'?" in capsys.readouterr().err
+
+
+# the step ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def counts() -> dict[str, dict[str, dict]]:
+    """The rows of each backbone by method."""
+    options = Steps(width=4, batch_size=8, device="cpu", threads=1)
+    found: dict[str, dict[str, dict]] = {}
+    for row in steps.rows(Project(ROOT), SETTINGS, options):
+        found.setdefault(row["backbone"], {})[row["method"]] = row
+    return found
+
+
+# How many operations a step may take, by method: of ResNet-18 and of VGG-16.
+MOST = {
+    "base": (176, 119),
+    "control": (177, 120),
+    "output/dropout": (204, 147),
+    "output/spatial": (208, 151),
+    "output/channel": (213, 156),
+    "output/augment": (197, 140),
+    "intermediate/relation": (226, 171),
+    "intermediate/attention": (284, 261),
+    "intermediate/augment": (213, 158),
+    "representation/correlation": (228, 172),
+    "representation/cosine": (206, 148),
+    "kernel/cosine": (231, 168),
+    "kernel/orthogonal": (231, 168),
+    "all/single-pass": (353, 291),
+    "all": (332, 270),
+}
+
+
+@pytest.mark.parametrize(("index", "backbone"), [(0, "resnet18"), (1, "vgg16")])
+def test_a_step_takes_few_operations(counts, index, backbone):
+    """Counts do not depend on the machine. A lower one may become the bound, a higher one not."""
+    found = {method: row["operations"] for method, row in counts[backbone].items()}
+    assert set(found) == set(MOST)
+    assert {m: n for m, n in found.items() if n > MOST[m][index]} == {}
+
+
+def test_a_step_never_waits_for_a_gpu(counts):
+    waits = {row["waits"] for rows in counts.values() for row in rows.values()}
+    assert waits == {0}
+
+
+def test_the_ways_allocate_a_part_of_what_a_second_view_does(counts):
+    for rows in counts.values():
+        assert 1 < rows["all/single-pass"]["bytes_ratio"] < 1.4 < rows["control"]["bytes_ratio"]
+
+
+def test_operations_that_compute_nothing_are_not_counted():
+    x = torch.ones(4)
+    with steps.Operations() as counted:
+        x.view(2, 2).T.detach(), torch.empty(3), x[:2]
+        assert not counted.operations.total()
+        x.add_(1), x + 1, torch.cat([x, x])
+    assert counted.operations.total() == 3
+    assert not counted.waits.total()
+
+
+@pytest.mark.parametrize(
+    "wait", [lambda x: x[0].item(), lambda x: x.nonzero(), lambda x: x[x > 0], lambda x: bool(x[0])]
+)
+def test_waits_are_counted(wait):
+    with steps.Operations() as counted:
+        wait(torch.ones(4))
+    assert counted.waits.total() == 1
+
+
+def test_captures_are_counted(monkeypatch):
+    entered = []
+    monkeypatch.setattr(torch.cuda.graph, "__enter__", entered.append)
+    with steps.captures() as made:
+        torch.cuda.graph.__enter__("first")
+        torch.cuda.graph.__enter__("second")
+    torch.cuda.graph.__enter__("later")
+    assert made == ["first", "second"]
+    assert entered == ["first", "second", "later"]
 
 
 # the loop ---------------------------------------------------------------------------------------

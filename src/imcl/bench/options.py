@@ -53,6 +53,13 @@ class Loop(OnDevice):
     compile: bool = Field(False, description="run our trainer with torch's compiler")
 
 
+class Steps(OnDevice):
+    """What a training step of each method asks of the device: counts, not times."""
+
+    width: Width = Field(64, description="channels of the first stage")
+    batch_size: BatchSize = Field(32, description="images in a batch")
+
+
 class Pipeline(OnCores):
     """A study's wall time compared with the time that its cells spend in training."""
 
@@ -77,6 +84,7 @@ class Agreement(OnDevice):
 BENCHES: dict[str, type[Bench]] = {
     "overhead": Overhead,
     "loop": Loop,
+    "steps": Steps,
     "pipeline": Pipeline,
     "growth": Growth,
     "agreement": Agreement,

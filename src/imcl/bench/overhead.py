@@ -18,8 +18,8 @@ from imcl.study.settings import Settings, Training
 from imcl.training import device as devices
 from imcl.training import memory
 from imcl.training.batches import Augmentation, Batches, Normalise
+from imcl.training.loop import Trainer
 from imcl.training.network import Architecture, Method, assemble
-from imcl.training.optimizer import SGD
 
 SHAPE, CLASSES = (32, 32, 3), 10
 EPOCHS = 100  # of the training that a step is taken from
@@ -150,17 +150,12 @@ class Step:
             views=[generator] * method.views,
         )
         self.batch = next(batches.epoch())
-        self.collaboration = assemble(architecture, method, 0, batches)
-        self.collaboration.trained.train()
-        self.optimizer = SGD(self.collaboration.trained, training.momentum, training.weight_decay)
-        self.device, self.bf16 = device, training.precision == "bf16"
+        self.trainer = Trainer(assemble(architecture, method, 0, batches), batches, training)
+        self.trainer.collaboration.trained.train()
+        self.device = device
 
     def __call__(self) -> None:
-        views, labels, indices = self.batch
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            step = self.collaboration(views, labels, 0.5, indices)
-        step.loss.backward()
-        self.optimizer.step(1e-3)
+        self.trainer.step(self.batch, 0.5, 1e-3)
 
     def seconds(self) -> float:
         """The time of one step."""
@@ -175,13 +170,14 @@ class Step:
         self()  # what only the first step makes is no cost of every step
         with FlopCounterMode(display=False) as counter:
             self()
-        trained = list(self.collaboration.trained.parameters())
-        held = [*trained, *self.collaboration.trained.buffers(), *self.batch.views]
+        collaboration = self.trainer.collaboration
+        trained = list(collaboration.trained.parameters())
+        held = [*trained, *collaboration.trained.buffers(), *self.batch.views]
         bytes_held = sum(t.numel() * t.element_size() for t in held)
         momentum = sum(p.numel() * p.element_size() for p in trained)
         return {
             "training_parameters": sum(p.numel() for p in trained),
-            "parameters": sum(p.numel() for p in self.collaboration.model.parameters()),
+            "parameters": sum(p.numel() for p in collaboration.model.parameters()),
             "macs": counter.get_total_flops() / 2 / len(self.batch.labels),
             "memory_bytes": bytes_held + momentum + self._peak(),
         }

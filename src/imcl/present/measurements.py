@@ -85,6 +85,35 @@ def _loop(path: str, measurement: Measurement) -> Table:
     return Table(_name(path), caption, header, list(groups.values()), labels=3)
 
 
+def _steps(path: str, measurement: Measurement) -> Table:
+    settings = measurement["settings"]
+    caption = (
+        f"steps: counts of one training step on {settings['batch_size']} images of CIFAR's shape, "
+        f"backbones of width {settings['width']}, {settings['precision']}, on "
+        f"{_where(measurement)}. Views: augmentations of each image. Operations: those that "
+        "compute something, forward, backward and update. Allocated: all memory that the step "
+        "allocates, whether or not it is freed again. Waits: how often the CPU waits for a result "
+        "of a GPU. Captures: graphs that a training captures in two epochs, on a GPU."
+    )
+    header = ["backbone", "method", "views", "operations", "to base", "allocated (MB)", "to base"]
+    header += ["waits", "captures"]
+    groups: dict[str, list[Row]] = {}
+    for row in measurement["rows"]:
+        names = [Entry(row["backbone"]), Entry(row["method"])]
+        shown = (
+            ("views", 1, 0),
+            ("operations", 1, 0),
+            ("operations_ratio", 1, 2),
+            ("allocated_bytes", 1e-6, 1),
+            ("bytes_ratio", 1, 2),
+            ("waits", 1, 0),
+            ("captures", 1, 0),
+        )
+        numbers = [number(row[key], [path], key, scale=s, digits=d) for key, s, d in shown]
+        groups.setdefault(row["backbone"], []).append([*names, *numbers])
+    return Table(_name(path), caption, header, list(groups.values()))
+
+
 def _pipeline(path: str, measurement: Measurement) -> Table:
     caption = (
         f"pipeline: a study from nothing to its paper, on {_where(measurement)}. Wall: wall-clock "
@@ -152,6 +181,7 @@ def _agreement(path: str, measurement: Measurement) -> Table:
 BUILDERS: dict[str, Callable[[str, Measurement], Table]] = {
     "overhead": _overhead,
     "loop": _loop,
+    "steps": _steps,
     "pipeline": _pipeline,
     "growth": _growth,
     "agreement": _agreement,

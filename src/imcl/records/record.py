@@ -346,6 +346,20 @@ class LoopRow(TypedDict):
     product_flops: Above
 
 
+class StepsRow(TypedDict):
+    """What a training step of one method asks of the device; the ratios are to base."""
+
+    backbone: Line
+    method: Line
+    views: Annotated[int, Field(ge=1)]
+    operations: Annotated[int, Field(ge=1)]
+    allocated_bytes: Annotated[int, Field(ge=1)]
+    waits: Count
+    captures: Count
+    operations_ratio: Above
+    bytes_ratio: Above
+
+
 class PipelineRow(TypedDict):
     """A study from nothing to its paper; `own_seconds` is what its cells took together."""
 
@@ -398,6 +412,12 @@ class LoopSettings(TypedDict):
     repeats: Count
 
 
+class StepsSettings(TypedDict):
+    width: Count
+    batch_size: Count
+    precision: Line
+
+
 class AgreementSettings(TypedDict):
     width: Count
     epochs: Count
@@ -408,12 +428,14 @@ class AgreementSettings(TypedDict):
 SETTINGS: dict[str, Any] = {
     "overhead": OverheadSettings,
     "loop": LoopSettings,
+    "steps": StepsSettings,
     "agreement": AgreementSettings,
 }
 
 ROWS: dict[str, Any] = {
     "overhead": OverheadRow,
     "loop": LoopRow,
+    "steps": StepsRow,
     "pipeline": PipelineRow,
     "growth": GrowthRow,
     "agreement": AgreementRow,

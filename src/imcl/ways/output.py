@@ -93,7 +93,8 @@ def _channel(pooled: Tensor, parts: int, generator: torch.Generator | None) -> T
     order = torch.randperm(channels, generator=generator, device=pooled.device)
     group = torch.empty_like(order)
     group[order] = torch.arange(channels, device=pooled.device) % parts
-    mask = F.one_hot(group, parts).T.to(pooled.dtype)  # (K, D)
+    every = torch.arange(parts, device=pooled.device)
+    mask = (group == every[:, None]).to(pooled.dtype)  # (K, D)
     mask = mask * (channels / mask.sum(1, keepdim=True))
     return pooled * mask[:, None]
 
