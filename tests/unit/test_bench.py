@@ -148,17 +148,17 @@ MOST = {
     "control": (177, 120),
     "output/dropout": (204, 147),
     "output/spatial": (208, 151),
-    "output/channel": (213, 156),
+    "output/channel": (212, 155),
     "output/augment": (197, 140),
     "intermediate/relation": (226, 171),
     "intermediate/attention": (284, 261),
     "intermediate/augment": (213, 158),
     "representation/correlation": (228, 172),
     "representation/cosine": (206, 148),
-    "kernel/cosine": (231, 168),
-    "kernel/orthogonal": (231, 168),
-    "all/single-pass": (353, 291),
-    "all": (332, 270),
+    "kernel/cosine": (244, 175),
+    "kernel/orthogonal": (244, 175),
+    "all/single-pass": (366, 298),
+    "all": (345, 277),
 }
 
 

@@ -6,7 +6,6 @@ orthogonality of Bansal et al., "Can We Gain More from Orthogonality Regularizat
 batch.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -26,11 +25,11 @@ def loss(options: Kernel, parts: Parts) -> Tensor:
     It is that of `cosine` or `orthogonal`, computed for all kernels at once: on a GPU a hundred
     small operations take longer than the products themselves.
     """
-    stacks = _stacks(parts.kernels)
-    pairs = [stack.shape[1] * (stack.shape[1] - 1) for stack in stacks for _ in stack]
+    rows = [_rows(kernel) for kernel in parts.kernels]
+    pairs = [len(each) * (len(each) - 1) for each in rows]
     factors = [1 / pair if options.variant == "cosine" else 1.0 for pair in pairs]
-    products = _Products.apply(*stacks)
-    return squared_cosines(products, LEAST_NORM**2, [f / len(factors) for f in factors])
+    products = _Products.apply(*rows)
+    return squared_cosines(products, LEAST_NORM**2, [f / len(rows) for f in factors])
 
 
 def cosine(kernel: Tensor) -> Tensor:
@@ -58,34 +57,26 @@ def _rows(kernel: Tensor) -> Tensor:
     return kernel.permute(0, 2, 3, 1).flatten(1)
 
 
-def _stacks(kernels: Sequence[Tensor]) -> list[Tensor]:
-    """The rows of the kernels of each shape, (n, O, D)."""
-    alike: dict[torch.Size, list[Tensor]] = {}
-    for rows in map(_rows, kernels):
-        alike.setdefault(rows.shape, []).append(rows)
-    return [torch.stack(group) if len(group) > 1 else group[0][None] for group in alike.values()]
-
-
 class _Products(torch.autograd.Function):
-    """The products of the rows of each kernel, (K, O, O), filled with zeros up to the largest O."""
+    """The products of the rows of each kernel, (K, O, O), filled up with zeros to the largest O.
+
+    Their gradient has to be symmetric, as that of `squared_cosines` is.
+    """
 
     @staticmethod
-    def forward(context: Any, *stacks: Tensor) -> Tensor:
-        context.save_for_backward(*stacks)
-        counts, filters = zip(*(stack.shape[:2] for stack in stacks), strict=True)
-        products = stacks[0].new_zeros(sum(counts), max(filters), max(filters))
-        for stack, part in zip(stacks, products.split(counts), strict=True):
-            size = stack.shape[1]
-            part[:, :size, :size].baddbmm_(stack, stack.mT)
+    def forward(context: Any, *kernels: Tensor) -> Tensor:
+        context.save_for_backward(*kernels)
+        most = max(len(rows) for rows in kernels)
+        products = kernels[0].new_zeros(len(kernels), most, most)
+        for part, rows in zip(products, kernels, strict=True):
+            part[: len(rows), : len(rows)].addmm_(rows, rows.T)
         return products
 
     @staticmethod
     @once_differentiable
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor, ...]:
-        stacks = context.saved_tensors
-        both = (gradient + gradient.mT).split([len(stack) for stack in stacks])
-        sizes = [stack.shape[1] for stack in stacks]
         return tuple(
-            torch.bmm(part[:, :size, :size], stack)
-            for stack, part, size in zip(stacks, both, sizes, strict=True)
+            # With beta=0 the first argument counts for its shape alone.
+            torch.addmm(rows, part[: len(rows), : len(rows)], rows, beta=0, alpha=2)
+            for part, rows in zip(gradient, context.saved_tensors, strict=True)
         )
