@@ -286,6 +286,14 @@ def test_redundancy_agrees_with_numpy():
     assert redundancy(stage, centred=True).item() == pytest.approx(expected)
 
 
+def test_a_channel_far_from_zero_whose_variance_is_rounding_error_is_idle():
+    expected = redundancy(random(6, 3, 4, 4)[:, 1:], centred=True).item() * 2 / 6
+    for constant in (33.3, 100.1, 333.3, 1000.1):  # the error depends on the number
+        stage = random(6, 3, 4, 4).float()
+        stage[:, 0] = constant
+        assert redundancy(stage, centred=True).item() == pytest.approx(expected, rel=1e-3)
+
+
 def test_a_dead_channel_gives_finite_gradients():
     stage = random(4, 3, 2, 2)
     stage[:, 1] = 0
