@@ -200,6 +200,38 @@ def test_two_cells_of_one_name_that_differ_are_refused():
     )
 
 
+def test_what_a_way_does_not_use_makes_no_other_cell():
+    """The variant `augment` has no dropout_rate, so the digest is the same."""
+    again = {
+        "datasets": ["digits"],
+        "noise": ["clean"],
+        "methods": ["output"],
+        "ways": {"clean": {"output": {"dropout_rate": 0.9}}},
+    }
+    cells = grid.cells(settings(changed(blocks=[*PARAMS["studies"]["whole"]["blocks"], again])))
+    assert len(cells) == 7
+
+
+def test_combinations_alone_are_checked_as_their_list_is():
+    raw = block(0, methods="combinations", datasets=["digits"])
+    raw["studies"]["whole"]["anchors"] = {"digits-clean-vgg16-typo": 0.5}
+    assert faults(raw)[0].startswith(f"{PLACE}.anchors: 'digits-clean-vgg16-typo' is not a cell")
+    raw = block(0, methods="combinations", seeds=[*range(20_000)])
+    assert faults(raw)[0].startswith(f"{PLACE}: 320,014 networks are too many")
+
+
+def test_methods_that_are_compared_have_the_same_options_of_a_way():
+    again = {
+        "datasets": ["digits"],
+        "noise": ["clean"],
+        "methods": ["output+kernel"],
+        "ways": {"clean": {"output": {"weight": 9.0}}},
+    }
+    [fault] = faults(changed(blocks=[*PARAMS["studies"]["whole"]["blocks"], again]))
+    assert "digits-clean-vgg16-output and digits-clean-vgg16-output+kernel are compared" in fault
+    assert "ways.output.weight 1.0 -> 9.0" in fault
+
+
 def test_methods_that_are_compared_are_trained_alike():
     again = {"datasets": ["digits"], "noise": ["clean"], "methods": ["kernel"], "width": 16}
     [fault] = faults(changed(blocks=[*PARAMS["studies"]["whole"]["blocks"], again]))
@@ -313,6 +345,18 @@ def test_methods_with_other_seeds_are_compared_over_those_that_both_have(study):
     assert "difference_to_base" not in row
 
 
+def test_a_comparison_is_planned_where_base_is_and_shares_a_seed(study):
+    study.plan["blocks"][1]["methods"] = ["output"]  # without base
+    study.plan["blocks"][2]["seeds"] = [4, 5]
+    study.write(lambda cell: [0.5 + 0.01 * seed for seed in cell.seeds])
+    counted = summary.build(study.project, study.settings)["comparisons"]["digits"]["base"]
+    assert (counted["planned"], counted["made"], counted["pairs"]) == (2, 2, 3)
+    assert counted["least_permutation_p"] == 0.25
+    text = study.written("results.tex")
+    for kind in ("symmetric", "pair"):
+        assert rf"\ref{{tab:difference-to-base-digits-{kind}}}" not in text
+
+
 def test_a_claim_is_judged_over_the_seeds_that_both_have(study):
     study.raw["claims"]["ledger"] = {
         "gain": {
@@ -345,7 +389,8 @@ def test_settings_that_differ_are_shown_with_where_they_hold(study):
     study.write(accuracies)
     rows = study.tables()["settings"].rows()
     assert rows["training/epochs (part)"]["value"].text == "4"
-    assert rows["training/epochs (digits/clean/resnet18)"]["value"].text == "2"
+    assert rows["training/epochs (digits/clean)"]["value"].text == "2"
+    assert rows["study/seeds (digits/clean)"]["value"].text == "2, 3, 4"
     assert rows["backbone/width"]["value"].text == "8"
     said = study.tables()["text"].rows()
     assert "4 (part)" in said["StudyEpochs"]["value"].text

@@ -153,6 +153,7 @@ def test_the_sizes_are_those_of_the_sources():
         ({}, 50_000, 10_000),
         ({"train_size": 5000, "subset_seed": 0}, 5000, 10_000),
         ({"validation_share": 0.1, "validation_seed": 0}, 45_000, 5000),
+        ({"validation_share": 0.999999, "validation_seed": 0}, 1, 50_000),  # `prepare` refuses
         (
             {
                 "validation_share": 0.1,

@@ -490,14 +490,17 @@ def test_options_of_ways_are_told_by_noise_and_choices_by_use(project):
     write(project, base, record(base, [0.8]))
     made = summary.write(project, settings, partial=True)
     kernel = {"variant": "cosine", "weight": 10.0, "ramp_up": 0.2}
-    assert made["ways_by_noise"]["kernel"] == {
-        "clean": {**kernel, "weight": 30.0},
-        "n20": kernel,
-        "n50": kernel,
-    }
+    clean, n20, n50 = (f"digits/{noise}/resnet18" for noise in ("clean", "n20", "n50"))
+    assert made["ways"]["kernel"] == [
+        {"settings": [clean], "options": {**kernel, "weight": 30.0}},
+        {"settings": [n20, n50], "options": kernel},
+    ]
     output = {"variant": "augment", "weight": 45.0, "ramp_up": 0.2, "temperature": 2.0, "parts": 2}
     dropout = {**output, "variant": "dropout", "dropout_rate": 0.3}  # the other variant uses none
-    assert made["ways_by_noise"]["output"] == {"clean": output, "n20": output, "n50": dropout}
+    assert made["ways"]["output"] == [
+        {"settings": [clean, n20], "options": output},
+        {"settings": [n50], "options": dropout},
+    ]
     assert made["chosen"] == {"kernel": chosen[:2]}
 
 

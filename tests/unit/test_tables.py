@@ -486,6 +486,14 @@ def test_the_caption_says_where_paired_seeds_had_different_devices(study):
         if cell.method == "kernel":
             made["environment"]["device_name"] = "another"
 
-    study.write(ACCURACY, elsewhere)
-    caption = study.tables()["difference-to-base-digits"].caption
-    assert f"In 1 of 2 comparisons, {said}." in caption
+    def begun_elsewhere(cell, made):
+        if cell.method == "output":
+            made["runs"][0]["elsewhere"] = [{"epochs": 1, "differs": {"device_name": "another"}}]
+
+    for change in (elsewhere, begun_elsewhere):
+        study.write(ACCURACY, change)
+        found = study.tables()
+        assert f"In 1 of 2 comparisons, {said}." in found["difference-to-base-digits"].caption
+        costs = found["cost-digits"].rows()
+        lacking = [name for name, row in costs.items() if row["clean time"].mean is None]
+        assert lacking == [f"resnet18/{'kernel' if change is elsewhere else 'output'}"]

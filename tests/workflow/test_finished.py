@@ -28,12 +28,3 @@ def test_a_file_that_is_no_record_disturbs_no_engine(finished: Checkout):
     for name in ("copy(.json", "a {b}.json"):
         (finished.folder / "results/records" / name).touch()
     assert "Nothing to be done" in finished.snakemake("records", "--dry-run")
-
-
-def test_lock_files_are_no_part_of_the_data(finished: Checkout):
-    locks = [*finished.folder.glob("data/.*.lock")]
-    assert locks
-    before = finished.run("dvc", "status", "data")
-    for lock in locks:
-        lock.unlink()
-    assert finished.run("dvc", "status", "data") == before

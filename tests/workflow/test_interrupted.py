@@ -163,6 +163,7 @@ def contents(project: Project) -> dict[Path, bytes]:
     made = [project.data, project.results, project.build, project.measurements]
     files = [path for folder in made for path in folder.rglob("*") if path.is_file()]
     passing = {project.checkpoints, project.archives, project.build / "paper.pdf"}
+    passing |= {project.results / "params"}  # what a run was started with
     passing |= {*project.results.glob(f"weights/{LAST}-*"), *project.runs.glob(f"{LAST}-*")}
     return {
         path: path.read_bytes()

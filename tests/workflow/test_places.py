@@ -73,8 +73,9 @@ def test_in_a_read_only_checkout_commands_read_and_refuse_to_write_in_a_sentence
             if words == "paper" and not can_build():
                 continue
             code = main([*project, *words.split()])
-            (error,) = capsys.readouterr().err.splitlines()
+            *told, error = capsys.readouterr().err.splitlines()
             assert code == 1, words
+            assert all("was finished before" in line for line in told), words
             assert error.startswith(f"imcl {words.split()[0]}: {own.folder / place}"), error
             assert error.endswith(
                 ": Read-only file system; work in a copy of the project where you can write"
@@ -125,6 +126,8 @@ def test_a_user_without_rights_and_home_trains_a_cell_and_makes_the_report(own, 
     path = project.record(grid.find(load(project.params), CELL).key)
     before = json.loads(path.read_text())
     path.unlink()
+    for run in project.runs.glob(f"{CELL}-seed*.json"):
+        run.unlink()
     (project.build / "report.html").unlink()
     for place in (theirs.folder, *theirs.folder.rglob("*")):
         os.chown(place, NOBODY, NOBODY, follow_symlinks=False)

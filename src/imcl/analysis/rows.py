@@ -223,7 +223,7 @@ def _row(cell: Cell, record: Record, file: RecordFile) -> SummaryRow:
         "parameters": runs[0]["parameters"],
         "training_parameters": runs[0]["training_parameters"],
         "views": cell.views,
-        "machines": [environment_of(record, run)["device_name"] for run in runs],
+        "machines": [_machines(record, run) for run in runs],
         "training_seconds": sum(c["training_seconds"] for c in record["cost"]) / len(runs),
         "peak_memory_bytes": record["cost"][0]["peak_memory_bytes"],
         "seeds": [run["seed"] for run in runs],
@@ -238,6 +238,13 @@ def _row(cell: Cell, record: Record, file: RecordFile) -> SummaryRow:
         if all("confusion" in each for each in predictions):
             row["confusion"] = _confusion(predictions)
     return row
+
+
+def _machines(record: Record, run: Run) -> str:
+    """The names of the devices that trained a run, the last one first."""
+    before = [each["differs"].get("device_name") for each in run.get("elsewhere", ())]
+    names = [environment_of(record, run)["device_name"], *filter(None, before)]
+    return " and ".join(dict.fromkeys(names))
 
 
 def _history(runs: list[Run]) -> list[Point]:

@@ -65,7 +65,8 @@ class Comparisons(TypedDict):
         higher: the keys of the cells whose mean accuracy is higher.
         better: of those that are significantly better.
         worse: of those that are significantly worse.
-        least_permutation_p: the least p that the permutation test can give with so many seeds.
+        pairs: the most seeds that a planned comparison pairs.
+        least_permutation_p: the least p that the permutation test of so many pairs can give.
     """
 
     planned: int
@@ -74,6 +75,7 @@ class Comparisons(TypedDict):
     higher: list[str]
     better: list[str]
     worse: list[str]
+    pairs: int
     least_permutation_p: float
 
 
@@ -83,7 +85,7 @@ class Trained(TypedDict):
     Attributes:
         settings: dataset/noise/backbone of each.
         width: channels of the first stage.
-        seeds: those of any cell.
+        seeds: in ascending order.
         training: as in params.yaml.
     """
 
@@ -91,6 +93,13 @@ class Trained(TypedDict):
     width: int
     seeds: list[int]
     training: dict[str, Any]
+
+
+class Used(TypedDict):
+    """The options of a way, and the settings that it has them in, as dataset/noise/backbone."""
+
+    settings: list[str]
+    options: dict[str, Any]
 
 
 class AggregateRow(Estimate):
@@ -120,7 +129,7 @@ class Summary(TypedDict):
         committed: whether it comes from committed records alone.
         planned: how many cells the study plans; `cells` are those with a record.
         trained: how the networks are trained; trials of the search may change that.
-        ways_by_noise: by way and noise, the options that the way's variant uses.
+        ways: by way, the options that its variant uses, with the settings that they are used in.
         trials: by trial and part, the options that it states.
         baselines: options by name.
         code: of the records, without repetitions; `environment` likewise.
@@ -143,7 +152,7 @@ class Summary(TypedDict):
     planned: int
     axes: Axes
     trained: list[Trained]
-    ways_by_noise: dict[str, Named]
+    ways: dict[str, list[Used]]
     trials: dict[str, Named]
     baselines: Named
     code: list[Code]
@@ -268,14 +277,11 @@ def _summary(
         for cell in cells
         if cell.method in settings.trials
     }
-    ways: dict[str, Named] = {way: {} for way in WAYS}
-    for cell in cells:
-        for way, options in cell.ways.items() if cell.method not in trials else ():
-            ways[way][cell.noise_name] = options.used()
-    trained = _trained(cell for cell in there if cell.method not in trials)
-    in_use: dict[str, Iterable[Mapping[str, Any]]] = {
+    apart = [cell for cell in cells if cell.method not in trials]
+    trained, ways = _trained(apart), _ways(apart)
+    in_use = {
         "training": [each["training"] for each in trained],
-        **{way: by.values() for way, by in ways.items()},
+        **{way: [each["options"] for each in used] for way, used in ways.items()},
     }
     return {
         "study": settings.study,
@@ -284,7 +290,7 @@ def _summary(
         "planned": len(cells),
         "axes": shown,
         "trained": trained,
-        "ways_by_noise": {way: by_noise for way, by_noise in ways.items() if by_noise},
+        "ways": ways,
         "trials": trials,
         "baselines": {c.baseline[0]: c.baseline[1].model_dump() for c in cells if c.baseline},
         "code": _distinct(code_of(r, run) for r in found.values() for run in r["runs"]),
@@ -302,14 +308,7 @@ def _summary(
         "datasets": {cell.dataset.name: cell.dataset.config for cell in there},
         "noises": {cell.noise.name: cell.noise.config for cell in there if cell.noise},
         "data": {cell.dataset.name: datasets(found[cell.name])[0] for cell in there},
-        "noise": {
-            f"{cell.dataset.name} {cell.noise.name}": {
-                **cell.noise.config,
-                **_mean(noises(found[cell.name])),
-            }
-            for cell in there
-            if cell.noise
-        },
+        "noise": _noise(found, there),
         "hashes": _hashes(found, there),
         "draws": {
             dataset: grid.merged_draws(c.draws for c in there if c.dataset.name == dataset)
@@ -324,15 +323,43 @@ def _summary(
 
 
 def _trained(cells: Iterable[Cell]) -> list[Trained]:
-    """How cells are trained; those with the same width and training together."""
+    """How cells are trained; those that are trained alike together."""
     found: dict[str, Trained] = {}
     for cell in cells:
         training = cell.training.model_dump()
-        new: Trained = {"settings": [], "width": cell.width, "seeds": [], "training": training}
-        known = found.setdefault(json.dumps([cell.width, training]), new)
+        new: Trained = {
+            "settings": [],
+            "width": cell.width,
+            "seeds": cell.seeds,
+            "training": training,
+        }
+        known = found.setdefault(json.dumps([cell.width, cell.seeds, training]), new)
         known["settings"] = list(dict.fromkeys([*known["settings"], "/".join(cell.setting)]))
-        known["seeds"] = sorted({*known["seeds"], *cell.seeds})
     return list(found.values())
+
+
+def _ways(cells: Iterable[Cell]) -> dict[str, list[Used]]:
+    """The options of each way that cells have, in the ways' order."""
+    found: dict[str, dict[str, Used]] = {way: {} for way in WAYS}
+    for cell in cells:
+        for way, options in cell.ways.items():
+            new: Used = {"settings": [], "options": options.used()}
+            known = found[way].setdefault(json.dumps(new["options"]), new)
+            known["settings"] = list(dict.fromkeys([*known["settings"], "/".join(cell.setting)]))
+    return {way: list(used.values()) for way, used in found.items() if used}
+
+
+def _noise(found: Mapping[str, Record], cells: Iterable[Cell]) -> Named:
+    """What is said of noisy labels, by dataset and noise; over the runs of all cells."""
+    options: Named = {}
+    labels: dict[str, dict[str | None, NoiseInfo]] = {}  # by their hash
+    for cell in cells:
+        if cell.noise:
+            name, record = f"{cell.dataset.name} {cell.noise.name}", found[cell.name]
+            options[name] = cell.noise.config
+            drawn = {noise["sha256"]: noise for noise in noises(record)}
+            labels.setdefault(name, {}).update(drawn)
+    return {name: {**options[name], **_mean([*by.values()])} for name, by in labels.items()}
 
 
 def _file(project: Project, path: Path) -> RecordFile:
@@ -341,13 +368,14 @@ def _file(project: Project, path: Path) -> RecordFile:
 
 def _hashes(found: Mapping[str, Record], cells: Iterable[Cell]) -> dict[str, list[str | None]]:
     """Of the data by dataset, and of noisy labels by dataset and noise."""
-    hashes: dict[str, list[str | None]] = {}
+    hashes: dict[str, dict[str | None, None]] = {}
     for cell in cells:
         record, name = found[cell.name], cell.dataset.name
-        hashes[name] = [data["sha256"] for data in datasets(record)]
+        hashes.setdefault(name, {}).update((data["sha256"], None) for data in datasets(record))
         if cell.noise:
-            hashes[f"{name} {cell.noise.name}"] = [noise["sha256"] for noise in noises(record)]
-    return hashes
+            of_noise = hashes.setdefault(f"{name} {cell.noise.name}", {})
+            of_noise.update((noise["sha256"], None) for noise in noises(record))
+    return {name: [*several] for name, several in hashes.items()}
 
 
 def _mean(labels: list[NoiseInfo]) -> NoiseInfo:
@@ -378,8 +406,12 @@ def _comparisons(
     for dataset in dict.fromkeys(cell.dataset.name for cell in cells):
         for reference, least in LEAST_VIEWS.items():
             mine = [c for c in cells if c.dataset.name == dataset and c.views >= least]
-            beside = sum(cell.method == reference for cell in mine)
-            most_seeds = max((len(cell.seeds) for cell in mine), default=1)
+            references = {cell.setting: cell for cell in mine if cell.method == reference}
+            paired = [
+                len({*cell.seeds} & {*references[cell.setting].seeds})
+                for cell in mine
+                if cell.method != reference and cell.setting in references
+            ]
             made = {
                 row["key"]: row[DIFFERENCES[reference]]
                 for row in rows
@@ -389,13 +421,14 @@ def _comparisons(
                 key: entry["mean"] for key, entry in made.items() if entry["significant"]
             }
             found.setdefault(dataset, {})[reference] = {
-                "planned": len(mine) - beside if beside else 0,
+                "planned": sum(map(bool, paired)),
                 "made": len(made),
                 "tested": sum(entry["p"] is not None for entry in made.values()),
                 "higher": [key for key, entry in made.items() if entry["mean"] > 0],
                 "better": [key for key, mean in significant.items() if mean > 0],
                 "worse": [key for key, mean in significant.items() if mean < 0],
-                "least_permutation_p": statistics.least_permutation_p(most_seeds),
+                "pairs": max(paired, default=1),
+                "least_permutation_p": statistics.least_permutation_p(max(paired, default=1)),
             }
     return found
 

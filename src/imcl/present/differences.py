@@ -7,7 +7,7 @@ from typing import Literal
 
 from imcl.analysis.rows import DIFFERENCES, Reference, SummaryRow
 from imcl.analysis.summary import Summary
-from imcl.present.by_method import Column, Part, by_method, ending, seeds_of, split
+from imcl.present.by_method import Column, Part, by_method, ending, split
 from imcl.present.render import MISSING, Entry, Table, number, p_value
 
 P_VALUES: dict[str, Literal["p_holm", "permutation_p_holm"]] = {
@@ -58,7 +58,7 @@ def table(summary: Summary, part: Part, reference: Reference) -> Table:
         caption += (
             " p: paired t-test; perm.: paired permutation test; both after "
             f"{holm(summary, part, reference)}. Bold: p of the t-test < 0.05 with at least three "
-            f"seeds. With n = {max(seeds_of(summary, part.dataset))} seeds a permutation test "
+            f"seeds. With n = {comparisons['pairs']} seeds a permutation test "
             f"cannot give less than p = {comparisons['least_permutation_p']:.2g} before the "
             "correction."
         )

@@ -1,10 +1,12 @@
 """The tables of a study's data and of its settings."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from imcl.analysis.summary import Summary
+from imcl.analysis.summary import Summary, Used
 from imcl.present.render import MISSING, Entry, Row, Table, number
+
+Placed = tuple[str, Any]  # where a value holds, in words, and the value
 
 
 def data(summary: Summary) -> Table:
@@ -58,8 +60,8 @@ def settings(summary: Summary) -> Table:
     groups.append(
         [row for key in training for row in _by_setting("training", key, trained(summary, key))]
     )
-    for way, by_noise in summary["ways_by_noise"].items():
-        groups.append([_setting(way, *item) for item in _options_by_noise(by_noise)])
+    for way, used in summary["ways"].items():
+        groups.append([row for item in _options(used) for row in _by_setting(way, *item)])
     groups += [_group(name, options) for name, options in summary["baselines"].items()]
     for trial, parts in summary["trials"].items():
         own = {f"{part}.{key}": v for part, options in parts.items() for key, v in options.items()}
@@ -68,57 +70,51 @@ def settings(summary: Summary) -> Table:
     return Table("settings", caption, ["part", "setting", "value"], groups)
 
 
-def trained(summary: Summary, key: str) -> dict[str, Any]:
-    """How networks are trained: the value of `width`, `seeds` or an option of the training.
-
-    By where it holds: datasets, or settings as DATASET/NOISE/BACKBONE; "" if it holds everywhere.
-    """
-    where: dict[str, list[str]] = {}
-    values: dict[str, Any] = {}
+def trained(summary: Summary, key: str) -> list[Placed]:
+    """How networks are trained: the values of `width`, `seeds` or an option of the training."""
+    values = []
     for each in summary["trained"]:
-        value = {**each["training"], "width": each["width"], "seeds": each["seeds"]}[key]
-        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-        values[text] = text if isinstance(value, list) else value
-        where.setdefault(text, []).extend(each["settings"])
-    if len(where) < 2:
-        return dict(zip([""], values.values(), strict=False))
-    every = [setting for settings in where.values() for setting in settings]
-    return {_places(settings, every): values[text] for text, settings in where.items()}
-
-
-def _places(settings: list[str], every: list[str]) -> str:
-    """Settings in words, by their datasets where all settings of a dataset are among them."""
-    places = []
-    for dataset in dict.fromkeys(setting.partition("/")[0] for setting in settings):
-        mine, all_of_it = (
-            [setting for setting in of if setting.startswith(f"{dataset}/")]
-            for of in (settings, every)
-        )
-        places += [dataset] if {*mine} == {*all_of_it} else mine
-    return ", ".join(places)
+        seeds = ", ".join(map(str, each["seeds"]))
+        value = {**each["training"], "width": each["width"], "seeds": seeds}[key]
+        values.append((value, each["settings"]))
+    return _placed(values, {setting for _, settings in values for setting in settings})
 
 
 def options_differ(summary: Summary) -> bool:
-    """Whether a way's options depend on the noise, among the noises that are shown."""
-    for by_noise in summary["ways_by_noise"].values():
-        used = [by_noise[noise] for noise in summary["axes"]["noise"] if noise in by_noise]
-        if any(options != used[0] for options in used):
-            return True
-    return False
+    """Whether a way's options depend on the setting."""
+    return any(len(used) > 1 for used in summary["ways"].values())
 
 
-def _options_by_noise(by_noise: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, object]]:
-    """A way's options. Where the value depends on the noise, the noise is named."""
-    for key in dict.fromkeys(key for options in by_noise.values() for key in options):
-        values = {noise: options[key] for noise, options in by_noise.items() if key in options}
-        for value in dict.fromkeys(values.values()):
-            noises = [noise for noise, other in values.items() if other == value]
-            of_all = len(noises) == len(by_noise)
-            yield key if of_all else f"{key} ({', '.join(noises)})", value
+def _options(used: Sequence[Used]) -> Iterator[tuple[str, list[Placed]]]:
+    """The names of a way's options, each with its values."""
+    every = {setting for each in used for setting in each["settings"]}
+    for key in dict.fromkeys(key for each in used for key in each["options"]):
+        values = [(e["options"][key], e["settings"]) for e in used if key in e["options"]]
+        yield key, _placed(values, every)
 
 
-def _by_setting(part: str, key: str, values: Mapping[str, Any]) -> Iterator[Row]:
-    for where, value in values.items():
+def _placed(values: Iterable[tuple[Any, list[str]]], every: set[str]) -> list[Placed]:
+    """Values with where they hold; a value that holds in every setting has no place."""
+    where: dict[str, tuple[Any, list[str]]] = {}
+    for value, settings in values:
+        where.setdefault(str(value), (value, []))[1].extend(settings)
+    return [
+        ("" if len(where) == 1 and {*settings} == every else _places({*settings}, every), value)
+        for value, settings in where.values()
+    ]
+
+
+def _places(settings: set[str], every: set[str]) -> str:
+    """Settings in as few words as tell them from the others: datasets, noises, or both."""
+    for parts in (slice(0, 1), slice(1, 2), slice(0, 2), slice(0, 3)):
+        names = {"/".join(setting.split("/")[parts]) for setting in settings}
+        if settings == {s for s in every if "/".join(s.split("/")[parts]) in names}:
+            break
+    return ", ".join(sorted(names))
+
+
+def _by_setting(part: str, key: str, values: Iterable[Placed]) -> Iterator[Row]:
+    for where, value in values:
         yield _setting(part, f"{key} ({where})" if where else key, value)
 
 

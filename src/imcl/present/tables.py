@@ -72,6 +72,7 @@ def _shown(documents: Documents, dataset: str) -> Iterator[dict[str, Any]]:
             "name": part.name,
             "title": part.title,
             "noise": part.axes["noise"],
+            "compared": "base" in there,
             "tables": [table.name for table in of_part(documents, part) if table.shown],
             "combinations": drawn.combinations(there),
             "not_drawn": [name for name in there if name not in lines],

@@ -30,12 +30,10 @@ def _study(documents: Documents) -> dict[str, Entry]:
     def stated(key: str, rule: str) -> Entry:
         """A setting; where several values are in use, with the datasets that each is for."""
         values = trained(summary, key)
-        if len(values) == 1 and isinstance(values[""], int | float):
-            return Entry(_word(values[""]), False, values[""], rule, tuple(every))
-        parts = [
-            f"{_word(value)} ({where})" if where else _word(value)
-            for where, value in values.items()
-        ]
+        if len(values) == 1 and isinstance(values[0][1], int | float):
+            (_, value) = values[0]
+            return Entry(_word(value), False, value, rule, tuple(every))
+        parts = [f"{_word(value)} ({where})" if where else _word(value) for where, value in values]
         return Entry(" or ".join(parts))
 
     return {

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal, NamedTuple
 
-from imcl.files import locked
+from imcl.files import locked, read_bytes
 from imcl.project import Project
 from imcl.records.candidates import candidates
 from imcl.records.plan import few
@@ -106,7 +106,7 @@ class Merging:
 
         with locked(self.project.lock(path.stem), busy):
             if os.path.lexists(path):
-                if path.is_file() and path.read_bytes() == content:
+                if path.is_file() and read_bytes(path) == content:
                     return Outcome("there", str(path))
                 raise Refused(f"{path} has other content; keep it, or delete it and merge again")
             self._check_data(cell, record)

@@ -253,6 +253,8 @@ def of_dataset(dataset: Dataset) -> Images | None:
         evaluated = round(options.validation_share * train)
         train -= evaluated
     train = min(train, options.train_size or train)
+    # Of too few, `prepare` says so; an estimate need not.
+    train, evaluated = max(train, 1), max(evaluated, 1)
     return Images(train, evaluated, size.side, size.channels, size.classes)
 
 

@@ -455,26 +455,28 @@ def contradictions(settings: Settings, study: str) -> Iterator[str]:
     """Blocks of a study that do not fit together, a sentence for each.
 
     Two may share a cell, but not two cells with one name. Methods that are compared, on the same
-    dataset, noise and backbone, need the same width and training, unless a trial changes them.
+    dataset, noise and backbone, need the same width, training and options of a way that several
+    have, unless a trial changes them.
     """
     named: dict[str, tuple[int, Cell]] = {}
-    compared: dict[tuple[str, str, str], tuple[int, Cell]] = {}
+    compared: dict[tuple[str, str, str], dict[str, tuple[int, str, object]]] = {}
     for index, block in enumerate(settings.grids(study)):
         for cell in _cells(settings, block):
             first, other = named.setdefault(cell.name, (index, cell))
-            if other != cell:
+            if other.config != cell.config:
                 yield (
                     f"blocks[{first}] and blocks[{index}] both have the cell {cell.name}, but "
                     f"differ: {'; '.join(changes(other.config, cell.config))}; leave it out of one"
                 )
             elif cell.method not in settings.trials:
-                first, other = compared.setdefault(cell.setting, (index, cell))
-                if (other.width, other.training) != (cell.width, cell.training):
-                    apart = changes(_compared(other), _compared(cell))
-                    yield (
-                        f"blocks[{first}] and blocks[{index}]: {other.name} and {cell.name} are "
-                        f"compared, but differ: {'; '.join(apart)}; give them the same"
-                    )
+                known = compared.setdefault(cell.setting, {})
+                for key, value in _flat(_compared(cell)).items():
+                    first, name, before = known.setdefault(key, (index, cell.name, value))
+                    if before != value:
+                        yield (
+                            f"blocks[{first}] and blocks[{index}]: {name} and {cell.name} are "
+                            f"compared, but differ: {key} {before} -> {value}; give them the same"
+                        )
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -499,7 +501,9 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _compared(cell: Cell) -> dict[str, Any]:
-    return {"width": cell.width, "training": cell.training.model_dump()}
+    """What must be the same in cells that are compared, as far as they have it."""
+    ways = {name: way.used() for name, way in cell.ways.items()}
+    return {"width": cell.width, "training": cell.training.model_dump(), "ways": ways}
 
 
 def study_digest(planned: Sequence[Cell]) -> str:

@@ -94,8 +94,10 @@ def _blocks(name: str, study: dict[str, Any]) -> list[tuple[Place, dict[str, Any
 
 def _names(block: dict[str, Any], key: str) -> list[str]:
     """The names on an axis of a block, with the combinations written out."""
-    names = [name for name in _list(block.get(key)) if isinstance(name, str)]
-    return methods.expanded(names) if key == "methods" else names
+    if key != "methods":
+        return [name for name in _list(block.get(key)) if isinstance(name, str)]
+    stated = _list(methods.listed(block.get(key)))
+    return methods.expanded([name for name in stated if isinstance(name, str)])
 
 
 def _missing_faults(name: str, study: dict[str, Any]) -> Iterator[Fault]:

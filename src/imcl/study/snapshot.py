@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import replace
 from typing import NamedTuple
 
-from imcl.files import write_bytes
+from imcl.files import read_bytes, write_bytes
 from imcl.project import Project
 
 
@@ -21,7 +21,7 @@ class Snapshot(NamedTuple):
         Raises:
             OSError: the file cannot be read.
         """
-        content = project.params.read_bytes()
+        content = read_bytes(project.params)
         path = project.snapshot(hashlib.sha256(content).hexdigest())
         return cls(content, replace(project, file=path))
 
@@ -32,6 +32,6 @@ class Snapshot(NamedTuple):
             ImclError: the disk is full.
         """
         path = self.project.params
-        if not path.exists() or path.read_bytes() != self.content:
+        if not path.exists() or read_bytes(path) != self.content:
             write_bytes(path, self.content)
         return self.project

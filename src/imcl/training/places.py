@@ -68,8 +68,9 @@ def place(
                 time.sleep(POLL_SECONDS)
             yield gpu
         finally:
-            mine.with_suffix(".txt").unlink(missing_ok=True)
-            mine.unlink(missing_ok=True)
+            with locked(folder / "all.lock"):  # else another process may just read it
+                mine.with_suffix(".txt").unlink(missing_ok=True)
+                mine.unlink(missing_ok=True)
 
 
 def _taken(gpus: Sequence[Gpu], needed: int, folder: Path, mine: Path) -> Gpu | None:
