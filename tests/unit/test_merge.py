@@ -547,6 +547,22 @@ def test_seeds_are_exchanged_before_the_cell_is_whole(project, cells, tmp_path):
     assert not clone.weights(second.run_key).exists()
 
 
+def test_a_seed_that_is_trained_again_brings_its_weights(project, trained, cells, tmp_path):
+    """Though the record of its cell is not collected again yet."""
+    run = cells[0].runs[1]
+    share(project)
+    weights = project.weights(run.run_key)
+    write_bytes(weights, b"weights of seed 2, trained again")
+    made = run_of(cells[0], 2)
+    made["runs"][0]["weights_sha256"] = sha256(weights)
+    write_json(project.run(run.run_key), sealed(made))
+    assert share(project) == (0, 2)
+    clone = move_copy(project, tmp_path / "clone")
+    share(clone)
+    assert clone.weights(run.run_key).read_bytes() == weights.read_bytes()
+    assert Store(clone).lacks(run) is None
+
+
 def test_records_that_no_study_plans_stay_in_the_copy(project, trained, tmp_path, cells):
     share(project)
     (project.shared / "records" / f"{cells[1].name}-000000000000.json").write_text("{")

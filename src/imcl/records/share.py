@@ -48,16 +48,18 @@ def share(project: Project) -> tuple[int, int]:
         here = [file for file in files if file.exists()]
         stale = [file for file in here if not _is_copied(project, file)]
         for run in cell.runs:
-            source = next((file for file in here if file.stem in (cell.key, run.run_key)), None)
-            if source is None:  # the seed is not finished
+            sources = [file for file in here if file.stem in (cell.key, run.run_key)]
+            if not sources:  # the seed is not finished
                 continue
+            source = sources[-1]  # its own file, if there is one: weights are made with it
+            is_stale = any(file in stale for file in sources)
             weights = project.weights(run.run_key)
             theirs = _copy(project, weights)
             if weights.exists():
-                if source in stale or not theirs.exists():
+                if is_stale or not theirs.exists():
                     _put(weights, theirs)
                     counts["copied"] += 1
-            elif theirs.exists() and source not in stale:
+            elif theirs.exists() and not is_stale:
                 if sha256(theirs) == _recorded(merging, cell, run, source):
                     _put(theirs, weights)
                     counts["taken"] += 1
