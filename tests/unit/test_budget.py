@@ -248,6 +248,16 @@ def test_a_study_that_is_done(project, imcl):
     assert (code, json.loads(out)["rows"]) == (0, [])
 
 
+def test_a_study_that_is_trained_but_not_collected_is_not_done(project, imcl):
+    first, second, *others = grid.cells(load(project.params))
+    for cell in others:
+        write(project, cell, record(cell, [0.5, 0.5]))
+    for run in (*first.runs, *second.runs):
+        write_text(project.run(run.run_key), "")
+    told = "study quick: all seeds are trained; 2 cells are still to be collected\n"
+    assert imcl("plan", "--budget") == (0, told, "")
+
+
 def test_as_json(imcl):
     code, out, _ = imcl("plan", "--budget", "--json", "--rate", "500", "--watts", "20")
     bill = json.loads(out)

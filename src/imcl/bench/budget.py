@@ -29,17 +29,19 @@ class Bill(TypedDict):
 
     Attributes:
         study: its name.
-        cells: all of them; those that are missing are in the rows.
+        cells: all of them; those with seeds to train are in the rows.
+        to_collect: how many are trained, but have no record yet.
         time: what the times are computed from, in words.
         rate: that of --rate, else None.
         watts: that a device draws, and `energy`: where this number comes from, in words.
         unknown: for each dataset whose cost is not known, the reason.
-        rows: of each dataset that is missing something, then of all; empty if nothing is missing.
+        rows: of each dataset with seeds to train, then of all; empty if there are none.
         accuracy: estimate by record, for each device that has trained cells of any study.
     """
 
     study: str
     cells: int
+    to_collect: int
     time: str
     rate: float | None
     watts: float
@@ -75,6 +77,7 @@ def bill(
     made: Bill = {
         "study": settings.study,
         "cells": len(cells),
+        "to_collect": len(cells) - sum(done) - len(missing),
         "time": "",
         "rate": rate,
         "watts": watts or 0.0,
@@ -212,7 +215,10 @@ def show(bill: Bill) -> None:
     from rich.console import Console
 
     if not bill["rows"]:
-        print(f"study {bill['study']}: nothing to do, all {bill['cells']} cells are done")
+        told = f"nothing to do, all {bill['cells']} cells are done"
+        if count := bill["to_collect"]:
+            told = f"all seeds are trained; {count} cells are still to be collected"
+        print(f"study {bill['study']}: {told}")
         return
     *_, whole = bill["rows"]
     console = Console(highlight=False)
