@@ -7,6 +7,11 @@ from collections import Counter
 import pytest
 from conftest import MICRO, Checkout
 
+from imcl.files import write_text
+from imcl.project import Project
+from imcl.study import grid
+from imcl.study.load import load
+
 pytestmark = pytest.mark.workflow
 
 SHORT = "SHORT_SECONDS = 120"  # in cost.py: below it, one job trains all seeds of a cell
@@ -66,3 +71,14 @@ def test_a_seed_is_a_job_and_another_seed_costs_one(checkout):
     cost.write_text(cost.read_text().replace("SHORT_SECONDS = 0", SHORT))
     dry = checkout.snakemake("--dry-run", "--printshellcmds", "--forceall", "records")
     assert "imcl train --study micro --threads 1 --again digits-clean-resnet18-base" in dry
+
+
+def test_force_is_seen_however_it_is_said(checkout, tmp_path):
+    seeds(checkout, 4)
+    project = Project(checkout.folder)
+    for cell in grid.cells(load(project.params)):
+        write_text(project.record(cell.key), "")  # its name decides
+    (tmp_path / "config.yaml").write_text("forceall: true\n")
+    assert planned(checkout) == {}
+    for words in ("--forceall", "-F", "-Fk", "-nF", "--forcea", f"--workflow-profile={tmp_path}"):
+        assert planned(checkout, words) == {"train": 1}, words

@@ -3,11 +3,13 @@ import os
 import re
 import shutil
 import sys
+from contextlib import redirect_stderr
 from functools import cache
 from pathlib import Path
 
 import grimp
 import yaml
+from snakemake.cli import parse_args
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
@@ -104,7 +106,18 @@ KEPT = {
     for path in PROJECT.records.glob("*.json")
     if re.fullmatch("[0-9a-f]{12}", digest := path.stem.rpartition("-")[2])
 }
-FORCED = bool({"--forceall", "-F"} & {*sys.argv, os.environ.get("IMCL_FORCED")})
+if workflow.is_main_process:
+    # Snakemake does not tell rules of it. So its own parser reads the command once more: flags may be
+    # short or joined, or stand in a profile, which it must not announce twice.
+    try:
+        with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
+            FORCED = parse_args(sys.argv[1:])[1].forceall
+    except SystemExit:
+        raise WorkflowError(
+            f"there is no such profile in {Path.cwd()}: with --directory, say its absolute path"
+        )
+else:
+    FORCED = bool(os.environ.get("IMCL_FORCED"))
 if FORCED or not workflow.is_main_process:  # a job makes what it is told to
     KEPT -= OWN
 BY_NAME = {cell.name: cell for cell in CELLS.values()}
@@ -259,7 +272,7 @@ os.environ.update(
         ),
         "PYTHONPATH": str(Path("src").resolve()),
         VARIABLE: str(SNAPSHOT.project.params),
-        "IMCL_FORCED": "--forceall" if FORCED else "",
+        "IMCL_FORCED": "yes" if FORCED else "",
     }
 )
 
