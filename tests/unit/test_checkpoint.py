@@ -25,6 +25,7 @@ import yaml
 from conftest import without_cost
 from forked import FORK, Command
 
+from imcl.cli import main
 from imcl.errors import ImclError, Stopped
 from imcl.files import write_json
 from imcl.progress import Events
@@ -673,9 +674,9 @@ def test_a_signal_at_any_line_of_a_save_leaves_a_checkpoint(make, handlers):
                 sys.settrace(at if epoch == 1 else tracing)
                 checkpoints.save(lambda epoch=epoch: after(epoch))
             sys.settrace(tracing)
-            assert checkpoints._signal is None, "the signal was lost"
+            assert checkpoints.asked is None, "the signal was lost"
             raise Stopped(0)  # no signal, since this line does nothing
-        if checkpoints._signal is not None:
+        if checkpoints.asked is not None:
             stopped += 1
             assert newest(checkpoints) in (1, 2)
         shutil.rmtree(checkpoints.folder, ignore_errors=True)
@@ -718,8 +719,10 @@ def test_a_signal_after_an_epoch_leaves_its_checkpoint(
     ("place", "name", "calls", "left"),
     [
         (Report, "epoch", 3, [1]),  # in the first of two epochs of the second seed
-        (seed, "code", 2, []),  # after the last seed
-        (Store, "write_run", 2, []),
+        (seed, "code", 1, [0, 1]),  # after the last epoch of the first
+        (Store, "write_run", 1, [0, 1]),
+        (shutil, "rmtree", 1, [0, 1]),
+        (shutil, "rmtree", 2, []),  # `imcl verify` stops then, too
     ],
 )
 def test_a_signal_costs_no_finished_seed(
@@ -729,11 +732,11 @@ def test_a_signal_costs_no_finished_seed(
     cell = quick.cell(project, "digits-clean-resnet18-base", training={"epochs": 2})
     passed, called = getattr(place, name), []
 
-    def then_signal(*arguments: Any) -> Any:
+    def then_signal(*arguments: Any, **options: Any) -> Any:
         called.append(name)
         if len(called) == calls:
             send(signal.SIGTERM)
-        return passed(*arguments)
+        return passed(*arguments, **options)
 
     # Whatever is not stopped as it should be fails here, and does not end the tests.
     signal.signal(signal.SIGTERM, lambda *_: pytest.fail("the signal was not handled"))
@@ -744,6 +747,30 @@ def test_a_signal_costs_no_finished_seed(
     worker.train(project, cell, CPU)
     assert trained == left
     assert "seed 1 was finished before" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "share"),
+    [(seed, "code", 0.0), (shutil, "rmtree", 0.0), (shutil, "rmtree", 1.0)],
+)
+def test_a_signal_after_the_last_step_of_the_last_seed_stops_nothing(
+    project, handlers, place, name, share, monkeypatch
+):
+    """An engine deletes what a stopped job wrote, and there is no checkpoint any more."""
+    cell = quick.cell(project, "digits-clean-resnet18-base", training=ONE_EPOCH, seeds=[1])
+    passed = getattr(place, name)
+
+    def then_signal(*arguments: Any, **options: Any) -> Any:
+        send(signal.SIGTERM)
+        return passed(*arguments, **options)
+
+    signal.signal(signal.SIGTERM, lambda *_: pytest.fail("the signal was not handled"))
+    monkeypatch.setattr(place, name, then_signal)
+    words = f"train --device cpu --seed 1 --checkpoint-share {share} {cell.name}"
+    assert main(["--project", str(project.root), *words.split()]) == 0
+    assert Store(project).lacks(cell) is None
+    assert not folder(project, cell).exists()
+    assert Events.read(project.events(cell.run_key))[-1]["event"] == "done"
 
 
 def test_a_stop_is_heard_within_an_epoch(project, handlers, monkeypatch, capsys):

@@ -4,6 +4,7 @@ engine, and exchange records with other machines."""
 import argparse
 import os
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,7 +125,8 @@ def _train(arguments: argparse.Namespace) -> None:
             arguments.again,
             gpu_for=loaded.gpu_for,
         )
-        worker.train_runs(project, todo, options)
+        with suppress(worker.StoppedLate):  # there is nothing left to stop
+            worker.train_runs(project, todo, options)
     if arguments.seed is None:
         _tell(project, whole)
     else:

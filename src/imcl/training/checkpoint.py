@@ -86,15 +86,16 @@ class Checkpoints:
         self._expected: float | None = None  # seconds that the next one takes
         self._slowest = 0.0
         self._saved = True  # whether everything done so far is on disk
-        self._signal: int | None = None
+        self.asked: int | None = None  # the signal that asked to stop
 
     @contextmanager
     def stopping(self) -> Iterator[None]:
         """Let SIGTERM, SIGINT and SIGHUP stop the run, without losing a finished step.
 
-        They raise `Stopped`: at once if everything is saved, otherwise after the current step, or
-        when the run has ended. The same signal again stops the run at once; another does not, since
-        a terminal's SIGINT comes with the SIGTERM of `imcl run`.
+        They raise `Stopped`: at once if everything is saved, otherwise after the current step.
+        After the last step, if that is not saved, the run is finished instead, and `asked` is the
+        signal. The same signal again stops the run at once; another does not, since a terminal's
+        SIGINT comes with the SIGTERM of `imcl run`.
         """
         with handled(SIGNALS, self._stop):
             yield
@@ -145,22 +146,19 @@ class Checkpoints:
             self._writing += seconds
             self._expected = self._slowest = max(seconds, self._slowest)
             self._saved = True
-        if self._signal is not None:  # it may also have come since the last `if`
+        if self.asked is not None:  # it may also have come since the last `if`
             if not self._saved:
                 self._write(state())
-            raise Stopped(self._signal)
+            raise Stopped(self.asked)
         return self._saved
 
     def finish(self) -> None:
         """Delete the run's checkpoints, since its record is written.
 
-        Raises:
-            Stopped: a signal has waited for this.
+        From now on a signal stops nothing, since there is no checkpoint to continue from.
         """
-        self._saved = True
+        self.hold()
         shutil.rmtree(self.folder, ignore_errors=True)
-        if self._signal is not None:
-            raise Stopped(self._signal)
 
     def _write(self, state: SeedState) -> None:
         content: Content = {"setting": self.setting, "origin": self.origin, "state": state}
@@ -188,7 +186,7 @@ class Checkpoints:
         say(f"{path}: {reason}; moved to {aside} and not used")
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        second, self._signal = self._signal == number, number
+        second, self.asked = self.asked == number, number
         if self._saved or second:
             raise Stopped(number)
         name = signal.Signals(number).name

@@ -8,7 +8,7 @@ from typing import Self
 
 import torch
 
-from imcl.errors import ImclError
+from imcl.errors import ImclError, Stopped
 from imcl.files import is_locked, locked, sha256, sweep
 from imcl.progress import say
 from imcl.project import Project
@@ -49,6 +49,10 @@ class RunOptions:
 DEFAULT = RunOptions()
 
 
+class StoppedLate(Stopped):
+    """A signal came after the last step of the last seed, which was finished instead."""
+
+
 def train(project: Project, cell: Cell, options: RunOptions = DEFAULT) -> Record:
     """Train every seed of a cell that is not finished, then collect them into its record.
 
@@ -75,6 +79,9 @@ def train_runs(project: Project, cell: Cell, options: RunOptions = DEFAULT) -> N
 
     Several processes share the seeds: each takes one that no other is training, or else waits. One
     that another process has finished meanwhile is not trained again.
+
+    Raises:
+        StoppedLate: a signal asked to stop, but all seeds are finished.
     """
     with ExitStack() as held:
         place = cache(lambda: _Place.made(project, cell, options, held))
@@ -83,23 +90,32 @@ def train_runs(project: Project, cell: Cell, options: RunOptions = DEFAULT) -> N
             free = (run for run in left if not is_locked(project.lock(run.run_key)))
             run = next(free, left[0])
             left.remove(run)
-            _train(project, run, options, place)
+            asked = _train(project, run, options, place)
+            if asked is not None:
+                raise (Stopped if left else StoppedLate)(asked)
 
 
-def _train(project: Project, run: Cell, options: RunOptions, place: Callable[[], "_Place"]) -> None:
-    """Train a run while no other process does, unless one has finished it meanwhile."""
+def _train(
+    project: Project, run: Cell, options: RunOptions, place: Callable[[], "_Place"]
+) -> int | None:
+    """Train a run while no other process does, unless one has finished it meanwhile.
+
+    Returns:
+        The signal that asked to stop, but came so late that the run was finished instead.
+    """
     report = Report(project, run)
     waiting = f"{report.title}: another process trains it; waiting for it"
     try:
         with locked(project.lock(run.run_key), lambda: say(waiting)):
             if not options.again and not Store(project).lacks(run):
-                return
+                return None
             for path in (project.run(run.run_key), project.weights(run.run_key)):
                 sweep(path)
             with report:
                 task = place().task(run, report)
                 with task.checkpoints.stopping():
                     _run(task)
+                return task.checkpoints.asked
     except (ImclError, OSError) as error:
         if not report.started:
             report.failed_to_start(error)
