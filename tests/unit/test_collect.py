@@ -3,7 +3,8 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,16 @@ from handmade import ENVIRONMENT, empty_project, parameters, record
 from imcl.analysis import summary
 from imcl.cli import main
 from imcl.errors import ImclError
-from imcl.files import write_json
+from imcl.files import write_bytes, write_json
 from imcl.project import Project
-from imcl.records.collect import collect
+from imcl.records.collect import collect, kept, unfinished
 from imcl.records.record import Record
 from imcl.records.seal import sealed
 from imcl.records.store import Store
 from imcl.study import grid
 from imcl.study.grid import Cell
 from imcl.study.load import checked, load
+from imcl.training import runner
 
 ACCURACIES = [0.5, 0.75]
 
@@ -221,3 +223,79 @@ def test_a_seed_that_the_cell_does_not_have_is_wrong_usage(project, cell, capsys
     command = ["--project", str(project.root), "train", cell.name, "--seed", "7"]
     assert main(command) == 2
     assert "--seed: unknown seed 7; known: 1, 2" in capsys.readouterr().err
+
+
+# what counts as finished ------------------------------------------------------------------------
+
+
+def test_a_seed_whose_weights_are_not_here_is_finished(project, cell, capsys):
+    """`imcl merge` takes in records alone."""
+    write(project, cell)
+    assert unfinished(project, cell) is None
+    assert (
+        f"{cell.name}, seed 2 was finished before; its weights are not here, --again trains them\n"
+    ) in capsys.readouterr().err
+
+
+def test_a_seed_whose_weights_are_others_is_not_finished(project, cell, capsys):
+    write(project, cell)
+    weights = project.weights(cell.runs[1].run_key)
+    write_bytes(weights, b"other")
+    left = unfinished(project, cell)
+    assert left and left.seeds == [2]
+    told = f"seed 2: {weights} differs from the recorded weights\n"
+    assert capsys.readouterr().err.endswith(told)
+
+
+def test_a_whole_record_without_the_files_of_its_seeds_is_kept(project, cell, capsys):
+    write(project, cell)
+    path = project.record(cell.key)
+    made = collect(project, cell)
+    before = path.read_bytes()
+    assert kept(project, cell) is None  # it can be collected again
+    project.run(cell.runs[0].run_key).unlink()
+    assert kept(project, cell) == sealed(made)
+    capsys.readouterr()
+    assert main(["--project", str(project.root), "train", cell.name]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == f"{path}: test accuracy by seed 50.00%, 75.00%\n"
+    assert printed.err == f"{cell.name} was finished before; --again trains it\n"
+    assert path.read_bytes() == before
+    path.write_text(path.read_text().replace('"nll": 0.5', '"nll": 0.6', 1))
+    assert kept(project, cell) is None
+    assert f"{cell.name} is trained again: {path}: " in capsys.readouterr().err
+
+
+# in a study that runs without an engine ---------------------------------------------------------
+
+
+def refuse(*arguments: object, **options: object) -> None:
+    pytest.fail("it started a process")
+
+
+def test_a_cell_whose_seeds_are_all_there_is_collected_and_not_trained(project, cell, monkeypatch):
+    write(project, cell)
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    assert runner.run(project, [cell]) == ([], [])
+    assert Store(project).faults(cell, project.record(cell.key)) == []
+
+
+def test_a_cell_whose_seeds_have_faults_fails_and_is_not_trained(
+    project, cell, monkeypatch, capsys
+):
+    write(project, cell, lambda made: made.update(cell="a"))
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    assert runner.run(project, [cell]) == ([cell.name], [])
+    told = f"imcl run: {project.run(cell.runs[1].run_key)}: cell is not that of the cell"
+    assert capsys.readouterr().err.count(told) == 1
+
+
+def test_seeds_that_end_while_they_are_told_to_stop_are_collected(project, cell, monkeypatch):
+    @contextmanager
+    def children(until: float | None) -> Iterator[runner.Children]:
+        yield {}
+        write(project, cell)
+
+    monkeypatch.setattr(runner, "_children", children)
+    assert runner.run(project, [cell], seconds=0) == ([], [])
+    assert project.record(cell.key).exists()

@@ -14,6 +14,7 @@ from imcl.project import Project
 from imcl.study.spec import MOST_SEED, MOST_THREADS
 
 if TYPE_CHECKING:
+    from imcl.records.record import Record
     from imcl.study.grid import Cell
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -109,7 +110,11 @@ def _train(arguments: argparse.Namespace) -> None:
     project = arguments.project
     loaded, device = settings(arguments), _device(arguments)
     whole = cell = grid.find(loaded, arguments.cell)
-    if arguments.seed is not None:
+    if arguments.seed is None:
+        if not arguments.again and (record := collect.kept(project, whole)):
+            _tell(project, whole, record)
+            return
+    else:
         if arguments.seed not in whole.seeds:
             raise UsageError(f"--seed: {unknown('seed', arguments.seed, map(str, whole.seeds))}")
         cell = whole.of_seed(arguments.seed)
@@ -128,23 +133,23 @@ def _train(arguments: argparse.Namespace) -> None:
         with suppress(worker.StoppedLate):  # there is nothing left to stop
             worker.train_runs(project, todo, options)
     if arguments.seed is None:
-        _tell(project, whole)
+        _tell(project, whole, collect.collect(project, whole))
     else:
         print(project.run(cell.run_key))
 
 
 def _collect(arguments: argparse.Namespace) -> None:
+    from imcl.records import collect
     from imcl.study import grid
 
-    _tell(arguments.project, grid.find(settings(arguments), arguments.cell))
+    cell = grid.find(settings(arguments), arguments.cell)
+    _tell(arguments.project, cell, collect.collect(arguments.project, cell))
 
 
-def _tell(project: Project, cell: "Cell") -> None:
-    """Collect a cell's runs, and say where the record is and how good they are."""
-    from imcl.records.collect import collect
+def _tell(project: Project, cell: "Cell", record: "Record") -> None:
+    """Say where the record of a cell is and how good its runs are."""
     from imcl.records.record import datasets
 
-    record = collect(project, cell)
     accuracy = ", ".join(f"{run['final']['accuracy']:.2%}" for run in record["runs"])
     path = project.record(cell.key)
     print(f"{path}: {datasets(record)[0]['evaluation']} accuracy by seed {accuracy}")

@@ -13,20 +13,38 @@ from imcl.study.grid import Cell
 def unfinished(project: Project, cell: Cell) -> Cell | None:
     """The cell with those of its seeds that are to be trained; None if all are finished.
 
-    A seed is finished if its file and its weights are there and whole. It says which are, and why
-    others are trained again.
+    A seed is finished if its file is whole and its weights, if they are here, are those that the
+    file names. It says which are, and why others are trained again.
     """
     store, seeds = Store(project), []
     for run in cell.runs:
         (seed,) = run.seeds
         lacks = store.lacks(run)
         if lacks is None:
-            say(f"{cell.name}, seed {seed} was finished before")
+            here = project.weights(run.run_key).exists()
+            note = "" if here else "; its weights are not here, --again trains them"
+            say(f"{cell.name}, seed {seed} was finished before{note}")
             continue
         seeds.append(seed)
         if project.run(run.run_key).exists():
             say(f"{cell.name}, seed {seed} is trained again: {lacks}")
     return replace(cell, seeds=seeds) if seeds else None
+
+
+def kept(project: Project, cell: Cell) -> Record | None:
+    """The record of a cell, if it is whole and files of its seeds are not here; else None.
+
+    It came from another machine, and nothing here could take its place but a training.
+    """
+    store = Store(project)
+    path = store.path(cell)
+    if all(project.run(run.run_key).exists() for run in cell.runs) or not path.exists():
+        return None
+    if faults := store.faults(cell, path):
+        say(f"{cell.name} is trained again: {path}: {faults[0]}")
+        return None
+    say(f"{cell.name} was finished before; --again trains it")
+    return store.read(cell, path)
 
 
 def collect(project: Project, cell: Cell) -> Record:

@@ -235,13 +235,14 @@ class Store:
     # Runs: the records of one seed -------------------------------------------------------------
 
     def lacks(self, run: Cell) -> str | None:
-        """Why a run is to be trained: what is wrong with its file or weights; None if nothing."""
-        path, weights = self.project.run(run.run_key), self.project.weights(run.run_key)
+        """Why a run is to be trained: what is wrong with its file or weights; None if nothing.
+
+        Weights that are not here are nothing wrong: records of other machines come without them.
+        """
+        path = self.project.run(run.run_key)
         if not path.exists():
             return f"{path} is missing"
         faults = self.faults(run, path)
-        if not weights.exists():
-            faults.append(f"its weights, {weights}, are missing")
         return f"{path}: {'; '.join(faults[:MOST_FAULTS])}" if faults else None
 
     def write_run(self, run: Cell, record: Record) -> Path:

@@ -62,9 +62,9 @@ def run(
     first = [cell for cell in cells if cell.name in anchors]
     missing = [cell for cell in cells if not store.path(cell).exists()]
     missing.sort(key=lambda cell: cell.name not in anchors)
+    failed = _collect(project, missing)
     waiting = [job for cell in missing for job in _jobs(project, cell)]
     by_title = {" ".join(job.words): job for job in waiting}
-    failed: dict[str, None] = {}  # as an ordered set
     held = True  # until all anchors are reached
     with _children(until) as running:
         while (waiting or running) and (until is None or time.monotonic() < until - grace):
@@ -85,6 +85,7 @@ def run(
                     failed[cell.name] = None
             if held and not running and any(name in anchors for name in failed):
                 break
+    failed |= _collect(project, [cell for cell in missing if cell.name not in failed])
     _reached(store, first, anchors)
     left = [c.name for c in cells if c.name not in failed and not store.path(c).exists()]
     return [*failed], left
@@ -102,11 +103,16 @@ class _Job(NamedTuple):
 
 
 def _jobs(project: Project, cell: Cell) -> list[_Job]:
-    """The jobs that a cell without a record still needs."""
+    """The jobs that the runs of a cell still need."""
     missing = [run.seeds[0] for run in cell.runs if not project.run(run.run_key).exists()]
-    if one_job(cell) or not missing:
+    if missing and one_job(cell):
         return [_Job(cell)]
     return [_Job(cell, seed) for seed in missing]
+
+
+def _collect(project: Project, cells: Sequence[Cell]) -> dict[str, None]:
+    """Collect the cells whose runs are all there; the names of those that have faults, in order."""
+    return dict.fromkeys(cell.name for cell in cells if not _collected(project, cell))
 
 
 def _collected(project: Project, cell: Cell) -> bool:

@@ -12,7 +12,7 @@ from imcl.errors import ImclError, Stopped
 from imcl.files import is_locked, locked, sha256, sweep
 from imcl.progress import say
 from imcl.project import Project
-from imcl.records.collect import collect, unfinished
+from imcl.records.collect import collect, kept, unfinished
 from imcl.records.record import Environment, Record
 from imcl.records.store import Store
 from imcl.study.cost import of_seed
@@ -68,6 +68,8 @@ def train(project: Project, cell: Cell, options: RunOptions = DEFAULT) -> Record
         ImclError: data is missing or changed, the loss is not finite, or memory or disk is full.
         Stopped: a signal asked for it.
     """
+    if not options.again and (record := kept(project, cell)):
+        return record
     todo = cell if options.again else unfinished(project, cell)
     if todo:
         train_runs(project, todo, options)
