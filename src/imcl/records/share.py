@@ -12,7 +12,7 @@ from pathlib import Path
 
 from imcl.data.contents import recorded, settings_of
 from imcl.errors import ImclError
-from imcl.files import atomic, sha256
+from imcl.files import atomic, read_bytes, sha256
 from imcl.project import Project
 from imcl.records.merge import Merging, Refused
 from imcl.study.grid import Cell
@@ -41,7 +41,7 @@ def share(project: Project) -> tuple[int, int]:
             copy = _copy(project, file)
             if copy.exists() and not file.exists():
                 try:
-                    merging.take(copy, copy.read_bytes(), is_run=file.parent == project.runs)
+                    merging.take(copy, read_bytes(copy), is_run=file.parent == project.runs)
                     counts["taken"] += 1
                 except Refused as refused:
                     faults.append(f"{copy}: {refused}")
