@@ -178,9 +178,11 @@ def _begin_again(checkout: Checkout, chance: random.Random, say: Say) -> None:
         record.unlink()
         for run in (checkout.folder / "results/runs").glob(f"{_name(record.stem)}-seed*.json"):
             run.unlink()
+    # From its copy, DVC would take back what is deleted.
+    shutil.rmtree(checkout.folder / "results/shared", ignore_errors=True)
     shutil.rmtree(checkout.folder / "paper/build")
     if chance.random() < 0.3:
-        shutil.rmtree(checkout.folder / "data")
+        shutil.rmtree(checkout.folder / "data", ignore_errors=True)
     say("done; deleted four records and the documents, to continue")
 
 
