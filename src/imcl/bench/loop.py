@@ -4,9 +4,12 @@ import math
 import multiprocessing
 import os
 import random
+import signal
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
@@ -244,17 +247,24 @@ class Packed:
     def __init__(self, workload: Workload, precision: str, device: torch.device, compiled: bool):
         context = multiprocessing.get_context("spawn")
         self.pipes, self.processes = [], []
-        for _ in range(os.cpu_count() or 1):
-            here, there = context.Pipe()
-            process = context.Process(
-                target=_train_when_told,
-                args=(there, workload, precision, device, compiled),
-                daemon=True,
-            )
-            process.start()
-            there.close()
-            self.pipes.append(here)
-            self.processes.append(process)
+        # Ctrl-C is for this process, which ends its children: they start with it blocked. The
+        # tracker that their start needs would unblock it, so it runs before.
+        resource_tracker.ensure_running()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            for _ in range(os.cpu_count() or 1):
+                here, there = context.Pipe()
+                process = context.Process(
+                    target=_train_when_told,
+                    args=(there, workload, precision, device, compiled),
+                    daemon=True,
+                )
+                process.start()
+                there.close()
+                self.pipes.append(here)
+                self.processes.append(process)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for pipe in self.pipes:
             pipe.recv()  # it is ready
 
@@ -276,6 +286,7 @@ def _train_when_told(
 ) -> None:
     devices.settle(1, precision)
     trainer = workload.trainer(precision, device, compiled)
-    pipe.send(True)
-    while pipe.recv():
-        pipe.send(workload.size / _seconds(trainer))
+    with suppress(EOFError, BrokenPipeError):  # the process that asks was ended
+        pipe.send(True)
+        while pipe.recv():
+            pipe.send(workload.size / _seconds(trainer))
