@@ -84,7 +84,8 @@ class Collaboration(Generic[Model]):
         # One module for the optimizer, and for train() before each epoch.
         self.trained = model if baseline is None else nn.ModuleList([model, baseline])
         self.ways = {name: faults.way(name, options) for name, options in ways.items()}
-        self.views = max([views, *(way.views for way in self.ways.values())])
+        compared = 1 if baseline is None else baseline.views
+        self.views = max([views, compared, *(way.views for way in self.ways.values())])
         modules = {name: import_module(f"imcl.ways.{name}") for name in self.ways}
         self._losses = {name: module.loss for name, module in modules.items()}
         self._needed = frozenset(
@@ -132,10 +133,11 @@ class Collaboration(Generic[Model]):
         """
         batches = [images] if isinstance(images, Tensor) else list(images)
         if len(batches) != self.views:
+            augmented = any(way.views > 1 for way in self.ways.values())
             raise UsageError(
                 f"{self.views} augmentations of each image are needed, {len(batches)} given; "
                 f"pass a list of {self.views} batches"
-                + (", or choose variants other than 'augment'" if self.views > 1 else "")
+                + (", or choose variants other than 'augment'" if augmented else "")
             )
         if any(len(batch) != len(labels) for batch in batches):
             raise UsageError(f"{len(labels)} labels for batches of {[len(b) for b in batches]}")

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from scipy.stats import entropy
 from torch import nn
 
 from imcl.baselines.baseline import Context
@@ -426,6 +427,19 @@ def test_sce(precision):
     z = own(done)
     reverse = -(softmax(z) * np.log(np.where(np.eye(CLASSES)[LABELS] == 1, 1, 1e-4))).sum(1)
     check(done, {"cross_entropy": 0.1 * ce(z), "reverse_cross_entropy": 2 * float(reverse.mean())})
+
+
+@PRECISIONS
+@pytest.mark.parametrize("pi", [0.1, 0.9])
+def test_gjs(precision, pi):
+    """H(sum_k w_k p_k) - sum_k w_k H(p_k) over label and two predictions, by its largest value."""
+    done = do_step(precision, baseline=("gjs", {"pi": pi}))
+    label = np.eye(CLASSES)[LABELS]
+    p = softmax(own(done)).reshape(2, COUNT, CLASSES)
+    mixed = pi * label + (1 - pi) / 2 * p.sum(0)
+    # Of the label, the entropy is 0.
+    divergence = entropy(mixed, axis=-1) - (1 - pi) / 2 * entropy(p, axis=-1).sum(0)
+    check(done, {"gjs": float(divergence.mean() / (-(1 - pi) * np.log(1 - pi)))})
 
 
 @PRECISIONS

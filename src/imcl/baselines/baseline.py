@@ -83,6 +83,7 @@ class BaselineMethod(nn.Module, ABC):
     """
 
     generator: torch.Generator | None = None
+    views = 1  # augmentations of each image that it compares
 
     def run(
         self, model: Backbone, images: Tensor, labels: Tensor, indices: Tensor, hook: StageHook

@@ -560,7 +560,9 @@ def _cell(
         }
         if "training" in given:
             training = training.overridden(given["training"])
-    views = max((way.views for way in ways.values()), default=1)
+    against = (baseline, settings.baseline(baseline)) if baseline else None
+    compared = 1 if against is None else against[1].views
+    views = max([compared, *(way.views for way in ways.values())])
     if method == "control":  # as many as the `augment` variant of output
         output = settings.way("output", noise, block.ways)
         views = output.model_copy(update={"variant": "augment"}).views
@@ -571,7 +573,7 @@ def _cell(
         width=block.width,
         method=method,
         ways=ways,
-        baseline=(baseline, settings.baseline(baseline)) if baseline else None,
+        baseline=against,
         views=views,
         training=training,
         seeds=sorted(block.seeds),

@@ -41,7 +41,7 @@ class Method:
     Attributes:
         ways: their options by name.
         baseline: name and options of the baseline that trains instead of plain cross-entropy.
-        least_views: augmentations of each image, if the ways do not compare more.
+        least_views: augmentations of each image, if the ways and the baseline do not compare more.
         noise_rate: the share of the training labels that are wrong, for a baseline that has to
             know it.
         epochs: of the training, for a baseline whose loss depends on them.
@@ -56,7 +56,8 @@ class Method:
     @property
     def views(self) -> int:
         """Augmentations of each image in a step."""
-        return max([self.least_views, *(way.views for way in self.ways.values())])
+        compared = 1 if self.baseline is None else self.baseline[1].views
+        return max([self.least_views, compared, *(way.views for way in self.ways.values())])
 
 
 def build(backbone: str, width: int, shape: Sequence[int], classes: int) -> Backbone:
