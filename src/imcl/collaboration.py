@@ -1,5 +1,6 @@
 """Attaches the ways to a network: logits and loss for any training loop."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
@@ -15,7 +16,7 @@ from imcl.models.backbone import Backbone, at_least_float32, head, pool
 from imcl.study import faults
 from imcl.study.options import Output, Way
 from imcl.ways import output
-from imcl.ways.parts import Observer, Parts, Stages, total
+from imcl.ways.parts import NOTHING, Observer, Parts, Stages, total
 from imcl.ways.ramp import ramp_up
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -86,6 +87,7 @@ class Collaboration(Generic[Model]):
         self.ways = {name: faults.way(name, options) for name, options in ways.items()}
         compared = 1 if baseline is None else baseline.views
         self.views = max([views, compared, *(way.views for way in self.ways.values())])
+        self.calls = 0
         modules = {name: import_module(f"imcl.ways.{name}") for name in self.ways}
         self._losses = {name: module.loss for name, module in modules.items()}
         self._needed = frozenset(
@@ -114,6 +116,7 @@ class Collaboration(Generic[Model]):
         labels: Tensor,
         progress: float | Tensor = 1.0,
         indices: Tensor | None = None,
+        step: int | Tensor | None = None,
     ) -> Step:
         """One pass through the network.
 
@@ -121,10 +124,12 @@ class Collaboration(Generic[Model]):
             images: (B, C, H, W), or for several `views` a sequence of as many such batches:
                 augmentations of the same images.
             labels: int64 (B,).
-            progress: the share of training that is done, in 0..1, for the ramp-up: a number, or
-                a scalar on the device (for which the baseline `coteaching` waits).
+            progress: the share of training that is done, in 0..1, for a baseline: a number, or a
+                scalar on the device.
             indices: int64 (B,), the images' sample indices in the training set; a baseline needs
                 them.
+            step: how many steps of training are done, for the ways' ramp-up: a number, or a scalar
+                on the device. By default, the calls so far.
 
         Raises:
             UsageError: the number of batches is not `views`, a batch has another size than
@@ -143,30 +148,36 @@ class Collaboration(Generic[Model]):
             raise UsageError(f"{len(labels)} labels for batches of {[len(b) for b in batches]}")
         if indices is None and self.baseline is not None:
             raise UsageError("a baseline needs the images' sample indices; pass indices=...")
+        step = self.calls if step is None else step
+        self.calls += 1
         images = torch.cat(batches) if len(batches) > 1 else batches[0]
         observer = Observer(self._needed)
         last, extra = self._run(images, labels, indices, observer)
         with torch.autocast(last.device.type, enabled=False):
             last = at_least_float32(last)
-            parts = self._parts(last, observer.stages())
+            logits = self._logits(last)
             if self.baseline is None or indices is None:
-                terms = {"cross_entropy": _cross_entropy(parts.logits, labels)}
+                terms = {"cross_entropy": _cross_entropy(logits, labels)}
             else:
-                outputs = Outputs(parts.logits, last, labels, indices, progress, extra)
+                outputs = Outputs(logits, last, labels, indices, progress, extra)
                 terms = self.baseline.loss(outputs)
-            return self._step(parts, terms, len(labels), progress)
+            parts = self._parts(logits, labels, observer.stages())
+            return self._step(parts, terms, len(labels), step)
 
-    def _parts(self, last: Tensor, stages: Stages) -> Parts:
+    def _logits(self, last: Tensor) -> Tensor:
+        """(K, N, classes) of the K parts of the output layer."""
         options = self.ways.get("output")
         if isinstance(options, Output):
-            logits = output.part_logits(options, last, self._classify, self.views, self.generator)
-        elif self.baseline is not None:
-            logits = self.baseline.part_logits(last, self._classify)
-        else:
-            logits = self._classify(pool(last))[None]
+            return output.part_logits(options, last, self._classify, self.views, self.generator)
+        if self.baseline is not None:
+            return self.baseline.part_logits(last, self._classify)
+        return self._classify(pool(last))[None]
+
+    def _parts(self, logits: Tensor, labels: Tensor, stages: Stages) -> Parts:
         weights = self._kernels() if "kernel" in self.ways else []
         kernels = [at_least_float32(weight) for weight in weights]
-        return Parts(logits, stages, kernels, self.views)
+        misfit = _misfit(logits.detach(), labels) if "output" in self.ways else NOTHING
+        return Parts(logits, stages, kernels, self.views, misfit)
 
     def _classify(self, pooled: Tensor) -> Tensor:
         return head(self.model.get_submodule(self._classifier), pooled)
@@ -180,16 +191,14 @@ class Collaboration(Generic[Model]):
             and module.out_channels > 1
         ]
 
-    def _step(
-        self, parts: Parts, terms: dict[str, Tensor], count: int, progress: float | Tensor
-    ) -> Step:
+    def _step(self, parts: Parts, terms: dict[str, Tensor], count: int, step: int | Tensor) -> Step:
         loss = total(terms.values())
         terms = {name: term.detach() for name, term in terms.items()}
-        shares = {options.ramp_up for options in self.ways.values()}
-        ramps = {share: ramp_up(progress, share) for share in shares}
+        lengths = {options.ramp_up_steps for options in self.ways.values()}
+        ramps = {length: ramp_up(step, length) for length in lengths}
         for name, options in self.ways.items():
             term = self._losses[name](options, parts)
-            loss = loss + ramps[options.ramp_up] * options.weight * term
+            loss = loss + ramps[options.ramp_up_steps] * options.weight * term
             terms[name] = term.detach()
         parts_are_views = "output" in self.ways and self.ways["output"].views > 1
         logits = parts.logits[0] if parts_are_views else parts.logits.mean(0)
@@ -287,3 +296,8 @@ def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean over parts, views and images; logits (K, V * B, classes), labels (B,)."""
     flat = logits.flatten(0, 1)
     return F.cross_entropy(flat, labels.repeat(len(flat) // len(labels)))
+
+
+def _misfit(logits: Tensor, labels: Tensor) -> Tensor:
+    """The cross-entropy as a share of that of a guess; see `Parts`."""
+    return (_cross_entropy(logits, labels) / math.log(max(2, logits.shape[2]))).clamp(max=1)

@@ -77,7 +77,7 @@ def step(name: str | None, model: Backbone, module=resnet18, ways=(), **changes:
     collaboration.trained.train()
     images = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(9))
     views = [images] * collaboration.views
-    return collaboration(views, LABELS, 0.5, torch.arange(8)), collaboration
+    return collaboration(views, LABELS, 0.5, torch.arange(8), 2000), collaboration
 
 
 def gradients(name: str | None, **changes) -> list[torch.Tensor]:

@@ -32,7 +32,7 @@ from imcl.training import evaluation
 from imcl.training.batches import Augmentation, Batches, Normalise
 
 TOLERANCE = {"rel": 3e-5, "abs": 1e-7}
-CLASSES, COUNT, SIDE, PROGRESS = 5, 12, 16, 0.1
+CLASSES, COUNT, SIDE, PROGRESS, STEP = 5, 12, 16, 0.1, 500
 LABELS = np.arange(COUNT) % CLASSES
 Array = np.ndarray
 PRECISIONS = pytest.mark.parametrize("precision", ["float32", "bf16"])
@@ -121,7 +121,8 @@ def do_step(
     outputs = [watch(module, precision) for module in watched(model, method)]
     views = list(torch.randn(collaboration.views, COUNT, 3, SIDE, SIDE, generator=seeded(7)))
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-        step = collaboration(views, torch.from_numpy(LABELS), PROGRESS, torch.arange(COUNT))
+        labels, indices = torch.from_numpy(LABELS), torch.arange(COUNT)
+        step = collaboration(views, labels, PROGRESS, indices, STEP)
     tensors = (step.loss, step.logits, *step.terms.values())
     assert {tensor.dtype for tensor in tensors} == {torch.float32}
     return Done(step, collaboration, [maps[-1] for maps in seen], [maps[0] for maps in outputs])
@@ -166,7 +167,8 @@ def kl(teacher: Array, student: Array, temperature: float = 1.0) -> float:
 
 
 def ramp(share: float) -> float:
-    return float(np.exp(-5 * (1 - min(PROGRESS / share, 1)) ** 2))
+    """Of what is done, as a share of the length of the ramp."""
+    return float(np.exp(-5 * (1 - min(share, 1)) ** 2))
 
 
 def others(values: list[Array], i: int) -> Array:
@@ -192,14 +194,14 @@ def check_way(done: Done, name: str, expected: float, logits: list[Array] | None
     logits = logits or [linear(done.collaboration.model.classifier, pool(done.stages[-1]))]
     options = done.collaboration.ways[name]
     terms = {"cross_entropy": float(np.mean([ce(z) for z in logits])), name: expected}
-    factor = ramp(options.ramp_up) * options.weight
+    factor = ramp(STEP / options.ramp_up_steps) * options.weight
     check(done, terms, terms["cross_entropy"] + factor * expected)
 
 
 @PRECISIONS
 @pytest.mark.parametrize("variant", ["dropout", "spatial", "channel", "augment"])
 def test_output(precision, variant):
-    """(1/K) sum_k T^2 KL(q_k || p_T(z_k)), q_k = p_T(mean of the other parts' logits)."""
+    """misfit^2 (1/K) sum_k T^2 KL(q_k || p_T(z_k)), q_k = p_T(mean of the other parts' logits)."""
     done = do_step(precision, way=("output", {"variant": variant, "parts": 3}))
     last, draws = done.stages[-1], seeded(6)
     h, positions = pool(last), last.reshape(*last.shape[:2], -1)
@@ -218,8 +220,9 @@ def test_output(precision, variant):
     else:
         parts = np.split(h, 3)
     logits = [linear(done.collaboration.model.classifier, part) for part in parts]
-    expected = np.mean([4 * kl(others(logits, k), z, 2.0) for k, z in enumerate(logits)])
-    check_way(done, "output", float(expected), logits)
+    divergence = np.mean([4 * kl(others(logits, k), z, 2.0) for k, z in enumerate(logits)])
+    misfit = min(1.0, np.mean([ce(z) for z in logits]) / np.log(CLASSES))
+    check_way(done, "output", float(misfit**2 * divergence), logits)
     seen = logits[0] if variant == "augment" else np.mean(logits, 0)
     np.testing.assert_allclose(done.step.logits.numpy(), seen, rtol=1e-5, atol=1e-5)
 
@@ -352,7 +355,7 @@ def test_one(precision):
     teacher = sum(weights[:, [i]] * z for i, z in enumerate(logits))
     soft = sum(kl(teacher, z, 3.0) for z in logits)
     hard = sum(map(ce, logits)) + ce(teacher)
-    check(done, {"cross_entropy": hard, "one": ramp(0.25) * 9 * soft})
+    check(done, {"cross_entropy": hard, "one": ramp(PROGRESS / 0.25) * 9 * soft})
 
 
 @PRECISIONS

@@ -22,7 +22,7 @@ from imcl.models import resnet18, vgg16
 from imcl.models.backbone import Backbone
 from imcl.study.options import WAYS, Kernel, Output, Representation
 from imcl.ways import intermediate, kernel, output, representation
-from imcl.ways.parts import Observer, Parts, Stages
+from imcl.ways.parts import NOTHING, Observer, Parts, Stages
 from imcl.ways.ramp import ramp_up
 
 LN3 = math.log(3)
@@ -46,7 +46,7 @@ def statistics(*stages: torch.Tensor, needed: frozenset[str] = EVERYTHING) -> St
 
 def redundancy(*stages: torch.Tensor, centred: bool) -> torch.Tensor:
     options = Representation(variant="correlation" if centred else "cosine")
-    return representation.loss(options, Parts(torch.ones(0), statistics(*stages), [], 1))
+    return representation.loss(options, Parts(torch.ones(0), statistics(*stages), [], 1, NOTHING))
 
 
 # output -----------------------------------------------------------------------------------------
@@ -331,7 +331,7 @@ def test_all_kernels_at_once_are_the_mean_of_each(variant, dtype, rtol):
     kernels = [random(*shape, 3, 3, seed=seed) for seed, shape in enumerate(shapes)]
     kernels[2][1] = 0
     inputs = [one.requires_grad_() for one in kernels]
-    parts = Parts(torch.ones(0), NO_STAGES, [one.to(dtype) for one in inputs], 1)
+    parts = Parts(torch.ones(0), NO_STAGES, [one.to(dtype) for one in inputs], 1, NOTHING)
     found = kernel.loss(Kernel(variant=variant), parts)
     assert found.dtype == dtype
     expected = torch.stack([getattr(kernel, variant)(one) for one in inputs]).mean()
@@ -416,14 +416,15 @@ def test_gradients_in_float64(way, variant):
 
         z = logits.requires_grad_()
         (expected,) = torch.autograd.grad(loss(z), z)
-        parts = Parts(z, statistics(shallow, deep), [kernels], 2)
+        misfit = torch.tensor(0.5, dtype=torch.float64)  # its square is a factor
+        parts = Parts(z, statistics(shallow, deep), [kernels], 2, misfit)
         (found,) = torch.autograd.grad(module.loss(options, parts), z)
-        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(found, expected / 4)
         return
 
     def loss(kernels, shallow, deep=deep):
         stages = statistics(shallow, deep)
-        return module.loss(options, Parts(random(1, 4, 3), stages, [kernels], 2))
+        return module.loss(options, Parts(random(1, 4, 3), stages, [kernels], 2, NOTHING))
 
     inputs = [tensor.requires_grad_() for tensor in (kernels, shallow)]
     if variant != "relation":  # its deepest stage is the teacher, a constant
@@ -445,14 +446,35 @@ def test_ramp_up_of_a_scalar_on_the_device(progress, share):
     assert float(found) == pytest.approx(ramp_up(progress, share), rel=2e-6)
 
 
-def test_progress_may_be_a_scalar_on_the_device():
+def test_the_step_number_may_be_a_scalar_on_the_device():
     images, labels = batch()
-    ways = {"kernel": {}, "representation": {"ramp_up": 0.5}}
+    ways = {"kernel": {}, "representation": {"ramp_up_steps": 500}}
     found, expected = (
-        imcl.Collaboration(network(), ways)(images, labels, progress)
-        for progress in (torch.tensor(0.1), 0.1)
+        imcl.Collaboration(network(), ways)(images, labels, step=step)
+        for step in (torch.tensor(100.0), 100)
     )
     torch.testing.assert_close(found.loss, expected.loss)
+
+
+def test_without_a_step_number_the_calls_are_counted():
+    images, labels = batch()
+    collaboration = imcl.Collaboration(network(), {"kernel": {"ramp_up_steps": 2}})
+    for w in (math.exp(-5), math.exp(-5 / 4), 1):
+        step = collaboration(images, labels)
+        expected = step.terms["cross_entropy"] + 10 * w * step.terms["kernel"]
+        torch.testing.assert_close(step.loss.detach(), expected)
+
+
+def test_output_follows_the_misfit_of_the_labels():
+    model, (images, labels) = network(), batch()
+    ways = {"output": {"misfit_power": 3.0}}
+    collaboration = imcl.Collaboration(model, ways)
+    step = collaboration([images, images.flip(3)], labels)
+    plain = imcl.Collaboration(model, {"output": {"misfit_power": 0.0}})
+    consistency = plain([images, images.flip(3)], labels).terms["output"]
+    share = step.terms["cross_entropy"] / math.log(5)
+    torch.testing.assert_close(step.terms["output"], share.clamp(max=1) ** 3 * consistency)
+    assert 0 < step.terms["output"] < consistency
 
 
 # Collaboration ----------------------------------------------------------------------------------
@@ -473,10 +495,10 @@ def network(module: ModuleType = resnet18) -> Backbone:
 def test_every_combination_is_the_weighted_sum_of_its_terms(size):
     images, labels = batch()
     for chosen in combinations(WAYS, size):
-        ways = {way: {"weight": 3.0, "ramp_up": 0.5} for way in chosen}
+        ways = {way: {"weight": 3.0, "ramp_up_steps": 500} for way in chosen}
         collaboration = imcl.Collaboration(network(), ways)
         views = [images, images.flip(3)][: collaboration.views]
-        step = collaboration(views, labels, progress=0.25)
+        step = collaboration(views, labels, step=250)
         w = math.exp(-5 * 0.5**2)
         expected = step.terms["cross_entropy"] + sum(3 * w * step.terms[way] for way in chosen)
         assert list(step.terms) == ["cross_entropy", *chosen]

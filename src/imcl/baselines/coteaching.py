@@ -31,11 +31,11 @@ class CoTeaching(BaselineMethod):
         self.other = other
         self.noise_rate, self.epochs, self.ramp_epochs = noise_rate, epochs, ramp_epochs
 
-    def kept(self, progress: float, batch: int) -> int:
+    def kept(self, progress: float | Tensor, batch: int) -> Tensor:
         """How many of a batch's images each network learns from; at least one."""
-        epoch = round(progress * self.epochs)
-        forgotten = self.noise_rate * min(1.0, epoch / self.ramp_epochs)
-        return max(1, int((1 - forgotten) * batch))
+        epoch = (torch.as_tensor(progress, dtype=torch.float64) * self.epochs).round()
+        forgotten = self.noise_rate * (epoch / self.ramp_epochs).clamp(max=1)
+        return ((1 - forgotten) * batch).floor().clamp(min=1)
 
     def run(
         self, model: Backbone, images: Tensor, labels: Tensor, indices: Tensor, hook: StageHook
@@ -47,9 +47,9 @@ class CoTeaching(BaselineMethod):
         losses = torch.stack(
             [F.cross_entropy(z, labels, reduction="none") for z in (outputs.network, outputs.extra)]
         )
-        kept = self.kept(float(outputs.progress), len(labels))
-        order = losses.detach().argsort(1)[:, :kept]
-        return {"cross_entropy": losses.gather(1, order.flip(0)).mean(1).sum()}
+        kept = self.kept(outputs.progress, len(labels)).to(losses)
+        ranks = losses.detach().argsort(1).argsort(1).flip(0)  # of each image for the other network
+        return {"cross_entropy": (losses * (ranks < kept)).sum() / kept}
 
 
 def build(model: Backbone, options: Coteaching, context: Context) -> CoTeaching:

@@ -27,7 +27,7 @@ from imcl.study.settings import Settings, Training
 from imcl.training import device as devices
 from imcl.training import memory
 from imcl.training.batches import Augmentation, Batches, Normalise
-from imcl.training.loop import Trainer
+from imcl.training.loop import Moment, Trainer
 from imcl.training.network import Architecture, Method, assemble, build
 
 SHAPE, CLASSES = (32, 32, 3), 10
@@ -113,7 +113,7 @@ class Workload(NamedTuple):
         trainer = self.trainer(precision, device, compiled=False)
         batch = next(trainer.batches.epoch())
         with FlopCounterMode(display=False) as counter:
-            trainer.step(batch, 0.0, 1e-3)
+            trainer.step(batch, Moment(0, 0.0, 1e-3))
         return counter.get_total_flops() / len(batch.labels)
 
 

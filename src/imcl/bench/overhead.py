@@ -18,7 +18,7 @@ from imcl.study.settings import Settings, Training
 from imcl.training import device as devices
 from imcl.training import memory
 from imcl.training.batches import Augmentation, Batches, Normalise
-from imcl.training.loop import Trainer
+from imcl.training.loop import Moment, Trainer
 from imcl.training.network import Architecture, Method, assemble
 
 SHAPE, CLASSES = (32, 32, 3), 10
@@ -155,7 +155,7 @@ class Step:
         self.device = device
 
     def __call__(self) -> None:
-        self.trainer.step(self.batch, 0.5, 1e-3)
+        self.trainer.step(self.batch, Moment(0, 0.5, 1e-3))
 
     def seconds(self) -> float:
         """The time of one step."""

@@ -31,8 +31,8 @@ class Way(Options):
 
     variant: str
     weight: Weight = Field(1.0, description="factor of the loss")
-    ramp_up: Share = Field(
-        0.2, description="share of the training in which the factor grows from 0 to full size"
+    ramp_up_steps: Annotated[int, Field(ge=0, le=1_000_000_000)] = Field(
+        2000, description="steps of training in which the factor grows from 0 to full size"
     )
 
     @property
@@ -60,6 +60,10 @@ class Output(Way):
         "augment", description="what makes the parts of the output layer differ"
     )
     weight: Weight = Field(45.0, description="factor of the loss")
+    misfit_power: Weight = Field(
+        2.0,
+        description="the factor also follows the labels' misfit to this power; 0 for not at all",
+    )
     temperature: Positive = Field(2.0, description="softens the predictions that are compared")
     parts: int = Field(2, ge=2, le=64, description="number of parts that teach each other")
     dropout_rate: Annotated[BelowOne, Only("dropout")] = Field(

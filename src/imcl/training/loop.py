@@ -6,6 +6,7 @@ Losses stay on the device for a whole epoch and are read once at its end.
 import math
 from collections.abc import Callable
 from itertools import islice
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -43,6 +44,22 @@ class State(TypedDict):
     streams: list[Tensor]
 
 
+class Moment(NamedTuple):
+    """How far training is before a step: numbers, or scalars on a GPU.
+
+    A step that is captured there reads scalars, so it is captured once for the whole training.
+
+    Attributes:
+        step: how many steps are done.
+        progress: the share of the epochs that is done, in 0..1.
+        rate: the learning rate of the step.
+    """
+
+    step: int | Tensor
+    progress: float | Tensor
+    rate: float | Tensor
+
+
 class Misfit(Exception):
     """A stored state is not of this network and training."""
 
@@ -72,6 +89,7 @@ class Trainer:
         self._rows: list[Tensor] = []  # of the steps of the epoch that is being trained
         self._begun_with = _states(batches.generators)
         self._eager_steps = EAGER_STEPS if self.device.type == "cuda" else math.inf
+        self._captured: _Captured | None = None
 
     def epoch(self, after_step: AfterStep = lambda state: None) -> Epoch:
         """Train the next epoch, or the rest of it, and return its history.
@@ -84,18 +102,17 @@ class Trainer:
         """
         self.collaboration.trained.train()
         epoch, steps = self.done, len(self.batches)
-        progress = epoch / self.training.epochs
-        captured = None
         first = len(self._rows)
         for index, batch in enumerate(self.batches.epoch(first), first):
-            rate = learning_rate(epoch * steps + index, steps, self.training)
+            step = epoch * steps + index
+            rate = learning_rate(step, steps, self.training)
+            moment = Moment(step, epoch / self.training.epochs, rate)
             if self._eager_steps > 0:
                 self._eager_steps -= 1
-                self._names, row = self.step(batch, progress, rate)
+                self._names, row = self.step(batch, moment)
             else:
-                # Once for each epoch, since a graph holds the epoch's progress as a constant.
-                captured = captured or _Captured(self, batch, progress)
-                self._names, row = captured(batch, rate)
+                self._captured = self._captured or _Captured(self, batch)
+                self._names, row = self._captured(batch, moment)
             self._rows.append(row)
             if index + 1 < steps:
                 after_step(self.state)
@@ -113,13 +130,12 @@ class Trainer:
             "train_accuracy": correct.double().sum().item() / (steps * self.batches.batch_size),
         }
 
-    def step(self, batch: Batch, progress: float, rate: float | Tensor) -> tuple[list[str], Tensor]:
+    def step(self, batch: Batch, moment: Moment) -> tuple[list[str], Tensor]:
         """Forward, backward and update of one batch.
 
         Args:
             batch: on the device.
-            progress: the share of training that is done, in 0..1.
-            rate: the learning rate; on a GPU also a scalar tensor there.
+            moment: of the step.
 
         Returns:
             The names of the loss and its terms, and float32 (terms + 2,) on the device: loss,
@@ -128,9 +144,9 @@ class Trainer:
         views, labels, indices = batch
         autocast = self.training.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=autocast):
-            step = self.collaboration(views, labels, progress, indices)
+            step = self.collaboration(views, labels, moment.progress, indices, moment.step)
         step.loss.backward()
-        self.optimizer.step(rate)
+        self.optimizer.step(moment.rate)
         correct = (step.logits.argmax(1) == labels).sum()
         row = torch.stack([step.loss.detach(), *step.terms.values(), correct.to(step.loss.dtype)])
         return ["loss", *step.terms], row
@@ -158,7 +174,7 @@ class Trainer:
             # Libraries choose their algorithms at their first steps, so do these before a capture.
             self.collaboration.trained.train()
             for batch in islice(self.batches.epoch(), EAGER_STEPS):
-                self.step(batch, 0.0, 0.0)
+                self.step(batch, Moment(0, 0.0, 0.0))
         self.done, self._names = state["epoch"], state["names"]
         self._rows = list(state["rows"].to(self.device))
         self._eager_steps -= self.done * len(self.batches) + len(self._rows)
@@ -236,20 +252,21 @@ class _Captured:
     One by one from Python, launching them takes longer than running them.
     """
 
-    def __init__(self, trainer: Trainer, batch: Batch, progress: float):
+    def __init__(self, trainer: Trainer, batch: Batch):
         views, labels, indices = batch
         self.batch = Batch([view.clone() for view in views], labels.clone(), indices.clone())
-        self.rate = torch.zeros((), device=trainer.device)
+        self.scalars = [torch.zeros((), device=trainer.device) for _ in Moment._fields]
         self.graph = torch.cuda.CUDAGraph()
         for generator in trainer.collaboration.generators:
             self.graph.register_generator_state(generator)
         with torch.cuda.graph(self.graph):
-            self.names, self.row = trainer.step(self.batch, progress, self.rate)
+            self.names, self.row = trainer.step(self.batch, Moment(*self.scalars))
 
-    def __call__(self, batch: Batch, rate: float) -> tuple[list[str], Tensor]:
+    def __call__(self, batch: Batch, moment: Moment) -> tuple[list[str], Tensor]:
         for own, given in zip(_tensors(self.batch), _tensors(batch), strict=True):
             own.copy_(given)
-        self.rate.fill_(rate)
+        for scalar, now in zip(self.scalars, moment, strict=True):
+            scalar.fill_(now)
         self.graph.replay()
         return self.names, self.row.clone()
 

@@ -18,8 +18,13 @@ from imcl.ways.parts import Parts
 
 
 def loss(options: Output, parts: Parts) -> Tensor:
-    """The consistency of the parts' logits at the options' temperature."""
-    return consistency(parts.logits, options.temperature)
+    """The consistency of the parts' logits at the options' temperature, times misfit^power.
+
+    Labels that fit badly late in training are likely to be wrong, and then consistency is worth
+    more than they are. Where they fit, it would only hold the network back.
+    """
+    term = consistency(parts.logits, options.temperature)
+    return term * parts.misfit**options.misfit_power if options.misfit_power else term
 
 
 def consistency(logits: Tensor, temperature: float) -> Tensor:

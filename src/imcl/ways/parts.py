@@ -41,12 +41,15 @@ class Parts:
         stages: statistics of the stages' maps. Their N = V * B samples are the V views in turn.
         kernels: the weights (O, I, k, k) of the convolutions with k > 1.
         views: V, the augmentations of each image in the batch.
+        misfit: a scalar without gradient: the mean cross-entropy of the parts' logits, as a share
+            of what guessing gives, log(classes); at most 1.
     """
 
     logits: Tensor
     stages: Stages
     kernels: list[Tensor]
     views: int
+    misfit: Tensor
 
 
 def total(terms: Iterable[Tensor]) -> Tensor:
