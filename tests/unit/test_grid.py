@@ -56,7 +56,8 @@ PARAMS: dict[str, Any] = {
         "output": {
             "variant": "augment",
             "weight": 5.0,
-            "ramp_up": 0.2,
+            "ramp_up_steps": 2000,
+            "misfit_power": 2.0,
             "temperature": 2.0,
             "parts": 2,
             "dropout_rate": 0.3,
@@ -64,11 +65,11 @@ PARAMS: dict[str, Any] = {
         "intermediate": {
             "variant": "augment",
             "weight": 1.0,
-            "ramp_up": 0.2,
+            "ramp_up_steps": 2000,
             "centred": False,
         },
-        "representation": {"variant": "correlation", "weight": 1.0, "ramp_up": 0.2},
-        "kernel": {"variant": "cosine", "weight": 10.0, "ramp_up": 0.2},
+        "representation": {"variant": "correlation", "weight": 1.0, "ramp_up_steps": 2000},
+        "kernel": {"variant": "cosine", "weight": 10.0, "ramp_up_steps": 2000},
     },
     "trials": {
         "spatial": {"output": {"variant": "spatial", "weight": 2.0}, "kernel": {"weight": 1.0}},
@@ -223,7 +224,7 @@ def test_a_digest_is_the_sha256_of_the_canonical_configuration():
         '"momentum":0.9,"precision":"float32","schedule":"cosine","warmup_epochs":5,'
         '"weight_decay":0.0005},'
         '"views":2,'
-        '"ways":{"output":{"parts":2,"ramp_up":0.2,"temperature":2,"variant":"augment",'
+        '"ways":{"output":{"misfit_power":2,"parts":2,"ramp_up_steps":2000,"temperature":2,"variant":"augment",'
         '"weight":5}}}'
     )
     expected = hashlib.sha256(canonical.encode()).hexdigest()[:12]
@@ -258,7 +259,7 @@ def test_other_values_have_other_digests(one, other):
         ("ways.output.temperature", 3.0, of_methods("output", "output+kernel", "all")),
         ("ways.output.variant", "dropout", of_methods("output", "output+kernel", "all")),
         ("ways.output.dropout_rate", 0.5, nothing),
-        ("ways.representation.ramp_up", 0.5, of_methods("representation", "all")),
+        ("ways.representation.ramp_up_steps", 500, of_methods("representation", "all")),
         ("ways.intermediate.variant", "relation", of_methods("all")),
         ("noise.n50.noise_seed", 1, of_noise("n50")),
         ("noise.n50.noise_seed", "per_run", of_noise("n50")),
@@ -287,7 +288,7 @@ def test_a_change_reruns_exactly_the_cells_that_it_decides(where, value, affecte
     [
         ("ways.output.weight", 5),
         ("studies.small.seeds", [2, 1]),
-        ("ways.kernel", {"ramp_up": 0.2, "weight": 10, "variant": "cosine"}),
+        ("ways.kernel", {"ramp_up_steps": 2000, "weight": 10, "variant": "cosine"}),
         ("datasets.digits", {"flip": False, "padding": 1, "source": "digits"}),
         ("studies.small.training", {"epochs": 14, "momentum": 0.9}),
     ],
@@ -504,11 +505,12 @@ def test_a_trial_is_a_method_with_options_of_its_own():
         "output": {
             "variant": "spatial",
             "weight": 2.0,
-            "ramp_up": 0.2,
+            "ramp_up_steps": 2000,
+            "misfit_power": 2.0,
             "temperature": 2.0,
             "parts": 2,
         },
-        "kernel": {"variant": "cosine", "weight": 1.0, "ramp_up": 0.2},
+        "kernel": {"variant": "cosine", "weight": 1.0, "ramp_up_steps": 2000},
     }
     assert config["views"] == 1
     assert config["training"] == tried("base")["training"]

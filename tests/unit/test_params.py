@@ -356,7 +356,7 @@ raw["trials"]["sparse"] = {"sparsity": {"weight": 9.0}}
 raw["search"]["chosen"]["sparsity"] = [{"method": "base_lr10", "noise": "n50", "reason": "a test"}]
 quick = raw["studies"]["quick"]
 quick |= {"methods": ["all", "sparsity", "output+sparsity", "sparse", "elr+sparsity"]}
-quick |= {"noise": ["clean"], "ways": {"clean": {"sparsity": {"ramp_up": 0.5}}}}
+quick |= {"noise": ["clean"], "ways": {"clean": {"sparsity": {"ramp_up_steps": 500}}}}
 try:
     checked(raw, Path("params.yaml"))
 except UsageError as error:
@@ -364,13 +364,13 @@ except UsageError as error:
 del raw["search"]["chosen"]["sparsity"]
 settings = checked(raw, Path("params.yaml"))
 cells = {cell.method: cell for cell in grid.cells(settings)}
-used = {"variant": "plain", "weight": 3.0, "ramp_up": 0.5}
+used = {"variant": "plain", "weight": 3.0, "ramp_up_steps": 500}
 assert cells["sparsity"].config["ways"] == {"sparsity": used}
 assert cells["sparse"].config["ways"] == {"sparsity": used | {"weight": 9.0}}
 assert list(cells["output+sparsity"].ways) == ["output", "sparsity"]
 assert cells["elr+sparsity"].baseline[0] == "elr"
 assert (cells["sparsity"].views, cells["output+sparsity"].views) == (1, 2)
-assert faults.way("sparsity", {}).used() == {"variant": "plain", "weight": 1.0, "ramp_up": 0.2}
+assert faults.way("sparsity", {}).used() == {"variant": "plain", "weight": 1.0, "ramp_up_steps": 2000}
 assert any(row["section"] == "ways.sparsity" for row in listing.rows(settings))
 definitions = schema.schema()["$defs"]
 for model in ("Ways", "Trial", "Chosen"):
@@ -746,7 +746,7 @@ def test_a_name_that_no_file_could_bear(section, entry):
     [
         ("noise.n20.rate", 1.5, "1.5 is out of range; it must be at most 1"),
         ("noise.n20.rate", -0.1, "-0.1 is out of range; it must be at least 0"),
-        ("ways.kernel.ramp_up", 1.01, "1.01 is out of range; it must be at most 1"),
+        ("ways.kernel.ramp_up_steps", -1, "-1 is out of range; it must be at least 0"),
         ("ways.kernel.weight", -1, "-1 is out of range; it must be at least 0"),
         ("ways.output.temperature", 0, "0 is out of range; it must be at least 1e-09"),
         ("ways.output.parts", 1, "1 is out of range; it must be at least 2"),

@@ -46,7 +46,7 @@ def tiny(
     }
     loaded = parameters()
     loaded |= {"study": "tiny", "studies": loaded["studies"] | {"tiny": study}}
-    loaded["ways"] |= {"kernel": {"variant": "cosine", "weight": weight, "ramp_up": 0.2}}
+    loaded["ways"] |= {"kernel": {"variant": "cosine", "weight": weight, "ramp_up_steps": 2000}}
     return checked(loaded, Path("params.yaml"))
 
 

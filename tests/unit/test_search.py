@@ -46,7 +46,7 @@ def test_the_search_shows_what_lost_and_marks_what_was_chosen(project):
         "slow": {"training": {"learning_rate": 0.01}},
         "strong": {
             "intermediate": {"variant": "augment", "weight": 1.0, "centred": False},
-            "kernel": {"variant": "cosine", "weight": 30.0, "ramp_up": 0.5},
+            "kernel": {"variant": "cosine", "weight": 30.0, "ramp_up_steps": 500},
         },
     }
     raw["search"] = {
@@ -82,7 +82,7 @@ def test_the_search_shows_what_lost_and_marks_what_was_chosen(project):
     }
     assert won["learning_rate"] == 0.05
     assert won["settings"] == (
-        "intermediate augment × 1, not centred; kernel cosine × 30, ramp up 0.5"
+        "intermediate augment × 1, not centred; kernel cosine × 30, ramp up steps 500"
     )
     assert (won["last"], won["best"], won["chosen"]) == (0.5, 0.51, True)
 

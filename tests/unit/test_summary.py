@@ -489,13 +489,20 @@ def test_options_of_ways_are_told_by_noise_and_choices_by_use(project):
     base = grid.cells(settings)[0]
     write(project, base, record(base, [0.8]))
     made = summary.write(project, settings, partial=True)
-    kernel = {"variant": "cosine", "weight": 10.0, "ramp_up": 0.2}
+    kernel = {"variant": "cosine", "weight": 10.0, "ramp_up_steps": 2000}
     clean, n20, n50 = (f"digits/{noise}/resnet18" for noise in ("clean", "n20", "n50"))
     assert made["ways"]["kernel"] == [
         {"settings": [clean], "options": {**kernel, "weight": 30.0}},
         {"settings": [n20, n50], "options": kernel},
     ]
-    output = {"variant": "augment", "weight": 45.0, "ramp_up": 0.2, "temperature": 2.0, "parts": 2}
+    output = {
+        "variant": "augment",
+        "weight": 45.0,
+        "ramp_up_steps": 2000,
+        "misfit_power": 2.0,
+        "temperature": 2.0,
+        "parts": 2,
+    }
     dropout = {**output, "variant": "dropout", "dropout_rate": 0.3}  # the other variant uses none
     assert made["ways"]["output"] == [
         {"settings": [clean, n20], "options": output},

@@ -264,12 +264,12 @@ def search_with(study, trials, **plan):
 
 
 def test_the_search_shows_what_lost_and_marks_what_was_chosen(study):
-    study.raw["ways"]["kernel"] = {"variant": "cosine", "weight": 30.0, "ramp_up": 0.5}
+    study.raw["ways"]["kernel"] = {"variant": "cosine", "weight": 30.0, "ramp_up_steps": 500}
     study.raw["trials"] |= {
         "slow": {"training": {"learning_rate": 0.01}},
         "strong": {
             "intermediate": {"variant": "augment", "weight": 1.0, "centred": False},
-            "kernel": {"variant": "cosine", "weight": 30.0, "ramp_up": 0.5},
+            "kernel": {"variant": "cosine", "weight": 30.0, "ramp_up_steps": 500},
         },
     }
     search_with(study, ["slow", "strong"], seeds=[1])
@@ -291,7 +291,7 @@ def test_the_search_shows_what_lost_and_marks_what_was_chosen(study):
     assert lost["settings"].text == "–"
     assert won["rate"].text == "0.05"
     assert won["settings"].text == (
-        "intermediate augment × 1, not centred; kernel cosine × 30, ramp up 0.5"
+        "intermediate augment × 1, not centred; kernel cosine × 30, ramp up steps 500"
     )
     assert [(e["last"].text, e["best"].text) for e in (lost, won)] == [
         ("25.0", "26.0"),
@@ -328,14 +328,15 @@ def test_settings_and_choices_of_a_study_are_told_by_noise(study):
         "output variant (clean, n20) augment",
         "output variant (n50) dropout",
         "output weight 45",
-        "output ramp_up 0.2",
+        "output ramp_up_steps 2000",
+        "output misfit_power 2",
         "output temperature 2",
         "output parts 2",
         "output dropout_rate (n50) 0.3",  # the other variant uses none
         "kernel variant cosine",
         "kernel weight (clean) 30",
         "kernel weight (n20, n50) 10",
-        "kernel ramp_up 0.2",
+        "kernel ramp_up_steps 2000",
     ]
     assert documents.summary["chosen"]["kernel"] == chosen[:2]
 

@@ -23,7 +23,7 @@ DEVICES = (1, 8, 64)
 WATTS = {"cuda": 400.0, "cpu": 10.0}
 
 # Options of a way that change its loss, not its time.
-FACTORS = {"weight", "ramp_up"}
+FACTORS = {"weight", "ramp_up_steps", "misfit_power"}
 
 
 class Family(NamedTuple):
