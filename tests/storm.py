@@ -61,7 +61,7 @@ class Toll:
 def undisturbed(folder: Path, epochs: int, methods: Sequence[str] = MICRO["methods"]) -> Checkout:
     """A checkout whose study has run, with so many epochs in each of a cell's two trainings."""
     calm = check_out(folder)
-    training = {**MICRO["training"], "epochs": epochs, "batch_size": 64, "evaluate_every": 5}
+    training = {**MICRO["training"], "epochs": epochs, "batch_size": 64, "evaluations": 10}
     calm.change(studies__micro={**MICRO, "methods": [*methods], "training": training})
     calm.commit("study")
     calm.run(*COMMANDS[0])

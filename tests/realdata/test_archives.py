@@ -37,7 +37,7 @@ STUDY = {
         "epochs": 6,
         "batch_size": 64,
         "warmup_epochs": 2,
-        "evaluate_every": 6,
+        "evaluations": 1,
         "precision": "bf16",  # twice as fast
     },
 }

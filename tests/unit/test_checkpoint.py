@@ -44,7 +44,7 @@ CPU = RunOptions("cpu")
 EVERY_STEP = RunOptions("cpu", checkpoint_share=1e9)  # allows a checkpoint at each step
 STEPS = 5  # of an epoch
 
-TRAINING = {"epochs": 3, "evaluate_every": 2}
+TRAINING = {"epochs": 3, "evaluations": 2}
 ONE_EPOCH = {"epochs": 1, "warmup_epochs": 0}
 
 
@@ -839,7 +839,7 @@ def test_a_signal_that_was_ignored_from_the_start_stays_ignored(make, handlers):
 
 # processes --------------------------------------------------------------------------------------
 
-LONG = {"epochs": 20, "evaluate_every": 10}
+LONG = {"epochs": 20, "evaluations": 2}
 
 
 @pytest.fixture(scope="module")

@@ -106,7 +106,7 @@ def test_what_a_baseline_adds(baseline):
 
 def test_a_seed_by_hand():
     """1,437 images make 22 batches of 64; 7 evaluations of 360 images, and two at the end."""
-    seed = of_first("quick", training={"epochs": 14, "batch_size": 64, "evaluate_every": 2})
+    seed = of_first("quick", training={"epochs": 14, "batch_size": 64, "evaluations": 7})
     network = cost.of_network("resnet18", 8, 8, 1, 10)
     assert seed.steps == 14 * 22
     assert seed.trained == 14 * 22 * 64

@@ -14,7 +14,7 @@ from imcl.project import Project
 from imcl.study import grid, methods
 from imcl.study.load import checked
 from imcl.study.options import WAYS, Way
-from imcl.study.settings import Settings
+from imcl.study.settings import Settings, Training
 
 PARAMS: dict[str, Any] = {
     "study": "small",
@@ -84,7 +84,7 @@ PARAMS: dict[str, Any] = {
         "schedule": "cosine",
         "warmup_epochs": 5,
         "precision": "float32",
-        "evaluate_every": 1,
+        "evaluations": 12,
     },
 }
 
@@ -220,7 +220,7 @@ def test_a_digest_is_the_sha256_of_the_canonical_configuration():
         '"noise":{"kind":"symmetric","name":"n50","noise_seed":0,"rate":0.5},'
         '"revisions":{},'
         '"seeds":[1,2],'
-        '"training":{"batch_size":128,"epochs":14,"evaluate_every":1,"learning_rate":0.1,'
+        '"training":{"batch_size":128,"epochs":14,"evaluations":12,"learning_rate":0.1,'
         '"momentum":0.9,"precision":"float32","schedule":"cosine","warmup_epochs":5,'
         '"weight_decay":0.0005},'
         '"views":2,'
@@ -654,3 +654,12 @@ def test_the_draws_of_cells_are_merged():
     }
     plain = grid.find(SETTINGS, "digits-clean-vgg16-base")
     assert plain.draws == {}
+
+
+@pytest.mark.parametrize(
+    ("epochs", "evaluations", "after"),
+    [(3, 12, [1, 2, 3]), (3, 2, [2, 3]), (30, 3, [10, 20, 30]), (7, 3, [3, 5, 7]), (5, 1, [5])],
+)
+def test_evaluations_are_spread_evenly_up_to_the_last_epoch(epochs, evaluations, after):
+    training = Training(epochs=epochs, evaluations=evaluations)
+    assert [epoch for epoch in range(1, epochs + 1) if training.evaluated(epoch)] == after

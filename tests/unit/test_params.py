@@ -370,7 +370,8 @@ assert cells["sparse"].config["ways"] == {"sparsity": used | {"weight": 9.0}}
 assert list(cells["output+sparsity"].ways) == ["output", "sparsity"]
 assert cells["elr+sparsity"].baseline[0] == "elr"
 assert (cells["sparsity"].views, cells["output+sparsity"].views) == (1, 2)
-assert faults.way("sparsity", {}).used() == {"variant": "plain", "weight": 1.0, "ramp_up_steps": 2000}
+used = {"variant": "plain", "weight": 1.0, "ramp_up_steps": 2000}
+assert faults.way("sparsity", {}).used() == used
 assert any(row["section"] == "ways.sparsity" for row in listing.rows(settings))
 definitions = schema.schema()["$defs"]
 for model in ("Ways", "Trial", "Chosen"):

@@ -273,7 +273,7 @@ def test_missing_data_names_the_command(project):
 
 
 def test_evaluation_at_intervals_always_includes_the_last_epoch(project):
-    training = {"epochs": 3, "evaluate_every": 2}
+    training = {"epochs": 3, "evaluations": 2}
     cell = quick.cell(project, "digits-clean-resnet18-base", training=training, seeds=[1])
     history = worker.train(project, cell, CPU)["runs"][0]["history"]
     assert [entry["epoch"] for entry in history if "evaluation" in entry] == [2, 3]

@@ -36,7 +36,7 @@ STUDY = {
     "noise": ["clean"],
     "methods": ["base", "kernel", "control"],
     "seeds": [1],
-    "training": {**MICRO["training"], "epochs": 30, "batch_size": 64, "evaluate_every": 10},
+    "training": {**MICRO["training"], "epochs": 30, "batch_size": 64, "evaluations": 3},
 }
 SHORT_S = 7  # between the seeds of `kernel` and `control`, as the plan estimates them
 PATIENCE_S = 240

@@ -193,7 +193,7 @@ def of_seed(cell: Cell) -> Cost | None:
     batch = min(training.batch_size, images.train)
     steps = training.epochs * (images.train // batch)
     trained = steps * batch * cell.views
-    evaluations = math.ceil(training.epochs / training.evaluate_every)
+    evaluations = min(training.evaluations, training.epochs)
     evaluated = images.evaluated * (evaluations + 2)  # and for its predictions and redundancy
     copies = cell.baseline[1].copies if cell.baseline else 1
     number = BYTES // 2 if training.precision == "bf16" else BYTES

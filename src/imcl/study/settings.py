@@ -101,7 +101,14 @@ class Training(Options):
     precision: Literal["float32", "tf32", "bf16"] = Field(
         "float32", description="number format of the convolutions"
     )
-    evaluate_every: Count = Field(1, description="epochs from one evaluation to the next")
+    evaluations: Count = Field(
+        12, description="evaluations during training, evenly spread; at most one an epoch"
+    )
+
+    def evaluated(self, epoch: int) -> bool:
+        """Whether the network is evaluated after an epoch, counted from 1."""
+        count = min(self.evaluations, self.epochs)
+        return epoch * count // self.epochs > (epoch - 1) * count // self.epochs
 
 
 class TrialTraining(Options):

@@ -200,12 +200,8 @@ class SeedRun:
     def _check_history(self, done: int) -> None:
         """Raise Misfit unless the history is that of so many epochs."""
         found = [(epoch["epoch"], "evaluation" in epoch) for epoch in self.history]
-        if found != [(number, self._evaluated(number)) for number in range(1, done + 1)]:
+        if found != [(number, self.training.evaluated(number)) for number in range(1, done + 1)]:
             raise Misfit
-
-    def _evaluated(self, epoch: int) -> bool:
-        """Whether the network is evaluated after an epoch, counted from 1."""
-        return epoch % self.training.evaluate_every == 0 or epoch == self.training.epochs
 
     def _stored(self, training: State) -> SeedState:
         """What a checkpoint holds of the run."""
@@ -226,7 +222,7 @@ class SeedRun:
         number = epoch["epoch"]
         terms = ", ".join(f"{name} {value:.3g}" for name, value in epoch["terms"].items())
         note = f"loss {epoch['loss']:.3g} ({terms})"
-        if self._evaluated(number):
+        if self.training.evaluated(number):
             measured = evaluation.metrics(self._logits(network), network.labels)
             _check_finite(**measured)
             epoch["evaluation"] = measured
