@@ -240,7 +240,7 @@ def test_without_its_pictures_a_cell_says_what_to_bring(project, entry):
 
 def test_the_table_has_a_line_for_each_cell_and_counts_them(project, capsys):
     write_record(project, grid.find(tiny(), CELL))
-    plan.show(plan.rows(project, tiny()))
+    plan.show(project, "tiny", plan.rows(project, tiny()))
     header, base, kernel, count = capsys.readouterr().out.splitlines()
     assert header.split() == ["cell", "digest", "state", "reason"]
     assert base.split()[::2] == ["digits-clean-vgg16-base", "missing", "record"]
@@ -248,14 +248,30 @@ def test_the_table_has_a_line_for_each_cell_and_counts_them(project, capsys):
     assert count == "2 cells, 1 done, 1 missing"
 
 
-def test_a_row_stays_on_one_line_in_a_file(capsys):
+def test_a_row_stays_on_one_line_in_a_file(project, capsys):
     reason = "changed: " + "; ".join(["ways.representation.variant correlation -> cosine"] * 3)
     name = "cifar10_5k-n50_inclusive-resnet18-intermediate+representation+kernel"
     row = {"cell": name, "digest": "0123456789ab", "state": "missing", "reason": reason}
-    plan.show([row])
+    plan.show(project, "tiny", [row])
     _, line, _ = capsys.readouterr().out.splitlines()
     assert name in line
     assert reason in line
+
+
+def test_a_committed_record_is_told_apart_from_one_that_was_made_here(project, capsys):
+    base, kernel = grid.cells(tiny())
+    for cell in (base, kernel):
+        write(project, cell, record(cell, [0.5, 0.5]), "tiny")
+    write_record(project, base)
+    rows = plan.rows(project, tiny())
+    assert [row["state"] for row in rows] == ["done", "committed"]
+    plan.show(project, "tiny", rows)
+    *_, count, hint = capsys.readouterr().out.splitlines()
+    assert count == "2 cells, 1 done, 1 committed, 0 missing"
+    assert f"`imcl merge {project.committed}/tiny`" in hint
+    # What is here and damaged hides it: it has to go first.
+    write_record(project, kernel, "{")
+    assert state(project, tiny()) == ("missing", "its record cannot be read; delete it")
 
 
 # imports ----------------------------------------------------------------------------------------

@@ -248,6 +248,17 @@ def test_what_training_writes_is_what_status_reads(project, cells):
     assert (row["state"], row["note"]) == ("failed", "the loss is nan")
 
 
+def test_a_committed_record_leaves_nothing_to_do(project, cells, capsys):
+    for cell in cells[:2]:
+        write(project, cell, record(cell, [0.5]), "quick")
+    log(project, cells[1], started(), epoch(7, 90))  # and yet it is trained here
+    row, running, waiting, *_ = rows(project)
+    assert (row["state"], row["done"], row["seconds_left"]) == ("committed", 1.0, 0.0)
+    assert (running["state"], waiting["state"]) == ("running", "waiting")
+    status.show(rows(project))
+    assert "24 cells: 1 committed, 1 running, 22 waiting" in capsys.readouterr().out
+
+
 # the command ------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from functools import partial
 
 from imcl.cli.commands import (
     Commands,
@@ -62,7 +63,9 @@ def _plan(arguments: argparse.Namespace) -> None:
     if not arguments.budget:
         from imcl.records import plan
 
-        print_rows(arguments, plan.rows(arguments.project, settings(arguments)), plan.show)
+        project, loaded = arguments.project, settings(arguments)
+        show = partial(plan.show, project, loaded.study)
+        print_rows(arguments, plan.rows(project, loaded), show)
         return
     from imcl.bench import budget
 

@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from typing_extensions import TypedDict
 
+from imcl import terminal
 from imcl.data.contents import Manifests
 from imcl.data.description import describe
 from imcl.errors import ImclError
@@ -59,22 +60,21 @@ def contents(project: Project, settings: Settings) -> dict[str, str]:
 
 def show(rows: list[Row]) -> None:
     """Print the rows as a table."""
-    from tabulate import tabulate
-
-    shown: list[dict[str, Any]] = [
-        {
-            "dataset": row["name"],
-            "state": row["state"],
-            "train": row["n_train"],
-            "test": row["n_test"],
-            "mean": _decimals(row["mean"]),
-            "std": _decimals(row["std"]),
-            "sha256": (row["sha256"] or "")[:12],
-            "to do": row["missing"],
-        }
+    header = ["dataset", "state", "train", "test", "mean", "std", "sha256", "to do"]
+    shown = [
+        [
+            row["name"],
+            row["state"],
+            _count(row["n_train"]),
+            _count(row["n_test"]),
+            _decimals(row["mean"]),
+            _decimals(row["std"]),
+            (row["sha256"] or "")[:12],
+            row["missing"],
+        ]
         for row in rows
     ]
-    print(tabulate(shown, headers="keys", tablefmt="plain", intfmt=",", disable_numparse=[4, 5, 6]))
+    terminal.table(header, shown, right=["train", "test"], whole=["state", "train", "test"])
 
 
 def _row(project: Project, dataset: Dataset, seeds: Sequence[int]) -> Row:
@@ -123,6 +123,10 @@ def _absent(project: Project, dataset: Dataset) -> list[str]:
     if pictures and not os.path.isdir(project.root / pictures):  # nor if it cannot be looked into
         absent.append(f"{project.root / pictures} (your pictures)")
     return absent
+
+
+def _count(images: int | None) -> str:
+    return "" if images is None else f"{images:,}"
 
 
 def _decimals(values: list[float] | None) -> str:

@@ -1,10 +1,15 @@
-"""The cells of a study: which of them are done, and why the others are missing."""
+"""The cells of a study: which of them are done, and why the others are missing.
+
+A cell whose record is only among the committed ones is `committed`. Its result is there, but
+Snakemake would train it, unless `imcl merge` takes the record in.
+"""
 
 from pathlib import Path
 from typing import Literal
 
 from typing_extensions import TypedDict
 
+from imcl import terminal
 from imcl.errors import printable
 from imcl.project import Project
 from imcl.records.store import Store
@@ -13,12 +18,16 @@ from imcl.study.grid import Cell
 from imcl.study.settings import Settings
 
 
+State = Literal["done", "committed", "missing"]
+STYLES: dict[State, str] = {"done": "green", "committed": "green", "missing": "yellow"}
+
+
 class Row(TypedDict):
-    """A cell of the study."""
+    """A cell of the study; `reason` says where its record is, or why it is missing."""
 
     cell: str
     digest: str
-    state: Literal["done", "missing"]
+    state: State
     reason: str
 
 
@@ -26,43 +35,39 @@ def rows(project: Project, settings: Settings) -> list[Row]:
     """One row for each cell of the chosen study."""
     store = Store(project)
     made = store.made()
-    return [_row(store, cell, made.get(cell.name, [])) for cell in grid.cells(settings)]
+    return [
+        _row(store, settings.study, cell, made.get(cell.name, [])) for cell in grid.cells(settings)
+    ]
 
 
-def show(rows: list[Row]) -> None:
+def show(project: Project, study: str, rows: list[Row]) -> None:
     """Print the rows as a table, then a line that counts them."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-    from tabulate import tabulate
+    from rich.text import Text
 
-    console = Console()
-    if console.is_terminal:
-        table = Table(box=None, header_style="bold")
-        table.add_column("cell", overflow="fold")
-        table.add_column("digest", no_wrap=True)
-        table.add_column("state", no_wrap=True)
-        table.add_column("reason", overflow="fold")
-        for row in rows:
-            style = "green" if row["state"] == "done" else "yellow"
-            reason = escape(row["reason"])
-            table.add_row(row["cell"], row["digest"], row["state"], reason, style=style)
-        console.print(table)
-    else:  # in a file or a pager, a row stays on one line
-        listed = [dict(row) for row in rows]
-        print(tabulate(listed, headers="keys", tablefmt="plain", disable_numparse=True))
-    done = sum(row["state"] == "done" for row in rows)
-    print(f"{len(rows)} cells, {done} done, {len(rows) - done} missing")
+    terminal.table(
+        ["cell", "digest", "state", "reason"],
+        [
+            [row["cell"], row["digest"], Text(row["state"], STYLES[row["state"]]), row["reason"]]
+            for row in rows
+        ],
+        whole=["digest", "state"],
+    )
+    counts = {state: sum(row["state"] == state for row in rows) for state in STYLES}
+    told = [f"{count} {state}" for state, count in counts.items() if count or state != "committed"]
+    print(f"{len(rows)} cells, {', '.join(told)}")
+    if counts["committed"]:
+        folder = project.committed_records(study).parent
+        print(terminal.fitted(f"committed: `imcl merge {folder}` takes them in as done here"))
 
 
-def _row(store: Store, cell: Cell, made: list[Path]) -> Row:
+def _row(store: Store, study: str, cell: Cell, made: list[Path]) -> Row:
+    state: State = "missing"
     reason = _reason(store, cell, made)
-    return {
-        "cell": cell.name,
-        "digest": cell.digest,
-        "state": "missing" if reason else "done",
-        "reason": reason or "record is there",
-    }
+    if reason is None:
+        state, reason = "done", "record is there"
+    elif store.path(cell) not in made and store.find(cell, study, committed=True):
+        state, reason = "committed", "record is committed"
+    return {"cell": cell.name, "digest": cell.digest, "state": state, "reason": reason}
 
 
 def _reason(store: Store, cell: Cell, made: list[Path]) -> str | None:

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 from typing_extensions import TypedDict
 
+from imcl import terminal
 from imcl.progress import Event, Events
 from imcl.project import Project
 from imcl.records.store import Store
@@ -18,17 +19,18 @@ from imcl.study.settings import Settings
 SILENT = 600  # seconds
 PATIENCE = 3  # epochs
 
-State = Literal["done", "running", "silent", "failed", "waiting"]
+State = Literal["done", "committed", "running", "silent", "failed", "waiting"]
 
 STYLES: dict[State, str] = {
     "done": "green",
+    "committed": "green",
     "running": "cyan",
     "silent": "magenta",
     "failed": "red",
     "waiting": "dim",
 }
 # Of a cell whose seeds have several: what someone has to see comes first.
-STATES: tuple[State, ...] = ("running", "failed", "silent", "waiting", "done")
+STATES: tuple[State, ...] = ("running", "failed", "silent", "waiting", "committed", "done")
 
 
 class Row(TypedDict):
@@ -36,7 +38,8 @@ class Row(TypedDict):
 
     Attributes:
         cell: its name.
-        state: `silent` is a run that wrote no event for long; it may be dead.
+        state: `silent` is a run that wrote no event for long; it may be dead. `committed`: its
+            record is among the committed ones, and was not made here.
         done: share of the epochs of all seeds, in 0..1.
         seconds_left: of all seeds together, one after the other; None if unknown.
         running: how many of its seeds are being trained.
@@ -61,6 +64,7 @@ class Run(NamedTuple):
 
 
 DONE = Run("done", 1.0, 0.0)
+COMMITTED = Run("committed", 1.0, 0.0)
 
 
 def rows(project: Project, settings: Settings) -> list[Row]:
@@ -82,7 +86,10 @@ def rows(project: Project, settings: Settings) -> list[Row]:
     def runs(cell: Cell) -> list[Run]:
         if cell.key in begun:
             return [_run(project, cell, run, typical) for run in begun[cell.key]]
-        return [DONE if cell.key in finished else Run("waiting", left=typical)] * len(cell.seeds)
+        if cell.key in finished:
+            return [DONE] * len(cell.seeds)
+        committed = store.find(cell, settings.study, committed=True)
+        return [COMMITTED if committed else Run("waiting", left=typical)] * len(cell.seeds)
 
     return [_row(cell, runs(cell)) for cell in cells]
 
@@ -131,7 +138,7 @@ def _run(project: Project, cell: Cell, run: Cell, typical: float | None) -> Run:
         epochs = last["total"] - last["done"]
         patience = max(SILENT, PATIENCE * last["seconds_left"] / max(epochs, 1))
     if silence > patience:
-        note = f"{title}: no event for {_duration(silence)}.{see}"
+        note = f"{title}: no event for {duration(silence)}.{see}"
         return Run("silent", done, typical, note)
     return Run("running", done, left)
 
@@ -163,41 +170,47 @@ def _is_gone(started: Event) -> bool:
 
 def show(rows: list[Row]) -> None:
     """Print the counts, the time left, and the cells that are neither done nor waiting."""
-    from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
 
     counts = {state: [row for row in rows if row["state"] == state] for state in STYLES}
-    console = Console(highlight=False)
-    told = ", ".join(
-        f"[{STYLES[state]}]{len(found)} {state}[/]" for state, found in counts.items() if found
-    )
-    console.print(f"{len(rows)} cells: {told}")
-    running = counts["running"]
-    lefts = [row["seconds_left"] for row in [*running, *counts["waiting"]]]
-    known = [left for left in lefts if left is not None]
-    if lefts and len(known) == len(lefts):
-        jobs = max(sum(row["running"] for row in running), 1)
-        each = (row["running"] for row in running)
-        longest = max((left / n for left, n in zip(known, each, strict=False)), default=0.0)
-        about = _duration(max(sum(known) / jobs, longest))
-        console.print(f"about {about} left with {jobs} at a time")
-    table = Table(box=None, header_style="bold")
-    for name in ("cell", "state", "done", "left", "note"):
-        table.add_column(name, overflow="fold", no_wrap=name in ("state", "done", "left"))
-    for row in [*running, *counts["silent"], *counts["failed"]]:
-        left = row["seconds_left"] if row["state"] == "running" else None
-        table.add_row(
-            row["cell"],
-            f"[{STYLES[row['state']]}]{row['state']}[/]",
-            f"{row['done']:.0%}",
-            "" if left is None else _duration(left),
-            row["note"].replace("[", r"\["),
+    told = [Text(f"{len(found)} {state}", STYLES[state]) for state, found in counts.items() if found]
+    terminal.console().print(Text(f"{len(rows)} cells: "), Text(", ").join(told), sep="")
+    left = _left(counts["running"], counts["waiting"])
+    if left:
+        print(left)
+    listed = [*counts["running"], *counts["silent"], *counts["failed"]]
+    if listed:
+        terminal.table(
+            ["cell", "state", "done", "left", "note"],
+            [
+                [
+                    row["cell"],
+                    Text(row["state"], STYLES[row["state"]]),
+                    f"{row['done']:.0%}",
+                    ""
+                    if row["seconds_left"] is None or row["state"] != "running"
+                    else duration(row["seconds_left"]),
+                    row["note"],
+                ]
+                for row in listed
+            ],
+            whole=["state", "done", "left"],
         )
-    if table.row_count:
-        console.print(table)
 
 
-def _duration(seconds: float) -> str:
+def _left(running: list[Row], waiting: list[Row]) -> str:
+    """The time that the rest will take, in words; "" if it is unknown or nothing is left."""
+    lefts = [row["seconds_left"] for row in [*running, *waiting]]
+    known = [left for left in lefts if left is not None]
+    if not lefts or len(known) < len(lefts):
+        return ""
+    jobs = max(sum(row["running"] for row in running), 1)
+    each = (row["running"] for row in running)
+    longest = max((left / n for left, n in zip(known, each, strict=False)), default=0.0)
+    return f"about {duration(max(sum(known) / jobs, longest))} left with {jobs} at a time"
+
+
+def duration(seconds: float) -> str:
     """90 as `1 min 30 s`, 5400 as `1 h 30 min`."""
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:

@@ -6,6 +6,7 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
+from imcl import terminal
 from imcl.study.options import BASELINES, WAYS, Only
 from imcl.study.settings import Settings, Training, Ways
 from imcl.study.spec import Options
@@ -67,26 +68,17 @@ def _stated(section: str, spec: type[Options], options: Options) -> Iterator[Set
 
 def show(rows: list[SettingRow]) -> None:
     """Print the rows as a table; on a terminal, changed settings are coloured."""
-    from rich.console import Console
-    from rich.table import Table
-    from tabulate import tabulate
+    from rich.text import Text
 
-    columns = SettingRow.__annotations__
     changed = [row["value"] != row["default"] for row in rows]
     texts = [
-        [value if isinstance(value, str) else json.dumps(value) for value in row.values()]
-        for row in rows
+        [
+            Text(value if isinstance(value, str) else json.dumps(value), "yellow" * differs)
+            for value in row.values()
+        ]
+        for row, differs in zip(rows, changed, strict=True)
     ]
-    console = Console()
-    if console.is_terminal:
-        table = Table(box=None, header_style="bold")
-        for column in columns:
-            table.add_column(column, overflow="fold")
-        for cells, differs in zip(texts, changed, strict=True):
-            table.add_row(*cells, style="yellow" if differs else None)
-        console.print(table)
-    else:  # in a file or a pager, a row stays on one line
-        print(tabulate(texts, headers=[*columns], tablefmt="plain", disable_numparse=True))
+    terminal.table([*SettingRow.__annotations__], texts, whole=["setting", "value", "default"])
     print(f"{len(rows)} settings, {sum(changed)} of them changed by params.yaml")
 
 
