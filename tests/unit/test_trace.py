@@ -1,6 +1,7 @@
 """From a number back to its records."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -82,9 +83,9 @@ def test_committed_records_are_traced_beside_others_made_here(study, capsys):
     assert (study.project.root / source["path"]).parent == committed
     command = ["trace", f"--project={study.project.root}", KERNEL]
     assert main(command) == 0
-    assert "shown  84.0 ± 7.5" in capsys.readouterr().out
+    assert "\n84.0 ± 7.5: mean" in capsys.readouterr().out
     assert main([*command, "--committed"]) == 0
-    assert "shown  50.0" in capsys.readouterr().out
+    assert "\n50.0: mean" in capsys.readouterr().out
     judged = study.documents(committed=True).claims
     assert judged == claims.judge(study.project, study.settings, committed=True)
     assert judged != claims.judge(study.project, study.settings)
@@ -166,8 +167,15 @@ def test_the_trace_reads_committed_records_without_a_summary(quick, capsys, monk
     command = ["trace", f"--project={quick.root}"]
     assert main([*command, "accuracy-digits:vgg16/all:clean"]) == 0
     shown = capsys.readouterr().out
-    assert "\nrecord paper/results/quick/records/digits-clean-vgg16-all-" in shown
-    assert "weights_sha256" in shown
+    head, path = shown.index("\n64.6 ± 51.2: mean"), shown.index("\npaper/results/quick/records/")
+    seed = re.search(r"\ndigits-clean-vgg16-all +1 +60\.6 +1\.28 +22\.5 ", shown)
+    assert seed and head < seed.start() < path
+    assert "sha256" not in shown
+    assert main([*command, "-v", "accuracy-digits:vgg16/all:clean"]) == 0
+    hashes = capsys.readouterr().out
+    assert "seed 2: weights_sha256 076af863b6f6" in hashes
+    assert "  config.method: all\n" in hashes
+    assert not re.search(r"\d\.\d{7}", shown + hashes)  # no digits that mean nothing
     assert main([*command, "--json", "text:StudySeeds:value"]) == 0
     assert json.loads(capsys.readouterr().out)["value"] == 2
     assert main([*command, "accuracy-digits:vgg16/al:clean"]) == 2

@@ -3,13 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
 
-from tabulate import tabulate
-
+from imcl import terminal
 from imcl.errors import UsageError, printable, unknown
 from imcl.files import sha256
 from imcl.present import tables
 from imcl.present.documents import Documents
-from imcl.present.render import Entry, Table
+from imcl.present.render import Entry, Table, number
 from imcl.project import Project
 from imcl.records.record import Measurement, Run
 from imcl.records.store import Store
@@ -155,28 +154,76 @@ def _drawn(run: Run) -> dict[str, Any]:
     return told
 
 
-def show(traced: Traced) -> None:
-    """Print what was traced."""
-    print(f"{traced['place']} of study {traced['study']} ({traced['study_digest']})")
-    print(f"shown  {printable(traced['shown'])}")
-    if traced["rule"]:
-        print(f"value  {_short(traced['value'])}")
-        print(f"rule   {traced['rule']}")
+# How tables show what a run reached: title, factor and digits.
+REACHED = {
+    "accuracy": ("accuracy", 100, 1),
+    "nll": ("NLL", 1, 2),
+    "ece": ("ECE", 100, 1),
+    "roc_auc": ("AUC", 100, 1),
+    "channel_correlation": ("channels", 1000, 1),
+    "kernel_cosine": ("kernels", 1000, 1),
+}
+
+
+def show(traced: Traced, verbose: bool = False) -> None:
+    """Print a number, what the seeds behind it reached, and their records.
+
+    `verbose` adds configuration, code, machine and hashes. Numbers are rounded as in tables.
+    """
+    tell = terminal.tell
+    tell(f"{traced['place']} of study {traced['study']}")
+    rule = f": {traced['rule']}" if traced["rule"] else ""
+    tell(f"{printable(traced['shown'])}{rule}")
     if not traced["sources"]:
-        print("it has no record: it is a name, a setting or an empty entry")
+        tell("It has no record: it is a name, a setting or an empty entry.")
+        return
+    runs = [(source, run) for source in traced["sources"] for run in source["runs"]]
+    reached = [key for key in REACHED if any(key in run for _, run in runs)]
+    if runs:
+        print()
+        numbers = [title for title, _, _ in map(REACHED.__getitem__, reached)]
+        terminal.table(
+            ["cell", "seed", *numbers],
+            [
+                [source["cell"], str(run["seed"]), *(_reached(run, key) for key in reached)]
+                for source, run in runs
+            ],
+            right=["seed", *numbers],
+        )
+        print("(NLL in nats; channels and kernels × 1000; the others in %)")
+    print()
     for source in traced["sources"]:
-        print(f"\nrecord {source['path']}\n  sha256   {source['sha256']}")
-        for key, value in source.items():
-            if key in ("digest", "settings", "dataset", "noise", "code", "environment"):
-                print(f"  {key:<8} {_short(value)}")
-        for key, value in source.get("config", {}).items():
-            print(f"  config.{key}: {_short(value)}")
-        if source["runs"]:
-            runs = tabulate(source["runs"], headers="keys", tablefmt="plain", floatfmt=".6g")
-            print("  " + runs.replace("\n", "\n  "))
+        tell(source["path"])
+        if verbose:
+            _show_source(source)
+    if not verbose:
+        tell("\n`imcl trace -v` shows configuration, code, machine and hashes.")
+        return
+    tell(f"study {traced['study']} has the digest {traced['study_digest']}")
+    if traced["value"] is not None:
+        tell(f"value  {_short(traced['value'])}")
+
+
+def _reached(run: Mapping[str, Any], key: str) -> str:
+    _, factor, digits = REACHED[key]
+    return number(run.get(key), (), "", scale=factor, digits=digits).text
+
+
+def _show_source(source: Source) -> None:
+    """Print what decides the numbers of a file, and its hashes."""
+    for key, value in source.items():
+        if key in ("sha256", "digest", "settings", "dataset", "noise", "code", "environment"):
+            terminal.tell(f"  {key:<8} {_short(value)}")
+    for key, value in source.get("config", {}).items():
+        terminal.tell(f"  config.{key}: {_short(value)}")
+    for run in source["runs"]:
+        told = {key: value for key, value in run.items() if key not in ("seed", *REACHED)}
+        terminal.tell(f"  seed {run['seed']}: {_short(told)}")
 
 
 def _short(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_short(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_short, value))}]"
     return f"{value:.6g}" if isinstance(value, float) else printable(str(value))
