@@ -28,6 +28,7 @@ from rich.text import Text
 from typing_extensions import TypedDict, Unpack  # pydantic checks these on Python 3.11
 
 from imcl.files import read_bytes, room
+from imcl.terminal import fitted
 
 LINES = 10  # printed at most, if there is no terminal
 
@@ -39,7 +40,7 @@ def say(message: str) -> None:
     no reason to end a training.
     """
     with suppress(OSError):
-        print(message, file=sys.stderr, flush=True)
+        print(fitted(message, sys.stderr), file=sys.stderr, flush=True)
 
 
 class Progress:

@@ -1,7 +1,7 @@
 """Text and tables as wide as the reader's terminal.
 
-A line is as wide as COLUMNS says, or else as the terminal is. A file or a pipe has no width: there a
-row of a table stays on one line, as `grep` and a pager need it. JSON is never wrapped.
+A line is as wide as COLUMNS says, or else as the terminal is. Without COLUMNS, a file or a pipe has
+no width: there a row of a table stays on one line, as `grep` needs it. JSON is never wrapped.
 """
 
 import os
@@ -50,6 +50,11 @@ def fitted(text: str, stream: TextIO | None = None) -> str:
     )
 
 
+def tell(text: str) -> None:
+    """Print a text on stdout."""
+    print(fitted(text), flush=True)
+
+
 def console() -> "Console":
     """Writes on stdout: rich's text and tables, in colour where that is possible."""
     from rich.console import Console
@@ -85,8 +90,12 @@ def table(
 
     made = Table(box=None, header_style="bold", pad_edge=False)
     for name in header:
-        justify = "right" if name in right else "left"
-        made.add_column(Text(name), justify=justify, overflow="fold", no_wrap=name in whole)
+        made.add_column(
+            Text(name),
+            justify="right" if name in right else "left",
+            overflow="fold",
+            no_wrap=name in whole,
+        )
     for row in rows:
         made.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
     console().print(made)

@@ -14,6 +14,7 @@ from imcl.errors import ImclError
 from imcl.files import write_json
 from imcl.present import claims as shown
 from imcl.present import render
+from imcl.present import shown as terminal
 from imcl.project import Project
 from imcl.records.store import Store
 from imcl.study import grid
@@ -118,10 +119,13 @@ def test_the_ledger_shows_the_numbers_of_the_first_reading_that_could_be_tested(
     assert [told[key] for key in ("holding", "tested", "planned")] == ["0", "1", "1"]
     assert told["reading"] == "noise clean, unit points"
     assert (told["effect"], told["n"]) == ("2.10 ± 0.24", "3")
-    shown.show([found])
+    terminal.claims([found], verbose=True)
     out = capsys.readouterr().out
     assert "noise clean, unit points: partly, 0 of 1 tested hold, 1 planned, effect" in out
     assert "effect 2.10 ± 0.24 (n = 3)" in out
+    terminal.claims([found])
+    _, row, *_ = capsys.readouterr().out.splitlines()
+    assert " ".join(row.split()).endswith("9.28 %. partly 2.10 ± 0.24 points 1 of 1")
 
 
 def test_the_ledger_tells_the_verdict_of_the_reading_it_shows_where_that_is_another(

@@ -218,6 +218,7 @@ def imports():
 COMMAND_LINE = (
     "imcl.__main__",
     "imcl.signals",
+    "imcl.terminal",
     "imcl.data.contents",
     "imcl.bench.options",
 )

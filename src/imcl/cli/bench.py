@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from imcl import terminal
 from imcl.bench.options import BENCHES, Bench
 from imcl.cli.commands import Commands, Parents, command, settings, with_json, with_study
 from imcl.errors import UsageError, unknown
@@ -19,17 +20,18 @@ from imcl.study.settings import Settings
 def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) -> None:
     """Add the command, and below it one for each measurement."""
     summary = "Measure the cost of methods and the speed of training and pipeline."
-    bench = commands.add_parser("bench", help=summary, description=summary)
+    epilog = "example: imcl bench overhead --width 16"
+    bench = commands.add_parser("bench", help=summary, description=summary, epilog=epilog)
     benches = bench.add_subparsers(dest="bench", required=True, metavar="BENCH")
     for name, options in BENCHES.items():
-        sub = command(benches, parents, name, _measure, options.__doc__ or "")
+        sub = command(benches, parents, name, _measure, options.__doc__ or "", f"bench {name}")
         sub.formatter_class = argparse.ArgumentDefaultsHelpFormatter
         with_study(sub)
         with_json(sub)
         for option, field in options.model_fields.items():
             sub.add_argument(_flag(option), **_argument(field))
     summary = "Print the tables of all recorded measurements."
-    tables = command(benches, parents, "tables", _tables, summary)
+    tables = command(benches, parents, "tables", _tables, summary, "bench tables")
     tables.add_argument(
         "--write",
         type=Path,
@@ -54,15 +56,16 @@ def _argument(field: FieldInfo) -> dict[str, Any]:
     if get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
     if get_origin(kind) is Literal:
-        return {**argument, "choices": get_args(kind)}
+        choices = get_args(kind)
+        if "nargs" in argument:  # argparse would repeat the choices, in a line that is too long
+            argument |= {"metavar": "NAME", "help": f"{field.description}: {', '.join(choices)}"}
+        return {**argument, "choices": choices}
     return {**argument, "type": kind, "metavar": "N" if kind is int else "NAME"}
 
 
 def _measure(arguments: argparse.Namespace) -> None:
     project, loaded = arguments.project, settings(arguments)
     options = _options(arguments, loaded)
-    from tabulate import tabulate
-
     from imcl.records.store import Store
     from imcl.training import device as devices
     from imcl.training.code import code
@@ -87,8 +90,12 @@ def _measure(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(rows, indent=1))
         return
-    print(tabulate(rows, headers="keys", floatfmt=".3f", tablefmt="plain"))
+    terminal.table([*rows[0]], [[_shown(value) for value in row.values()] for row in rows])
     print(path)
+
+
+def _shown(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def _options(arguments: argparse.Namespace, loaded: Settings) -> Bench:
@@ -109,7 +116,7 @@ def _options(arguments: argparse.Namespace, loaded: Settings) -> Bench:
 
 
 def _tables(arguments: argparse.Namespace) -> None:
-    from imcl.present import measurements, render
+    from imcl.present import measurements, render, shown
     from imcl.records.store import Store
 
     project = arguments.project
@@ -117,7 +124,8 @@ def _tables(arguments: argparse.Namespace) -> None:
     by_place = {project.relative(path): measurement for path, measurement in recorded.items()}
     for table in measurements.tables(by_place):
         if arguments.write is None:
-            print(f"{table.name}\n\n{render.markdown(table)}")
+            print(f"{table.name}\n")
+            shown.table(table)
         elif f"<!-- {table.name} -->".encode() in read_bytes(arguments.write):
             render.insert(arguments.write, table.name, table)
             print(f"{arguments.write}: {table.name}")

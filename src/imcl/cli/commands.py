@@ -23,9 +23,16 @@ def command(
     name: str,
     run: Run,
     summary: str,
+    example: str,
 ) -> argparse.ArgumentParser:
-    """Add a command; `run` is called with its arguments, of which `project` is a Project."""
-    sub = commands.add_parser(name, help=summary, description=summary, parents=parents)
+    """Add a command; `run` is called with its arguments, of which `project` is a Project.
+
+    Its help ends with the example, which is a command line after `imcl`.
+    """
+    epilog = f"example: imcl {example}"
+    sub = commands.add_parser(
+        name, help=summary, description=summary, epilog=epilog, parents=parents
+    )
     sub.set_defaults(run=run)
     return sub
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imcl import terminal
 from imcl.cli.commands import (
     Commands,
     Parents,
@@ -28,14 +29,16 @@ if TYPE_CHECKING:
 def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) -> None:
     """Add the commands."""
     summary = "Download a dataset's archives and check them."
-    fetch = command(commands, parents, "fetch", _fetch, summary)
+    fetch = command(commands, parents, "fetch", _fetch, summary, "fetch cifar10")
     fetch.add_argument(
         "source", help="a dataset, a source of datasets, or `human` for CIFAR-10N's labels"
     )
     summary = "Convert a dataset to arrays, with its statistics and hash."
-    prepare = command(commands, parents, "prepare", _prepare, summary)
+    prepare = command(commands, parents, "prepare", _prepare, summary, "prepare digits")
     prepare.add_argument("dataset", help="a dataset of params.yaml")
-    noise = command(commands, parents, "noise", _noise, "Draw a dataset's noisy labels.")
+    noise = command(
+        commands, parents, "noise", _noise, "Draw a dataset's noisy labels.", "noise digits n50"
+    )
     noise.add_argument("dataset", help="a dataset of params.yaml")
     noise.add_argument("noise", help="an entry of the section noise in params.yaml")
     for drawn in (prepare, noise):
@@ -47,7 +50,7 @@ def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) ->
             "study)",
         )
     summary = "List the datasets and what is left to do for each."
-    data = command(commands, parents, "data", _data, summary)
+    data = command(commands, parents, "data", _data, summary, "data")
     with_json(data)
     data.add_argument(
         "--contents",
@@ -76,7 +79,7 @@ def _fetch(arguments: argparse.Namespace) -> None:
     for archive in known[source]:
         path = fetch(archive, folder)
         checked = "checksum is right" if expected_checksum(archive) else "no checksum is known"
-        print(f"{path}: {checked}")
+        terminal.tell(f"{path}: {checked}")
 
 
 def _prepare(arguments: argparse.Namespace) -> None:
@@ -87,7 +90,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
     _require(dataset.archives, arguments.project.archives, dataset.name)
     for each in dataset.of_runs(_seeds(arguments, loaded, dataset)):
         made = prepare(arguments.project, each)
-        print(
+        terminal.tell(
             f"{arguments.project.dataset(each.key)}: {made['n_train']:,} training and "
             f"{made['n_test']:,} test images, mean {_decimals(made['mean'])}, "
             f"std {_decimals(made['std'])}"
@@ -107,7 +110,7 @@ def _noise(arguments: argparse.Namespace) -> None:
     _require(noise.archives, project.archives, noise.options.kind)
     for each in noise.of_runs(_seeds(arguments, loaded, noise)):
         made = inject(project, each)
-        print(
+        terminal.tell(
             f"{project.noise(each.dataset.key, each.key)}: nominal {made['nominal_rate']:.2%}, "
             f"realised {made['realised_rate']:.2%}"
         )

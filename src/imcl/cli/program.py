@@ -9,11 +9,16 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
 
 import imcl
+from imcl import terminal
 from imcl.errors import ImclError, Stopped, UsageError, printable
 from imcl.project import Project
 from imcl.signals import handled
+
+if TYPE_CHECKING:
+    from imcl.cli.commands import Commands
 
 # As Ctrl-C does, these end a command after it has cleaned up. A training stops in its own way.
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)
@@ -26,6 +31,26 @@ REMEDIES = {
 }
 
 
+# The commands as `imcl --help` lists them: each group with an example.
+GROUPS = {
+    "run (make data, results and documents)": (
+        "imcl run --study quick --jobs 2",
+        (
+            *("run", "fetch", "prepare", "noise", "train", "collect", "merge", "share"),
+            *("summary", "search", "tables", "figures", "paper", "report"),
+        ),
+    ),
+    "read (what there is to do, and what came out)": (
+        "imcl trace accuracy-digits:vgg16/all:clean",
+        ("plan", "status", "claims", "trace", "settings", "data", "schema"),
+    ),
+    "check (recompute, compare and measure)": (
+        "imcl verify --retrain 1",
+        ("verify", "bench"),
+    ),
+}
+
+
 def run(argv: list[str] | None = None) -> int:
     """Run one command; return its exit code."""
     for stream in (sys.stdout, sys.stderr):
@@ -33,7 +58,7 @@ def run(argv: list[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # for encodings without ± or −
     name = "imcl"
     try:
-        arguments = _parser().parse_args(argv)
+        arguments = parser().parse_args(argv)
         name = f"imcl {arguments.command}"
         file = getattr(arguments, "params", None)
         arguments.project = Project.find(getattr(arguments, "folder", None), file)
@@ -66,14 +91,43 @@ def _tell(message: str) -> None:
     """Print an error, with escapes in place of what a terminal would obey."""
     text = "\n".join(map(printable, message.split("\n")))
     with suppress(OSError):  # the terminal has gone; the exit code remains
-        print(text, file=sys.stderr, flush=True)
+        print(terminal.fitted(text, sys.stderr), file=sys.stderr, flush=True)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped(number)
 
 
-def _parser() -> argparse.ArgumentParser:
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are as wide as the terminal, as its help is."""
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        super().exit(status, message and terminal.fitted(message, sys.stderr))
+
+
+class _Program(_Parser):
+    """A parser whose help lists its commands in `GROUPS`, which argparse cannot do."""
+
+    commands: "Commands[argparse.ArgumentParser]"
+
+    def format_help(self) -> str:
+        commands = {shown.dest: shown for shown in self.commands._get_subactions()}
+        formatter = self._get_formatter()
+        formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
+        formatter.add_text(self.description)
+        for title, (example, names) in GROUPS.items():
+            formatter.start_section(title)
+            formatter.add_arguments(commands[name] for name in names)
+            formatter.add_text(f"example: {example}")
+            formatter.end_section()
+        formatter.start_section("options")
+        formatter.add_arguments(self._optionals._group_actions)
+        formatter.end_section()
+        formatter.add_text("`imcl COMMAND --help` explains a command.")
+        return formatter.format_help()
+
+
+def parser() -> argparse.ArgumentParser:
     # Takes a fifth of a second. Here, Ctrl-C meanwhile ends in one line as well.
     from imcl.cli import bench, data, results, study, training, verify
 
@@ -85,11 +139,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="the project's folder (default: the nearest one with a params.yaml)",
     )
-    parser = argparse.ArgumentParser(
+    parser = _Program(
         prog="imcl", description=(imcl.__doc__ or "").split("\n")[0], parents=[folder]
     )
     parser.add_argument("--version", action="version", version=imcl.__version__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parser.commands = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", parser_class=_Parser
+    )
     params = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     params.add_argument(
         "--params",
@@ -98,5 +154,5 @@ def _parser() -> argparse.ArgumentParser:
         help="use this file instead of params.yaml (default: the one that IMCL_PARAMS names)",
     )
     for group in (study, data, training, results, verify, bench):
-        group.register(commands, [folder, params])
+        group.register(parser.commands, [folder, params])
     return parser

@@ -5,6 +5,7 @@ import argparse
 import json
 from pathlib import Path
 
+from imcl import terminal
 from imcl.cli.commands import (
     Commands,
     Parents,
@@ -14,18 +15,24 @@ from imcl.cli.commands import (
     with_json,
     with_study,
 )
-from imcl.errors import printable
 
 
 def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) -> None:
     """Add the commands."""
     summary = "Gather a study's records into one file."
-    gather = command(commands, parents, "summary", _summary, summary)
+    gather = command(
+        commands, parents, "summary", _summary, summary, "summary --study cpu --partial"
+    )
     with_study(gather)
     with_committed(gather)
     gather.add_argument("--partial", action="store_true", help="leave out cells without a record")
 
-    claims = command(commands, parents, "claims", _claims, "Judge the claims from all records.")
+    claims = command(
+        commands, parents, "claims", _claims, "Judge the claims from all records.", "claims -v"
+    )
+    claims.add_argument(
+        "-v", "--verbose", action="store_true", help="print every reading, and what is missing"
+    )
     with_committed(claims)
     with_json(claims)
     claims.add_argument(
@@ -39,21 +46,41 @@ def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) ->
     )
 
     summary = "Write all that the search for the settings tried to results/search.json."
-    with_committed(command(commands, parents, "search", _search, summary))
+    with_committed(command(commands, parents, "search", _search, summary, "search --committed"))
 
     summary = "Write the tables of the summarised study, and print the accuracy tables."
-    tables = command(commands, parents, "tables", _tables, summary)
+    tables = command(commands, parents, "tables", _tables, summary, "tables --all")
     tables.add_argument("--all", action="store_true", help="print all tables")
-    command(commands, parents, "figures", _figures, "Draw the figures of the summarised study.")
-    command(commands, parents, "paper", _paper, "Typeset the paper from tables and figures.")
+    command(
+        commands,
+        parents,
+        "figures",
+        _figures,
+        "Draw the figures of the summarised study.",
+        "figures",
+    )
+    command(
+        commands, parents, "paper", _paper, "Typeset the paper from tables and figures.", "paper"
+    )
     summary = "Make the HTML report and the RO-Crate of the summarised study."
-    command(commands, parents, "report", _report, summary)
+    command(commands, parents, "report", _report, summary, "report")
 
     trace = command(
-        commands, parents, "trace", _trace, "Show the records, seeds and code behind a number."
+        commands,
+        parents,
+        "trace",
+        _trace,
+        "Show the records, seeds and code behind a number.",
+        "trace accuracy-digits:vgg16/all:clean",
     )
     trace.add_argument(
         "place", metavar="TABLE:ROW:COLUMN", help="or FIGURE:ROW:COLUMN, or text:NAME:value"
+    )
+    trace.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="print configuration, code, machine and hashes too",
     )
     with_study(trace)
     with_committed(trace)
@@ -68,7 +95,7 @@ def _summary(arguments: argparse.Namespace) -> None:
     made = summary.write(project, loaded, arguments.committed, arguments.partial)
     path = project.summary(grid.study_key(loaded), arguments.committed)
     count = f"{len(made['cells'])} of {made['planned']} cells"
-    print(f"{path}: {count} of study {made['study']}")
+    terminal.tell(f"{path}: {count} of study {made['study']}")
 
 
 def _claims(arguments: argparse.Namespace) -> None:
@@ -82,14 +109,16 @@ def _claims(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(judged, indent=1))
         return
-    from imcl.present import claims as shown
-    from imcl.present import render
-
     if arguments.write:
-        render.insert(arguments.write, "claims", shown.table(judged))
+        from imcl.present import claims as made
+        from imcl.present import render
+
+        render.insert(arguments.write, "claims", made.table(judged))
         print(arguments.write)
     else:
-        shown.show(judged)
+        from imcl.present import shown
+
+        shown.claims(judged, arguments.verbose)
 
 
 def _search(arguments: argparse.Namespace) -> None:
@@ -99,12 +128,12 @@ def _search(arguments: argparse.Namespace) -> None:
 
 
 def _tables(arguments: argparse.Namespace) -> None:
-    from imcl.present import render, tables
+    from imcl.present import shown, tables
     from imcl.present.documents import Documents
 
     for table in tables.write(arguments.project, Documents.read(arguments.project)):
         if arguments.all or table.name.startswith("accuracy"):
-            print(*map(printable, render.markdown(table).split("\n")), sep="\n")
+            shown.table(table)
 
 
 def _figures(arguments: argparse.Namespace) -> None:
@@ -142,4 +171,4 @@ def _trace(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(traced, indent=1))
     else:
-        trace.show(traced)
+        trace.show(traced, arguments.verbose)

@@ -22,9 +22,9 @@ MOST = 10**9  # images in a second, or watts
 def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) -> None:
     """Add the commands."""
     summary = "List the cells of a study and which of them are done."
-    plan = command(commands, parents, "plan", _plan, summary)
+    plan = command(commands, parents, "plan", _plan, summary, "plan --study cpu")
     summary = "Show what is running, what failed and how much time is left."
-    status = command(commands, parents, "status", _status, summary)
+    status = command(commands, parents, "status", _status, summary, "status")
     with_study(plan)
     with_json(plan, "a JSON list; with --budget, a JSON object")
     with_study(status)
@@ -48,11 +48,13 @@ def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) ->
         help="with --budget: power of a device that trains (default: 400 for a GPU, 10 for a core)",
     )
     summary = "List every setting: its value, default, bounds and meaning."
-    all_settings = command(commands, parents, "settings", _settings, summary)
+    all_settings = command(
+        commands, parents, "settings", _settings, summary, "settings --study cpu"
+    )
     with_study(all_settings)
     with_json(all_settings)
     summary = "Print the JSON schema of params.yaml."
-    schema = command(commands, parents, "schema", _schema, summary)
+    schema = command(commands, parents, "schema", _schema, summary, "schema --write")
     schema.add_argument("--write", action="store_true", help="write it into workflow/schemas")
 
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imcl import terminal
 from imcl.cli.commands import Commands, Parents, command, number, settings, with_study
 from imcl.errors import ImclError, UsageError, printable, unknown
 from imcl.project import Project
@@ -27,7 +28,9 @@ def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) ->
     threads, minutes = number(int, 1, MOST_THREADS), number(float, 0, MOST_MINUTES)
     cell = "name of a cell, as `imcl plan` prints it"
     summary = "Train and evaluate the seeds of a cell that are not finished, then collect them."
-    train = command(commands, parents, "train", _train, summary)
+    train = command(
+        commands, parents, "train", _train, summary, "train digits-clean-vgg16-base --seed 1"
+    )
     train.add_argument("cell", help=cell)
     train.add_argument(
         "--seed",
@@ -43,11 +46,13 @@ def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) ->
         help="largest share of the run time for checkpoints (default: 0.02)",
     )
     summary = "Make the record of a cell from the files of its seeds."
-    collect = command(commands, parents, "collect", _collect, summary)
+    collect = command(
+        commands, parents, "collect", _collect, summary, "collect digits-clean-vgg16-base"
+    )
     collect.add_argument("cell", help=cell)
     with_study(collect)
     summary = "Train the cells of a study in their order, without Snakemake or DVC."
-    run = command(commands, parents, "run", _run, summary)
+    run = command(commands, parents, "run", _run, summary, "run --study quick --jobs 2")
     run.add_argument("--jobs", type=threads, help="processes that train at a time (default: 1)")
     run.add_argument(
         "--gpus",
@@ -84,7 +89,7 @@ def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) ->
             help="use torch's compiler; only for a GPU, since it is slower on a CPU",
         )
     summary = "Take in the records of another machine; nothing here is replaced."
-    merge = command(commands, parents, "merge", _merge, summary)
+    merge = command(commands, parents, "merge", _merge, summary, "merge records.tar.gz")
     merge.add_argument(
         "source",
         type=Path,
@@ -92,7 +97,7 @@ def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) ->
         help="a project, or a folder of records; or a tar, tar.gz, tar.xz or zip archive of one",
     )
     summary = "Exchange records and weights with results/shared, the copy that DVC carries."
-    command(commands, parents, "share", _share, summary)
+    command(commands, parents, "share", _share, summary, "share")
 
 
 def _device(arguments: argparse.Namespace) -> str:
@@ -152,7 +157,7 @@ def _tell(project: Project, cell: "Cell", record: "Record") -> None:
 
     accuracy = ", ".join(f"{run['final']['accuracy']:.2%}" for run in record["runs"])
     path = project.record(cell.key)
-    print(f"{path}: {datasets(record)[0]['evaluation']} accuracy by seed {accuracy}")
+    terminal.tell(f"{path}: {datasets(record)[0]['evaluation']} accuracy by seed {accuracy}")
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -181,7 +186,7 @@ def _run(arguments: argparse.Namespace) -> None:
         anchors=loaded.chosen_study.anchors,
     )
     done = len(cells) - len(failed) - len(left)
-    print(f"study {loaded.study}: {done} of {len(cells)} cells done, {len(left)} left")
+    terminal.tell(f"study {loaded.study}: {done} of {len(cells)} cells done, {len(left)} left")
     if failed:
         raise ImclError(f"{len(failed)} cells failed: {', '.join(failed)}")
 
@@ -219,8 +224,10 @@ def _merge(arguments: argparse.Namespace) -> None:
         arguments.project, settings(arguments), arguments.source
     ):
         counts[state] += 1
-        print(printable(f"{state:8} {place}" + (f": {reason}" if reason else "")), flush=True)
-    print(f"{counts['taken']} taken, {counts['there']} were here, {counts['refused']} refused")
+        terminal.tell(printable(f"{state:8} {place}" + (f": {reason}" if reason else "")))
+    terminal.tell(
+        f"{counts['taken']} taken, {counts['there']} were here, {counts['refused']} refused"
+    )
     if refused := counts["refused"]:
         raise ImclError(f"{arguments.source}: refused {refused} of {counts.total()} files")
 
@@ -230,4 +237,4 @@ def _share(arguments: argparse.Namespace) -> None:
 
     project = arguments.project
     taken, copied = share(project)
-    print(f"{project.shared}: {taken} files taken, {copied} copied there")
+    terminal.tell(f"{project.shared}: {taken} files taken, {copied} copied there")

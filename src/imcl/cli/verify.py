@@ -2,6 +2,7 @@
 
 import argparse
 
+from imcl import terminal
 from imcl.cli.commands import Commands, Parents, command, number, settings, with_study
 from imcl.errors import ImclError
 
@@ -9,7 +10,7 @@ from imcl.errors import ImclError
 def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) -> None:
     """Add the command."""
     summary = "Check records, tables and measurements, and list what differs."
-    verify = command(commands, parents, "verify", _verify, summary)
+    verify = command(commands, parents, "verify", _verify, summary, "verify --retrain 1")
     with_study(verify)
     verify.add_argument(
         "--retrain",
@@ -34,7 +35,7 @@ def _verify(arguments: argparse.Namespace) -> None:
         faults = list(verify.check(project, study))
         count = len(list(study.records.glob("*.json")))
         files = f"{count} records, {len(study.made)} files made from them"
-        print(f"{study.records}: {files}, {len(faults) or 'no'} faults", flush=True)
+        terminal.tell(f"{study.records}: {files}, {len(faults) or 'no'} faults")
         found += faults
     for cell, path in verify.sample(project, studies, arguments.retrain):
         try:
@@ -42,7 +43,7 @@ def _verify(arguments: argparse.Namespace) -> None:
         except ImclError as error:  # a damaged record or archive; the other cells follow
             found.append(verify.Finding(path, f"cannot be trained again: {error}"))
             continue
-        print(f"{path}: trained again: {'differs' if fault else 'agrees'}, {how}", flush=True)
+        terminal.tell(f"{path}: trained again: {'differs' if fault else 'agrees'}, {how}")
         found += [fault] if fault else []
     if found:
         lines = "".join(f"\n  {place}: {fault}" for place, fault in found)

@@ -1,10 +1,9 @@
-"""The claims of the abstract with their verdicts: as tables, and on a terminal."""
+"""The claims of the abstract with their verdicts, as tables."""
 
 from collections import Counter
 from collections.abc import Sequence
 
 from imcl.analysis.claims import JudgedClaim, JudgedReading, describe
-from imcl.errors import printable
 from imcl.present.render import MISSING, Entry, Row, Table, coverage, earlier_code, number
 from imcl.study.grid import merged_draws
 
@@ -82,26 +81,6 @@ def readings_table(judged: Sequence[JudgedClaim]) -> Table:
     caption = f"Each reading of each claim. {_numbers_mean(judged)}"
     header = ["claim", "reading", "verdict", "size", *COUNTS, "effect", "n"]
     return Table("readings", caption, header, groups, align="llllrrrrr")
-
-
-def show(judged: Sequence[JudgedClaim]) -> None:
-    """Print a line for each claim and one for each of its readings."""
-    for claim in judged:
-        size = " at reduced size" if claim["size"] == "reduced" else ""
-        print(f"{claim['claim']}: {claim['verdict']}{size}. {printable(claim['says'])}")
-        for reading in claim["readings"]:
-            choice = describe(reading["reading"])
-            line = (
-                f"  {choice + ': ' if choice else ''}{reading['verdict']}, "
-                f"{reading['comparisons_holding']} of {reading['comparisons_tested']} tested hold, "
-                f"{reading['comparisons_planned']} planned"
-            )
-            effect = reading["effect"]
-            if effect:
-                line += f", effect {number(effect, (), '', digits=2).text} (n = {effect['n']})"
-            print(line)
-        for missing in claim["missing"]:
-            print(f"  missing: {printable(missing)}")
 
 
 def sources(readings: Sequence[JudgedReading]) -> tuple[str, ...]:

@@ -17,7 +17,6 @@ from imcl.study import grid
 from imcl.study.grid import Cell
 from imcl.study.settings import Settings
 
-
 State = Literal["done", "committed", "missing"]
 STYLES: dict[State, str] = {"done": "green", "committed": "green", "missing": "yellow"}
 
@@ -57,7 +56,7 @@ def show(project: Project, study: str, rows: list[Row]) -> None:
     print(f"{len(rows)} cells, {', '.join(told)}")
     if counts["committed"]:
         folder = project.committed_records(study).parent
-        print(terminal.fitted(f"committed: `imcl merge {folder}` takes them in as done here"))
+        terminal.tell(f"committed: `imcl merge {folder}` takes them in as done here")
 
 
 def _row(store: Store, study: str, cell: Cell, made: list[Path]) -> Row:

@@ -173,7 +173,7 @@ def show(rows: list[Row]) -> None:
     from rich.text import Text
 
     counts = {state: [row for row in rows if row["state"] == state] for state in STYLES}
-    told = [Text(f"{len(found)} {state}", STYLES[state]) for state, found in counts.items() if found]
+    told = [Text(f"{len(rows)} {state}", STYLES[state]) for state, rows in counts.items() if rows]
     terminal.console().print(Text(f"{len(rows)} cells: "), Text(", ").join(told), sep="")
     left = _left(counts["running"], counts["waiting"])
     if left:
