@@ -9,7 +9,6 @@
 
 UV := $(if $(shell command -v uv),uv,.uv/bin/uv)
 BIN := .venv/bin
-SNAKEMAKE := $(BIN)/snakemake --workflow-profile workflow/profiles/default
 
 # Python keeps what it compiles, whatever the environment says: else each of the many processes would
 # compile every library again, which takes longer than most of their work.
@@ -21,17 +20,11 @@ help:
 	@sed -n '1,8s/^# //p' Makefile
 
 reproduce: environment
-	@$(SNAKEMAKE) $(if $(STUDY),--config study=$(STUDY))
-	@echo
-	@cat paper/build/tables/accuracy-*.md
-	@echo
-	@ls paper/build/paper.pdf 2>/dev/null || echo "no PDF: $$($(BIN)/imcl paper 2>&1)"
-	@ls -d paper/build/tables paper/build/figures
+	@$(BIN)/imcl reproduce $(if $(STUDY),--study $(STUDY))
 
 paper: STUDY ?= cpu
 paper: environment
-	@$(SNAKEMAKE) --config study=$(STUDY) records=committed
-	@ls paper/build/paper.pdf paper/build/report.html 2>/dev/null || $(BIN)/imcl paper
+	@$(BIN)/imcl reproduce --study $(STUDY) --committed
 
 test: environment
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --cov

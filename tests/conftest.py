@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -257,7 +258,8 @@ def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     with FileLock(folder / "finished.lock"):
         if not place.exists():
             made = check_out(folder / "unfinished")
-            for engine, command in (("snakemake", made.snakemake), ("dvc", made.repro)):
+            reproduce = partial(made.run, "imcl", "reproduce")  # as `make reproduce` does
+            for engine, command in (("snakemake", reproduce), ("dvc", made.repro)):
                 output: list[str] = []
                 trained = made.trained_by(lambda: output.append(command()))  # noqa: B023
                 first = {"output": output[0], "trained": sorted(trained)}

@@ -43,6 +43,14 @@ def say(message: str) -> None:
         print(fitted(message, sys.stderr), file=sys.stderr, flush=True)
 
 
+def duration(seconds: float) -> str:
+    """90 as `1 min 30 s`, 5400 as `1 h 30 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
 class Progress:
     """Counts `unit`s up to a total (None: unknown), as a context manager.
 
@@ -78,7 +86,7 @@ class Progress:
         elif self.total and self.done * LINES // self.total > self._lines:
             self._lines = self.done * LINES // self.total
             line = f"{self.title}: {self.done:,} of {self.total:,} {self.unit}"
-            line += f", {self.seconds_left:.0f} s left" if self.done < self.total else ""
+            line += f", {duration(self.seconds_left)} left" if self.done < self.total else ""
             say(line + (f", {note}" if note else ""))
 
     def skip(self, amount: int) -> None:

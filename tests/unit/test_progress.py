@@ -25,7 +25,7 @@ def test_without_a_terminal_it_prints_a_line_now_and_then(capsys, clock):
             shown.advance(note="loss 1.5")
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == LINES
-    assert lines[0] == "training: 100 of 1,000 epochs, 1800 s left, loss 1.5"
+    assert lines[0] == "training: 100 of 1,000 epochs, 30 min 0 s left, loss 1.5"
     assert lines[-1] == "training: 1,000 of 1,000 epochs, loss 1.5"
 
 

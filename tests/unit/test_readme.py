@@ -110,8 +110,8 @@ def test_every_link_and_place_exists(place):
 
 
 COMMANDS = (
-    "plan status settings schema fetch prepare data noise train run merge share summary claims "
-    "search tables figures paper report trace verify bench"
+    "reproduce plan status settings schema fetch prepare data noise train run merge share summary "
+    "claims search tables figures paper report trace verify bench"
 )
 
 

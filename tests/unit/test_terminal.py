@@ -1,11 +1,11 @@
 """What is printed fits the terminal, and into a pipe it is whole."""
 
-import argparse
 import io
 import os
 import re
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -31,17 +31,7 @@ def narrow(monkeypatch):
 # help -------------------------------------------------------------------------------------------
 
 
-def parsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """A parser and those of its commands and their commands, by their names."""
-    found = {parser.prog: parser}
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for inner in action.choices.values():
-                found |= parsers(inner)
-    return found
-
-
-HELPS = parsers(program.parser())
+HELPS = {parser.prog: parser for parser in program.parsers(program.parser())}
 
 
 @pytest.mark.parametrize("name", HELPS)
@@ -74,6 +64,26 @@ def test_a_wrong_command_line_fits(narrow, capsys):
     with pytest.raises(SystemExit):
         main(["nope"])
     assert "'claims'" in " ".join(narrow(capsys.readouterr().err))
+
+
+COMPLETION = """
+source "$1"
+for words in "imcl cl" "imcl claims --comm" "imcl train --device c" "imcl plan --params $2/para"; do
+    COMP_WORDS=($words); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); COMPREPLY=()
+    _shtab_imcl
+    echo "${COMPREPLY[@]}"
+done
+"""
+
+
+def test_a_shell_completes_commands_options_choices_and_files(tmp_path, capsys):
+    script = tmp_path / "imcl.bash"
+    assert main(["completion", "bash"]) == 0
+    script.write_text(capsys.readouterr().out)
+    command = ["bash", "-c", COMPLETION, "bash", str(script), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    params = f"{ROOT}/params.yaml"
+    assert done.stdout.splitlines() == ["claims", "--committed", "cpu cuda", params]
 
 
 # what commands print ----------------------------------------------------------------------------

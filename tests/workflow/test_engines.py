@@ -30,8 +30,34 @@ def test_snakemake_builds_everything(finished):
     if can_build():
         assert (build / "paper.pdf").read_bytes().startswith(b"%PDF")
         assert "undefined" not in (build / "paper.log").read_text(errors="replace").lower()
-    else:
-        assert HINT in finished.first("snakemake")["output"]
+
+
+def test_make_reproduce_prints_a_line_for_each_cell_and_ends_with_the_verdict(finished):
+    makefile = (finished.folder / "Makefile").read_text()
+    assert "\n\t@$(BIN)/imcl reproduce $(if $(STUDY),--study $(STUDY))\n" in makefile
+    lines = finished.first("snakemake")["output"].splitlines()
+    assert len(lines) <= 60
+    assert lines[0] == "study micro: 6 of 6 cells to train; Snakemake's log is logs/snakemake.log"
+    of_cells = [line for line in lines if line.startswith("digits-")]
+    assert {f"{line.split()[0]}" for line in of_cells} == {
+        name.rpartition("-")[0] for name in finished.records()
+    }
+    for done, line in enumerate(of_cells, 1):
+        name, accuracy, percent, rest = line.split(maxsplit=3)
+        (path,) = (finished.folder / "results/records").glob(f"{name}-*.json")
+        runs = json.loads(path.read_text())["runs"]
+        mean = sum(run["final"]["accuracy"] for run in runs) / len(runs)
+        assert (accuracy, percent) == (f"{100 * mean:.1f}", "%")
+        left = r", (\d+ min )?\d+ s left" if done < 6 else ""
+        assert re.fullmatch(f"{done} of 6 cells{left}", rest)
+    verdict = lines.index(next(line for line in lines if line.startswith("claim ")))
+    assert len([line for line in lines[verdict : verdict + 8] if " not tested " in line]) == 5
+    paths = ["table    paper/build/tables/accuracy-digits.md", "figures  paper/build/figures"]
+    *found, paper = lines[-4:]
+    assert found == [*paths, "report   paper/build/report.html"]
+    assert paper == f"paper    {'paper/build/paper.pdf' if can_build() else HINT}"
+    assert "6 of 6 steps" not in "\n".join(lines)
+    assert "steps (100%) done" in (finished.folder / "logs/snakemake.log").read_text()
 
 
 def test_dvc_finds_everything_done(finished):

@@ -13,7 +13,7 @@ rule tables:
         ANALYSIS,
         measurements(),
         files(PROJECT.templates),
-        sources("imcl.present.tables"),
+        sources("imcl.present.tables", "imcl.present.shown"),
     output:
         directory(TABLES[0]),
         TABLES[1:],

@@ -6,7 +6,9 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
@@ -34,15 +36,25 @@ REMEDIES = {
 # The commands as `imcl --help` lists them: each group with an example.
 GROUPS = {
     "run (make data, results and documents)": (
-        "imcl run --study quick --jobs 2",
+        "imcl reproduce --study quick",
         (
-            *("run", "fetch", "prepare", "noise", "train", "collect", "merge", "share"),
+            *(
+                "reproduce",
+                "run",
+                "fetch",
+                "prepare",
+                "noise",
+                "train",
+                "collect",
+                "merge",
+                "share",
+            ),
             *("summary", "search", "tables", "figures", "paper", "report"),
         ),
     ),
     "read (what there is to do, and what came out)": (
         "imcl trace accuracy-digits:vgg16/all:clean",
-        ("plan", "status", "claims", "trace", "settings", "data", "schema"),
+        ("plan", "status", "claims", "trace", "settings", "data", "schema", "completion"),
     ),
     "check (recompute, compare and measure)": (
         "imcl verify --retrain 1",
@@ -129,7 +141,7 @@ class _Program(_Parser):
 
 def parser() -> argparse.ArgumentParser:
     # Takes a fifth of a second. Here, Ctrl-C meanwhile ends in one line as well.
-    from imcl.cli import bench, data, results, study, training, verify
+    from imcl.cli import bench, commands, data, reproduce, results, study, training, verify
 
     folder = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     folder.add_argument(
@@ -153,6 +165,34 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="use this file instead of params.yaml (default: the one that IMCL_PARAMS names)",
     )
-    for group in (study, data, training, results, verify, bench):
+    for group in (reproduce, study, data, training, results, verify, bench):
         group.register(parser.commands, [folder, params])
+    completion = commands.command(
+        parser.commands,
+        [],
+        "completion",
+        partial(_complete, parser),
+        "Print what makes your shell complete commands and options with the Tab key.",
+        "completion bash",
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
     return parser
+
+
+def _complete(whole: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    import shtab
+
+    for each in parsers(whole):
+        for action in each._actions:
+            if action.type is Path:
+                action.complete = shtab.FILE  # type: ignore[attr-defined]  # shtab's way
+    print(shtab.complete(whole, arguments.shell))
+
+
+def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """A parser, and those of its commands and of their commands."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                yield from parsers(inner)

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from typing_extensions import TypedDict
 
 from imcl import terminal
-from imcl.progress import Event, Events
+from imcl.progress import Event, Events, duration
 from imcl.project import Project
 from imcl.records.store import Store
 from imcl.study import grid
@@ -92,6 +92,11 @@ def rows(project: Project, settings: Settings) -> list[Row]:
         return [COMMITTED if committed else Run("waiting", left=typical)] * len(cell.seeds)
 
     return [_row(cell, runs(cell)) for cell in cells]
+
+
+def row(project: Project, cell: Cell) -> Row:
+    """The row of a cell that has no record yet, from what its runs wrote."""
+    return _row(cell, [_run(project, cell, run, None) for run in cell.runs])
 
 
 def _row(cell: Cell, runs: list[Run]) -> Row:
@@ -208,11 +213,3 @@ def _left(running: list[Row], waiting: list[Row]) -> str:
     each = (row["running"] for row in running)
     longest = max((left / n for left, n in zip(known, each, strict=False)), default=0.0)
     return f"about {duration(max(sum(known) / jobs, longest))} left with {jobs} at a time"
-
-
-def duration(seconds: float) -> str:
-    """90 as `1 min 30 s`, 5400 as `1 h 30 min`."""
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
