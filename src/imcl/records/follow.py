@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -30,12 +29,12 @@ class Follower:
     """
 
     def __init__(self, project: Project, cells: Sequence[Cell]):
-        self.project, self.store, self.cells = project, Store(project), cells
-        self.missing = [cell for cell in cells if not self._record(cell).exists()]
+        self._project, self._store, self._cells = project, Store(project), cells
+        self.missing = [cell for cell in cells if not self._store.path(cell).exists()]
         self._to_train = len(self.missing)
-        self._start = time.monotonic()
         self._finished: list[tuple[str, str]] = []
         self._lines = 0
+        self._start, self._before = time.monotonic(), _trained(self._begun())
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -56,54 +55,53 @@ class Follower:
 
     def update(self) -> None:
         """Look for cells that were finished since, and show how far the study is."""
-        found = [cell for cell in self.missing if self._record(cell).exists()]
-        self.missing = [cell for cell in self.missing if cell not in found]
-        for cell in found:
-            accuracy = self._accuracy(cell)
-            self._finished.append((cell.name, accuracy))
+        for cell in [cell for cell in self.missing if self._store.path(cell).exists()]:
+            self.missing.remove(cell)
+            self._finished.append((cell.name, self._accuracy(cell)))
             if not self._live:
-                self._say(f"{cell.name:<{self._width}}  {accuracy:>7}  {self._counted()}")
+                self._print()
         if self._live:
             self._live.update(self._table())
-        elif found and not self.missing:
-            say(REST)
 
     def failed(self) -> list[str]:
         """The names of the cells with a training that failed, in the study's order."""
-        return [cell.name for cell in self.missing if self._row(cell)["state"] == "failed"]
+        return [row["cell"] for row in self._begun() if row["state"] == "failed"]
 
-    @property
-    def _width(self) -> int:
-        return max(len(cell.name) for cell in self.cells)
-
-    def _record(self, cell: Cell) -> Path:
-        return self.store.path(cell)
-
-    def _row(self, cell: Cell) -> status.Row:
-        return status.row(self.project, cell)
+    def _begun(self) -> list[status.Row]:
+        """How far the cells are that have begun and have no record yet."""
+        return [
+            status.row(self._project, cell)
+            for cell in self.missing
+            if any(self._project.events(run.run_key).exists() for run in cell.runs)
+        ]
 
     def _accuracy(self, cell: Cell) -> str:
         """The mean over the seeds, in percent."""
         try:
-            runs = self.store.read(cell, self._record(cell))["runs"]
+            runs = self._store.read(cell, self._store.path(cell))["runs"]
         except ImclError:  # the engine will say what is wrong with it
             return "?"
         return f"{100 * sum(run['final']['accuracy'] for run in runs) / len(runs):.1f} %"
 
-    def _counted(self) -> str:
+    def _counted(self, begun: Sequence[status.Row]) -> str:
         """How many cells are done, and the time that the others will take at the pace so far."""
-        done = len(self._finished)
-        told = f"{len(self.cells) - len(self.missing)} of {len(self.cells)} cells"
-        if not done or not self.missing:
+        told = f"{len(self._cells) - len(self.missing)} of {len(self._cells)} cells"
+        trained = len(self._finished) + _trained(begun)
+        if not self.missing or trained <= self._before:
             return told
-        left = (time.monotonic() - self._start) / done * len(self.missing)
-        return f"{told}, {duration(left)} left"
+        pace = (time.monotonic() - self._start) / (trained - self._before)
+        return f"{told}, {duration(pace * (self._to_train - trained))} left"
 
-    def _say(self, line: str) -> None:
-        """Print a line, unless there would be too many of them."""
-        if len(self._finished) * LINES // self._to_train > self._lines:
-            self._lines = len(self._finished) * LINES // self._to_train
-            say(line)
+    def _print(self) -> None:
+        """Print a line for the last finished cell, unless there would be too many lines."""
+        lines = len(self._finished) * LINES // self._to_train
+        if lines > self._lines:
+            self._lines = lines
+            width = max(len(cell.name) for cell in self._cells)
+            name, accuracy = self._finished[-1]
+            say(f"{name:<{width}}  {accuracy:>7}  {self._counted(self._begun())}")
+        if not self.missing:
+            say(REST)
 
     def _table(self) -> Group:
         """The cells that were finished last, and those that are trained now."""
@@ -112,10 +110,14 @@ class Follower:
         table.add_column(no_wrap=True, justify="right")
         for name, accuracy in self._finished[-RECENT:]:
             table.add_row(Text(name), Text(accuracy, "green"))
-        for cell in self.missing:
-            if any(self.project.events(run.run_key).exists() for run in cell.runs):
-                row = self._row(cell)
-                if row["state"] != "waiting":
-                    shown = Text(f"{row['state']} {row['done']:.0%}", status.STYLES[row["state"]])
-                    table.add_row(Text(cell.name), shown)
-        return Group(table, Text(self._counted() if self.missing else REST, "bold"))
+        begun = self._begun()
+        for row in begun:
+            if row["state"] != "waiting":
+                shown = Text(f"{row['state']} {row['done']:.0%}", status.STYLES[row["state"]])
+                table.add_row(Text(row["cell"]), shown)
+        return Group(table, Text(self._counted(begun) if self.missing else REST, "bold"))
+
+
+def _trained(begun: Sequence[status.Row]) -> float:
+    """How many cells were trained so far, counted in their epochs."""
+    return sum(row["done"] for row in begun)
