@@ -37,7 +37,8 @@ def _reproduce(arguments: argparse.Namespace) -> None:
     log = project.logs / "snakemake.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as file, Follower(project, cells) as follower:
-        todo = f"{len(follower.missing)} of {len(cells)} cells to train" if cells else "documents"
+        todo = f"{len(follower.missing)} of {len(cells)} cells to train"
+        todo = todo if cells else "documents from committed records"
         terminal.tell(f"study {loaded.study}: {todo}; Snakemake's log is {log}")
         command = [sys.executable, "-m", "snakemake", "--workflow-profile", PROFILE]
         command += ["--config", f"study={loaded.study}"]
