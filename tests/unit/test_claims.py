@@ -103,7 +103,7 @@ def test_the_readings_of_a_figure_are_judged_apart(project, loaded):
 
 
 def test_the_ledger_shows_the_numbers_of_the_first_reading_that_could_be_tested(
-    project, loaded, capsys
+    project, loaded, capsys, monkeypatch
 ):
     # Of 2, 2.11 and 2.19 points the mean is 2.10 and the standard deviation 0.0954; with the
     # t-quantile 4.303 for two degrees of freedom the half width is 4.303 * 0.0954 / sqrt(3).
@@ -126,6 +126,10 @@ def test_the_ledger_shows_the_numbers_of_the_first_reading_that_could_be_tested(
     terminal.claims([found])
     _, row, *_ = capsys.readouterr().out.splitlines()
     assert " ".join(row.split()).endswith("9.28 %. partly 2.10 ± 0.24 points 1 of 1")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    terminal.claims([found])
+    assert "\x1b[33mpartly" in capsys.readouterr().out
 
 
 def test_the_ledger_tells_the_verdict_of_the_reading_it_shows_where_that_is_another(

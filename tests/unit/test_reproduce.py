@@ -1,10 +1,11 @@
 """`imcl reproduce`: what it says of cells while Snakemake trains them, and if Snakemake fails."""
 
 import re
-import shutil
+import signal
 from pathlib import Path
 
 import pytest
+from forked import Command
 from handmade import empty_project, parameters, record, write
 
 from imcl.cli import main
@@ -113,11 +114,55 @@ def test_on_a_terminal_it_is_one_table(project, cells, clock, capsys, monkeypatc
     assert capsys.readouterr().err.count("digits") >= 3  # and it is shown while it goes on
 
 
-def test_if_snakemake_fails_the_end_of_its_log_is_told(project, capsys):
-    project.params.unlink()
-    shutil.copy(Path(__file__).parents[2] / "params.yaml", project.params)
-    assert main(["reproduce", f"--project={project.root}"]) == 1
+def fake(project: Project, *lines: str) -> None:
+    """A Snakemake of these lines: Python finds a module in the folder that it is started in."""
+    text = "\n".join(["import os, signal, sys, time", "from pathlib import Path", *lines])
+    (project.root / "snakemake.py").write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["study=quick"]),
+        (["--study", "cpu", "--committed"], ["study=cpu", "records=committed"]),
+    ],
+)
+def test_if_snakemake_fails_the_end_of_its_log_is_told(project, capsys, arguments, words):
+    fake(
+        project,
+        "print(*range(100), sep='\\n', flush=True)",
+        "sys.exit(f'{sys.argv[1:]} {os.environ.get(\"IMCL_PARAMS\")}')",
+    )
+    named = ["--params", str(project.params)]
+    assert main(["reproduce", f"--project={project.root}", *arguments, *named]) == 1
     out, err = capsys.readouterr()
-    assert out.startswith("study quick: 24 of 24 cells to train; Snakemake's log is ")
-    assert "Snakefile" in out  # there is none
-    assert err.startswith(f"imcl reproduce: Snakemake failed; {project.logs}/snakemake.log says")
+    told = "documents from committed records" if arguments else "24 of 24 cells to train"
+    study = words[0].partition("=")[2]
+    log = project.logs / "snakemake.log"
+    first, *tail, last = out.splitlines()
+    assert first == f"study {study}: {told}; Snakemake's log is {log}"
+    assert tail == [str(number) for number in range(89, 100)]
+    command = ["--workflow-profile", "workflow/profiles/default", "--config", *words]
+    assert last == f"{command} {project.params.resolve()}"
+    assert err == (
+        f"imcl reproduce: Snakemake failed; {log} says why, and what is done stays done\n"
+    )
+
+
+def test_a_signal_reaches_snakemake_and_is_waited_for(project, tmp_path):
+    fake(
+        project,
+        "def stop(*_):",
+        "    time.sleep(0.3)",
+        "    Path('stopped').touch()",
+        "    sys.exit(1)",
+        "signal.signal(signal.SIGTERM, stop)",
+        "Path('started').touch()",
+        "time.sleep(60)",
+    )
+    command = Command([f"--project={project.root}", "reproduce"], tmp_path / "printed")
+    command.until(lambda: (project.root / "started").exists())
+    command.send(signal.SIGTERM)
+    code, err = command.wait()
+    assert (code, err) == (143, "imcl reproduce: SIGTERM; run it again to continue\n")
+    assert (project.root / "stopped").exists()
