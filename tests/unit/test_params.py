@@ -319,7 +319,7 @@ def test_the_listing_on_a_terminal(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     listing.show(listing.rows(settings()))
     shown = capsys.readouterr().out
-    assert re.search(r"\x1b\[33m *training +\x1b.*epochs", shown), "a changed setting stands out"
+    assert re.search(r"\x1b\[33m *training\.epochs .*default 200", shown), "a change stands out"
     assert "cosine, one_cycle" in shown
 
 
@@ -387,7 +387,7 @@ print(cells["all"].digest)
 
 def test_a_way_is_added_with_the_one_line_of_the_docstring(tmp_path):
     shutil.copytree(ROOT / "src/imcl/study", tmp_path / "imcl/study")
-    for name in ("__init__.py", "errors.py", "files.py"):
+    for name in ("__init__.py", "errors.py", "files.py", "terminal.py"):
         shutil.copy(ROOT / "src/imcl" / name, tmp_path / "imcl")
     shutil.copy(ROOT / "params.yaml", tmp_path)
     options = tmp_path / "imcl/study/options.py"

@@ -1,6 +1,7 @@
 """The settings of `imcl settings`: every option with its value, default, bounds and meaning."""
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -67,19 +68,29 @@ def _stated(section: str, spec: type[Options], options: Options) -> Iterator[Set
 
 
 def show(rows: list[SettingRow]) -> None:
-    """Print the rows as a table; on a terminal, changed settings are coloured."""
+    """Print the rows as a table; with fewer columns where the width of lines is limited."""
     from rich.text import Text
 
     changed = [row["value"] != row["default"] for row in rows]
-    texts = [
-        [
-            Text(value if isinstance(value, str) else json.dumps(value), "yellow" * differs)
-            for value in row.values()
-        ]
-        for row, differs in zip(rows, changed, strict=True)
-    ]
-    terminal.table([*SettingRow.__annotations__], texts, whole=["setting", "value", "default"])
+    if terminal.width(sys.stdout) is None:
+        texts = [[_text(value) for value in row.values()] for row in rows]
+        terminal.table([*SettingRow.__annotations__], texts)
+    else:
+        narrow = []
+        for row, differs in zip(rows, changed, strict=True):
+            default = f", default {_text(row['default'])}" if differs else ""
+            told = [
+                f"{row['section']}.{row['setting']}",
+                _text(row["value"]),
+                f"{row['help']} ({row['bounds']}{default})",
+            ]
+            narrow.append([Text(each, "yellow" * differs) for each in told])
+        terminal.table(["setting", "value", "meaning"], narrow, whole=["setting"])
     print(f"{len(rows)} settings, {sum(changed)} of them changed by params.yaml")
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _rows(section: str, spec: type[Options], options: Options) -> Iterator[SettingRow]:
