@@ -41,6 +41,7 @@ GROUPS = {
             *(
                 "reproduce",
                 "run",
+                "search",
                 "fetch",
                 "prepare",
                 "noise",
@@ -49,7 +50,7 @@ GROUPS = {
                 "merge",
                 "share",
             ),
-            *("summary", "search", "tables", "figures", "paper", "report"),
+            *("summary", "tables", "figures", "paper", "report"),
         ),
     ),
     "read (what there is to do, and what came out)": (
