@@ -140,10 +140,6 @@ class Project:
         """The judged claims: from committed records alone, or from those made here too."""
         return self.results / f"claims{_origin(committed)}.json"
 
-    def search(self, committed: bool) -> Path:
-        """What the search for the settings tried; `committed` as for `claims`."""
-        return self.results / f"search{_origin(committed)}.json"
-
     def summary(self, key: str, committed: bool) -> Path:
         """The summary of a study, by its name and digest."""
         return self.summaries / f"{key}{_origin(committed)}.json"

@@ -16,12 +16,13 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from imcl.analysis import claims, search, statistics, summary
+from imcl.analysis import claims, statistics, summary
+from imcl.analysis.search import Search
 from imcl.data import prepare
 from imcl.data.contents import settings_of
 from imcl.errors import ImclError
@@ -33,8 +34,9 @@ from imcl.project import Project
 from imcl.records.collect import collect
 from imcl.records.record import Record, changed_since, environment_of, trained_on
 from imcl.records.store import Store
-from imcl.study import grid
+from imcl.study import grid, search
 from imcl.study.grid import Cell
+from imcl.study.references import SEARCH
 from imcl.study.settings import Settings
 
 # Another machine adds in another order, so it rounds differently. Training amplifies that: at first
@@ -49,7 +51,7 @@ ACCURACY_TOLERANCE = (0.15, 0.25)
 # What the committed records are checked against.
 NEEDED = (
     "verify needs the params.yaml that the records were made with: the same study, datasets, "
-    "noise, ways, baselines, trials and training"
+    "noise, ways, baselines, training and search"
 )
 # A committed table in a README.
 SHOWN = rb"<!-- ([\w-]+/[\w-]+) -->\n(.*?)<!-- /\1 -->"
@@ -63,33 +65,60 @@ class Finding(NamedTuple):
 
 
 class Study(NamedTuple):
-    """A study with its records and the files that were made from them.
+    """A study or its search, with its records and the files that were made from them.
 
     Attributes:
         settings: choose the study.
+        cells: of the study, or of the rungs of its search as far as these follow from records.
+        searched: whether it is the search.
         committed: whether the records are the committed ones, or those made here.
         records: the folder of the records.
         made: the files, by the path at which the pipeline makes them, relative to the root.
     """
 
     settings: Settings
+    cells: list[Cell]
     committed: bool
     records: Path
     made: dict[str, Path]
+    searched: bool = False
 
 
 def studies(project: Project, settings: Settings) -> list[Study]:
     """What there is to verify: each committed study, and the chosen one as it was run here."""
-    folders = [folder for folder in _folders(project) if folder.name in settings.studies]
-    found = [_committed(project, folder) for folder in folders]
+    found: list[Study] = []
+    for folder in _folders(project):
+        if folder.name in settings.studies:
+            found.append(_committed(project, folder))
+        elif (name := folder.name.removeprefix(SEARCH)) in settings.studies:
+            of_search = settings_of(project, name)
+            cells = _searched(project, of_search, committed=True)
+            found.append(Study(of_search, cells, True, folder / "records", {}, searched=True))
     if any(project.record(cell.key).exists() for cell in grid.cells(settings)):
         found.append(_made_here(project, settings))
+    if any(project.record(cell.key).exists() for cell in _searched(project, settings)):
+        cells = _searched(project, settings)
+        found.append(Study(settings, cells, False, project.records, {}, searched=True))
     return found
+
+
+def _searched(project: Project, settings: Settings, committed: bool = False) -> list[Cell]:
+    """The cells of the rungs of a search, as far as they follow from records."""
+    cells: list[Cell] = []
+    if search.possible(settings):
+        with suppress(ImclError):  # of a damaged record, which is among the cells
+            for rung in Search(project, settings, committed).rungs():
+                if not rung.follows:
+                    break
+                cells += rung.cells
+    return cells
 
 
 def check_folders(project: Project, settings: Settings) -> Iterator[Finding]:
     """Committed results that are gone, or of studies that params.yaml does not have."""
-    lacking = [f.name for f in _folders(project) if f.name not in settings.studies]
+    names = [folder.name for folder in _folders(project)]
+    known = {*settings.studies, *(f"{SEARCH}{name}" for name in settings.studies)}
+    lacking = [name for name in names if name not in known]
     if lacking:
         yield Finding(
             project.params,
@@ -139,7 +168,8 @@ def _folders(project: Project) -> list[Path]:
 def _committed(project: Project, folder: Path) -> Study:
     built = project.build / "tables"
     made = {project.relative(built / path.name): path for path in _tables(folder)}
-    return Study(settings_of(project, folder.name), True, folder / "records", made)
+    settings = settings_of(project, folder.name)
+    return Study(settings, grid.cells(settings), True, folder / "records", made)
 
 
 def _tables(folder: Path) -> list[Path]:
@@ -147,26 +177,29 @@ def _tables(folder: Path) -> list[Path]:
 
 
 def _made_here(project: Project, settings: Settings) -> Study:
+    cells = grid.cells(settings)
     written = project.summary(grid.study_key(settings), committed=False)
     if not written.exists():  # tables and figures are of another study, or not made yet
-        return Study(settings, False, project.records, {})
+        return Study(settings, cells, False, project.records, {})
     files = [written, *project.metrics.glob("*.json"), project.curves]
-    files += [project.claims(committed=False), project.search(committed=False)]
+    files += [project.claims(committed=False)]
     files += [*project.build.glob("tables/*"), *project.build.glob("*.tex")]
     # Snakemake leaves hidden files in the folders that its rules make.
     made = {project.relative(p): p for p in files if p.exists() and p.name[0] != "."}
-    return Study(settings, False, project.records, made)
+    return Study(settings, cells, False, project.records, made)
 
 
 def check(project: Project, study: Study) -> Iterator[Finding]:
     """Everything that is wrong with a study's records and with the files made from them."""
     store = Store(project)
-    paths = {study.records / store.path(c).name: c for c in grid.cells(study.settings)}
+    paths = {study.records / store.path(cell).name: cell for cell in study.cells}
     files = {**paths, **({} if study.committed else _runs(project, paths.values()))}
     faults = [
         Finding(path, fault) for path, cell in files.items() for fault in store.faults(cell, path)
     ]
-    if study.committed:  # in results/ records may be missing or of other studies
+    # In results/ records may be missing or of other studies. After one with faults, a search cannot
+    # tell which records follow.
+    if study.committed and not (study.searched and faults):
         faults += _not_as_planned(project.params, study, paths)
     yield from faults
     if study.made and not faults:
@@ -188,7 +221,7 @@ def _not_as_planned(params: Path, study: Study, paths: dict[Path, Cell]) -> Iter
     if not there:
         yield Finding(study.records, "has no records")
     elif not there & set(paths):
-        fault = f"none of its {len(there)} records belongs to study {study.settings.study} in "
+        fault = f"none of its {len(there)} records belongs to study {study.records.parent.name} in "
         lacks = next((c.dataset.lacks for c in paths.values() if c.dataset.lacks), "")
         needed = lacks or f"to check them, {NEEDED}"
         yield Finding(study.records, f"{fault}{params}; {needed}")
@@ -198,7 +231,7 @@ def _not_as_planned(params: Path, study: Study, paths: dict[Path, Cell]) -> Iter
         if path not in there and f"accuracy-{cell.dataset.name}.md" not in tables_of:
             yield Finding(path, "; ".join(filter(None, ["is missing", cell.dataset.lacks])))
     for path in sorted(there - set(paths)):
-        yield Finding(path, f"belongs to no cell of study {study.settings.study}")
+        yield Finding(path, f"belongs to no cell of study {study.records.parent.name}")
 
 
 def _out_of_date(project: Project, study: Study) -> Iterator[Finding]:
@@ -209,7 +242,6 @@ def _out_of_date(project: Project, study: Study) -> Iterator[Finding]:
                 shutil.copytree(project.records, scratch.records)
             summary.write(scratch, study.settings, study.committed, partial=True)
             claims.write(scratch, study.settings, study.committed)
-            search.write(scratch, study.settings, study.committed)
             tables.write(scratch, Documents.read(scratch))
         except (ImclError, OSError) as error:
             yield Finding(study.records, f"its tables cannot be made again: {error}")
@@ -255,7 +287,7 @@ def sample(project: Project, checked: Iterable[Study], count: int) -> list[tuple
     there = {
         cell.key: (cell, path)
         for study in checked
-        for cell in grid.cells(study.settings)
+        for cell in study.cells
         if (path := study.records / store.path(cell).name).exists() and _can_train(project, cell)
     }
     return random.sample(list(there.values()), min(count, len(there)))

@@ -1,16 +1,16 @@
-# From records to JSON: the study's summary, the claims, and the search for the settings. Each file
-# depends on the records that it is read from, and on the modules that read them.
+# From records to JSON: the study's summary with its search, and the claims. Each file depends on the
+# records that it is read from, and on the modules that read them.
 
 
 localrules:
     summary,
     claims,
-    search,
 
 
 rule summary:
     input:
         list(RECORDS.values()),
+        SEARCHED,
         sources("imcl.analysis.summary"),
     output:
         SUMMARY,
@@ -23,7 +23,8 @@ rule summary:
     params:
         study=STUDY,
         origin=ORIGIN,
-        settings=SETTINGS.model_dump_json(include={"search", "trials"}),
+        settings=SETTINGS.model_dump_json(include={"search"}),
+        chosen=SETTINGS.chosen_study.model_dump_json(include={"chosen"}),
     message:
         "summarise study {params.study}"
     # --partial, since the input lists the required records.
@@ -53,22 +54,3 @@ rule claims:
         "judge the claims"
     shell:
         "python -m imcl claims --save {params.origin:q} > {log:q} 2>&1"
-
-
-rule search:
-    input:
-        lambda wildcards: evidence(*SETTINGS.search.rungs),
-        sources("imcl.analysis.search"),
-    output:
-        SEARCH,
-    log:
-        PROJECT.logs / "search.log",
-    conda:
-        "../envs/imcl.yaml"
-    params:
-        origin=ORIGIN,
-        settings=SETTINGS.model_dump_json(include={"search", "trials"}),
-    message:
-        "list what the search for the settings tried"
-    shell:
-        "python -m imcl search {params.origin:q} > {log:q} 2>&1"

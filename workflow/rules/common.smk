@@ -18,7 +18,7 @@ from imcl.errors import ImclError, UsageError, unknown
 from imcl.present.pdf import HINT, can_build
 from imcl.project import VARIABLE, Project
 from imcl.records.store import Store
-from imcl.study import grid
+from imcl.study import grid, references
 from imcl.study.cost import memory_mb, one_job, runtime_minutes
 from imcl.study.snapshot import Snapshot
 from imcl.study.sources import KINDS, SOURCES
@@ -87,8 +87,14 @@ else:
 
 SUMMARY = PROJECT.summary(grid.study_key(SETTINGS), COMMITTED)
 CLAIMS = PROJECT.claims(COMMITTED)
-SEARCH = PROJECT.search(COMMITTED)
-ANALYSIS = [SUMMARY, CLAIMS, SEARCH]
+ANALYSIS = [SUMMARY, CLAIMS]
+# Records of the study's search, and of any search that was made here.
+SEARCHED = sorted(
+    [
+        *PROJECT.committed_records(f"{references.SEARCH}{STUDY}").glob("*.json"),
+        *([] if COMMITTED else PROJECT.records.glob("*@*.json")),
+    ]
+)
 TABLES = [
     PROJECT.build / "tables",
     *(PROJECT.build / f"{name}.tex" for name in ("numbers", "results", "discussion")),

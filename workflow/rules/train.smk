@@ -5,6 +5,7 @@
 
 localrules:
     collect,
+    search,
 
 
 rule train:
@@ -87,3 +88,19 @@ rule collect:
 rule records:
     input:
         list(RECORDS.values()),
+
+
+rule search:
+    log:
+        PROJECT.logs / "search.log",
+    conda:
+        "../envs/imcl.yaml"
+    threads: workflow.cores or 1
+    params:
+        study=STUDY,
+    message:
+        "search for the settings of study {params.study}"
+    # It writes into params.yaml, of which other jobs read a copy.
+    shell:
+        "env -u %s python -m imcl search --jobs {threads} {params.study:q} 2>&1 | tee {log:q}"
+        % VARIABLE

@@ -4,7 +4,6 @@ From base to control only the number of augmentations of each image grows; from 
 four ways are added. The accuracies and differences are in the summary's rows of these cells.
 """
 
-from collections.abc import Container
 from itertools import product
 
 from typing_extensions import TypedDict  # pydantic checks these on Python 3.11
@@ -30,8 +29,7 @@ class Gain(TypedDict):
         control: the key of control; None where it was not trained.
         all_ways: the key of `all`.
         changes: by metric, from base to `all`.
-        methods: the keys of the other methods that were compared with base, by kind of method;
-            trials of the search are left out.
+        methods: the keys of the other methods that were compared with base, by kind of method.
     """
 
     dataset: str
@@ -44,13 +42,12 @@ class Gain(TypedDict):
     methods: dict[str, list[str]]
 
 
-def gains(rows: list[SummaryRow], axes: Axes, trials: Container[str]) -> list[Gain]:
+def gains(rows: list[SummaryRow], axes: Axes) -> list[Gain]:
     """A gain for each setting that has both base and `all`.
 
     Args:
         rows: of the summary.
         axes: of the summary; they give the order, with the noise innermost.
-        trials: the names of methods that are trials of the search.
     """
     found: list[Gain] = []
     for place in product(axes["datasets"], axes["backbones"], axes["noise"]):
@@ -61,7 +58,7 @@ def gains(rows: list[SummaryRow], axes: Axes, trials: Container[str]) -> list[Ga
         base, control, all_ways = here["base"], here.get("control"), here["all"]
         by_kind: dict[str, list[str]] = {}
         for name, row in here.items():
-            apart = name in ("control", "all") or name in trials
+            apart = name in ("control", "default", "all")
             if "difference_to_base" in row and not apart:
                 by_kind.setdefault(_kind(name), []).append(row["key"])
         found.append(

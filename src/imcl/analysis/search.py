@@ -1,171 +1,232 @@
-"""The search for the settings: what each rung tried, from the rungs' records.
+"""What a search for settings tried and chose, from its records (see `imcl.study.search`).
 
-A rung is a study on held-out training images (params.yaml: search). Rejected trials are shown too.
+A rung depends on what the records of those before it say. So a search is followed from its start,
+and goes on as far as there are records. Selection looks at the labels that a user would have, which
+are noisy where training is. True labels only tell, afterwards, how good the choice was.
 """
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
+from typing import Any, NamedTuple
 
-from pydantic import TypeAdapter
 from typing_extensions import TypedDict  # pydantic checks these on Python 3.11
 
-from imcl.errors import ImclError
-from imcl.files import read_as, write_json
 from imcl.project import Project
+from imcl.records.record import Record
 from imcl.records.store import Store
-from imcl.study.grid import Cell, cells
-from imcl.study.settings import Settings
+from imcl.study import grid, methods, search
+from imcl.study.grid import Cell
+from imcl.study.options import WAYS
+from imcl.study.search import Left, Race
+from imcl.study.settings import Candidate, Choice, Settings, Tried
 
 
 class SearchRow(TypedDict):
-    """What one cell of a rung tried, and the results.
+    """A candidate in a rung, and how good it was.
 
     Attributes:
-        rung: the study.
+        rung: its number, from 1.
         record: the path of its record, from the project's root.
-        epochs: of its training, as are `learning_rate` and `weight_decay`.
-        settings: its ways with their weights, and the other options of its trial, in words.
-        chosen: whether the settings are in use with this noise.
+        method: the method that it is tried for.
+        candidate: its number in `search.candidates`, from 1.
+        settings: its options in words.
+        epochs: of its training.
         n: seeds.
-        last: mean accuracy at the last epoch.
-        best: mean accuracy at the epoch that is best on the evaluated images themselves.
-        nll: mean negative log-likelihood at the last epoch, in nats.
+        accuracy: share of the held-out labels that it predicts, mean over the seeds. Chosen by it.
+        true_accuracy: the same of the true labels; None where the record does not tell.
+        chosen: whether it won in the end.
+        regret: of the winner in the last rung, the best true accuracy of that rung minus its own.
     """
 
-    rung: str
+    rung: int
     record: str
     dataset: str
     noise: str
     backbone: str
     method: str
-    epochs: int
-    learning_rate: float
-    weight_decay: float
+    candidate: int
     settings: str
-    chosen: bool
+    epochs: int
     n: int
-    last: float
-    best: float
-    nll: float
+    accuracy: float
+    true_accuracy: float | None
+    chosen: bool
+    regret: float | None
 
 
-class SearchFile(TypedDict):
-    """results/search.json: the rows, and whether they come from committed records alone."""
+class Rung(NamedTuple):
+    """A rung of a stage.
 
-    committed: bool
-    rows: list[SearchRow]
+    Attributes:
+        settings: choose the study that it is.
+        cells: of that study.
+        follows: whether its candidates follow from records. Otherwise records are missing, and the
+            first candidates stand for those that will be left.
+    """
+
+    settings: Settings
+    cells: list[Cell]
+    follows: bool
 
 
-_FILE = TypeAdapter(SearchFile)
+class Search:
+    """The search for the settings of a study, followed with the records that there are.
 
+    Attributes:
+        rows: of the rungs that were followed.
+        choices: by cell of the study; preliminary unless `done`.
+        done: whether it was followed to its end, so that the choices are final.
+    """
 
-class ChosenTrial(TypedDict):
-    """A trial whose settings are in use, the noise that it was chosen with, and the reason."""
+    def __init__(self, project: Project, settings: Settings, committed: bool = False):
+        """Of the study that `settings` choose; `committed`: ignore records made here.
 
-    method: str
-    noise: str
-    reason: str
+        Raises:
+            UsageError: the study cannot be searched.
+        """
+        search.check(settings)
+        self.project, self.settings, self.committed = project, settings, committed
+        self.rows: list[SearchRow] = []
+        self.choices: dict[str, Choice] = {}
+        self.done = False
+
+    def rungs(self) -> Iterator[Rung]:
+        """The rungs in order. Each one's records are read when the next one is asked for.
+
+        Raises:
+            ImclError: records have faults.
+        """
+        follows = True
+        for stage in search.stages(self.settings):
+            left, made = stage, list[SearchRow]()
+            accuracy: dict[str, float] = {}
+            for number, step in enumerate(self.settings.search.rungs):
+                settings = search.rung(self.settings, number, left, self.choices)
+                cells = grid.cells(settings)
+                yield Rung(settings, cells, follows)
+                rows = self._rows(settings.study, cells, number + 1)
+                if follows:
+                    made += rows.values()
+                follows = follows and len(rows) == len(cells)
+                accuracy = {cell: row["accuracy"] for cell, row in rows.items()}
+                ranked = {
+                    race: sorted(numbers, key=lambda n: -accuracy.get(_cell(race, n), 0.0))
+                    for race, numbers in left.items()
+                }
+                left = {race: sorted(best[: step.keep]) for race, best in ranked.items()}
+            by_name = {cell.name: cell for cell in cells}
+            for race, numbers in ranked.items():
+                self.choices[race.cell] = self._choice(race, numbers, by_name, rows)
+            self.rows += made
+            if follows:
+                self._mark(made, left)
+        self.done = follows
+
+    def _rows(self, study: str, cells: Sequence[Cell], rung: int) -> dict[str, SearchRow]:
+        """The rows of the cells that have a record, by the cells' names."""
+        store, tried = Store(self.project), [(study, cell) for cell in cells]
+        return {
+            cell.name: self._row(cell, record, rung, self.project.relative(path))
+            for _, cell, path, record in store.existing(tried, self.committed)
+        }
+
+    def _row(self, cell: Cell, record: Record, rung: int, path: str) -> SearchRow:
+        final = [run["final"] for run in record["runs"]]
+        method, number = methods.candidate(cell.method)
+        assert number is not None
+        noisy = cell.noise is not None
+        truth = [each.get("true_accuracy") if noisy else each["accuracy"] for each in final]
+        known = [value for value in truth if value is not None]
+        return {
+            "rung": rung,
+            "record": path,
+            "dataset": cell.dataset.name,
+            "noise": cell.noise_name,
+            "backbone": cell.backbone,
+            "method": method,
+            "candidate": number,
+            "settings": in_words(self.settings.search.candidates[method][number - 1], method),
+            "epochs": cell.training.epochs,
+            "n": len(final),
+            "accuracy": sum(each["accuracy"] for each in final) / len(final),
+            "true_accuracy": sum(known) / len(known) if len(known) == len(final) else None,
+            "chosen": False,
+            "regret": None,
+        }
+
+    def _choice(
+        self,
+        race: Race,
+        ranked: Sequence[int],
+        cells: dict[str, Cell],
+        rows: dict[str, SearchRow],
+    ) -> Choice:
+        """The best of the last rung, with the weights that its factors give, and the reason."""
+        candidate = self.settings.search.candidates[race.method][ranked[0] - 1]
+        options = candidate.given()
+        for way in candidate.times.model_fields_set:
+            weight = cells[_cell(race, ranked[0])].ways[way].weight
+            known = options.get(way) or WAYS[way].model_validate({})
+            options[way] = known.model_copy(update={"weight": weight})
+        told = [rows[name] for n in ranked[:2] if (name := _cell(race, n)) in rows]
+        reason = "; next: ".join(
+            f"{row['settings']} with {row['accuracy']:.1%}".replace("%", " %") for row in told
+        )
+        seeds = f", mean of {told[0]['n']} seeds" if told else ""
+        return Choice(options=Tried(**options), reason=f"held-out labels{seeds}: {reason}")
+
+    def _mark(self, rows: Sequence[SearchRow], left: Left) -> None:
+        """Mark the winners of a stage."""
+        last = len(self.settings.search.rungs)
+        for row in rows:
+            row["chosen"] = row["candidate"] in left[_race(row)]
+        for row in (row for row in rows if row["chosen"] and row["rung"] == last):
+            others = [r for r in rows if r["rung"] == last and _race(r) == _race(row)]
+            truths = [r["true_accuracy"] for r in others if r["true_accuracy"] is not None]
+            if row["true_accuracy"] is not None and len(truths) == len(others):
+                row["regret"] = max(truths) - row["true_accuracy"]
 
 
 def gather(project: Project, settings: Settings, committed: bool = False) -> list[SearchRow]:
-    """A row for each cell of the rungs that has a record.
+    """A row for each candidate of the chosen study's search that has a record, rung by rung.
 
     Args:
         project: whose records are read.
-        settings: name the rungs, in their order.
+        settings: choose the study.
         committed: use committed records alone. Otherwise a record made here comes before the
             committed one.
     """
-    search = settings.search
-    winners = {
-        (choice.method, choice.noise)
-        for choices in search.chosen.given().values()
-        for choice in choices
-    }
-    tried = [(rung, cell) for rung in search.rungs for cell in cells(settings, rung)]
-    rows: list[SearchRow] = []
-    for rung, cell, path, record in Store(project).existing(tried, committed):
-        runs = record["runs"]
-        rows.append(
-            {
-                "rung": rung,
-                "record": project.relative(path),
-                "dataset": cell.dataset.name,
-                "noise": cell.noise_name,
-                "backbone": cell.backbone,
-                "method": cell.method,
-                "epochs": cell.training.epochs,
-                "learning_rate": cell.training.learning_rate,
-                "weight_decay": cell.training.weight_decay,
-                "settings": _in_words(cell, settings),
-                "chosen": (cell.method, cell.noise_name) in winners,
-                "n": len(runs),
-                "last": sum(run["final"]["accuracy"] for run in runs) / len(runs),
-                "best": sum(run["oracle"]["accuracy"] for run in runs) / len(runs),
-                "nll": sum(run["final"]["nll"] for run in runs) / len(runs),
-            }
-        )
-    return rows
+    if not search.possible(settings):
+        return []
+    found = Search(project, settings, committed)
+    for _ in takewhile(lambda rung: rung.follows, found.rungs()):
+        pass
+    return found.rows
 
 
-def write(project: Project, settings: Settings, committed: bool = False) -> Path:
-    """Write results/search.json; return its path. The arguments are those of `gather`."""
-    path = project.search(committed)
-    found: SearchFile = {
-        "committed": committed,
-        "rows": gather(project, settings, committed),
-    }
-    write_json(path, found)
-    return path
-
-
-def read(project: Project, committed: bool = False) -> list[SearchRow]:
-    """The rows that were written last.
-
-    Raises:
-        ImclError: there are none, or the file is damaged.
-    """
-    path = project.search(committed)
-    if not path.exists():
-        command = "imcl search" + " --committed" * committed
-        raise ImclError(f"{path}: missing; run `{command}` first")
-    return read_as(path, _FILE)["rows"]
-
-
-def chosen(
-    settings: Settings, in_use: Mapping[str, Iterable[Mapping[str, Any]]]
-) -> dict[str, list[ChosenTrial]]:
-    """The choices that a study uses, by part.
-
-    Args:
-        settings: hold what was chosen.
-        in_use: of each part (`training`, or a way) the options that the study uses.
-    """
-    found: dict[str, list[ChosenTrial]] = {}
-    for part, choices in settings.search.chosen.given().items():
-        for choice in choices:
-            trial = settings.trials[choice.method].given()[part].model_dump(exclude_unset=True)
-            if any(trial.items() <= used.items() for used in in_use.get(part, ())):
-                found.setdefault(part, []).append(
-                    {"method": choice.method, "noise": choice.noise, "reason": choice.reason}
-                )
-    return found
-
-
-def _in_words(cell: Cell, settings: Settings) -> str:
-    """The ways of a cell and the other options of its trial: `kernel cosine × 30, ramp up 0.5`."""
-    trial = settings.trials.get(cell.method)
-    given = trial.given() if trial else {}
-    ways = []
-    for name, way in cell.ways.items():
-        stated = given[name].model_dump(exclude_unset=True) if name in given else {}
-        others = [_option(k, v) for k, v in stated.items() if k not in ("variant", "weight")]
-        ways.append(", ".join([f"{name} {way.variant} × {way.weight:g}", *others]))
-    return "; ".join(ways)
+def in_words(candidate: Candidate, method: str) -> str:
+    """The options of a candidate: `weight 3`; of several parts `output weight 3, kernel × 0.1`."""
+    several = len(methods.parse(method).parts) > 1
+    told = [
+        f"{part} {_option(key, value)}" if several else _option(key, value)
+        for part, options in candidate.given().items()
+        for key, value in options.model_dump(exclude_unset=True).items()
+    ]
+    told += [f"{way} × {factor:g}" for way, factor in candidate.times.given().items()]
+    return ", ".join(told) or "as without a search"
 
 
 def _option(key: str, value: Any) -> str:
     if isinstance(value, bool):
         return key if value else f"not {key}"
-    return f"{key.replace('_', ' ')} {value:g}"
+    shown = f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{key.replace('_', ' ')} {shown}"
+
+
+def _race(row: SearchRow) -> Race:
+    return Race((row["dataset"], row["noise"], row["backbone"]), row["method"])
+
+
+def _cell(race: Race, number: int) -> str:
+    """The name of a candidate's cell."""
+    return f"{race.cell}@{number}"

@@ -29,7 +29,7 @@ from imcl.analysis.rows import (
     compared_rows,
     setting,
 )
-from imcl.analysis.search import ChosenTrial
+from imcl.analysis.search import SearchRow
 from imcl.analysis.statistics import Estimate
 from imcl.errors import ImclError
 from imcl.files import read_as, sha256, write_json, write_text
@@ -128,9 +128,10 @@ class Summary(TypedDict):
         digest: of its cells' digests.
         committed: whether it comes from committed records alone.
         planned: how many cells the study plans; `cells` are those with a record.
-        trained: how the networks are trained; trials of the search may change that.
-        ways: by way, the options that its variant uses, with the settings that they are used in.
-        trials: by trial and part, the options that it states.
+        trained: how the networks are trained.
+        ways: by way, the options that its variant uses, with the settings that they are used in;
+            `chosen` may change them for a method.
+        default: the same of the method `default`, by way; empty if the study does not have it.
         baselines: options by name.
         code: of the records, without repetitions; `environment` likewise.
         earlier: by dataset, what the code computes differently since, with the number of records
@@ -143,7 +144,8 @@ class Summary(TypedDict):
             for each seed.
         draws: by dataset, `Cell.draws` of its cells.
         comparisons: by dataset and reference.
-        chosen: by part, the trials of the search whose settings the study uses.
+        chosen: by cell, the options that the study's search chose, and the reason.
+        search: what that search tried.
     """
 
     study: str
@@ -153,7 +155,7 @@ class Summary(TypedDict):
     axes: Axes
     trained: list[Trained]
     ways: dict[str, list[Used]]
-    trials: dict[str, Named]
+    default: Named
     baselines: Named
     code: list[Code]
     environment: list[Environment]
@@ -168,7 +170,8 @@ class Summary(TypedDict):
     comparisons: dict[str, dict[Reference, Comparisons]]
     aggregate: list[AggregateRow]
     gains: list[Gain]
-    chosen: dict[str, list[ChosenTrial]]
+    chosen: Named
+    search: list[SearchRow]
 
 
 _FILE = TypeAdapter(Summary)
@@ -272,26 +275,17 @@ def _summary(
         (cell, found[cell.name], _file(project, paths[cell.name])) for cell in there
     )
     shown = axes(cells, made)
-    trials = {
-        cell.method: settings.trials[cell.method].model_dump(exclude_unset=True)
-        for cell in cells
-        if cell.method in settings.trials
-    }
-    apart = [cell for cell in cells if cell.method not in trials]
-    trained, ways = _trained(apart), _ways(apart)
-    in_use = {
-        "training": [each["training"] for each in trained],
-        **{way: [each["options"] for each in used] for way, used in ways.items()},
-    }
     return {
         "study": settings.study,
         "digest": grid.study_digest(cells),
         "committed": committed,
         "planned": len(cells),
         "axes": shown,
-        "trained": trained,
-        "ways": ways,
-        "trials": trials,
+        "trained": _trained(cells),
+        "ways": _ways(c for c in grid.cells(_unsearched(settings)) if c.method != "default"),
+        "default": {
+            name: way.used() for c in cells if c.method == "default" for name, way in c.ways.items()
+        },
         "baselines": {c.baseline[0]: c.baseline[1].model_dump() for c in cells if c.baseline},
         "code": _distinct(code_of(r, run) for r in found.values() for run in r["runs"]),
         "environment": _distinct(
@@ -317,9 +311,19 @@ def _summary(
         "cells": made,
         "comparisons": _comparisons(cells, made),
         "aggregate": _aggregate(made, shown["noise"]),
-        "gains": gains(made, shown, trials),
-        "chosen": search.chosen(settings, in_use),
+        "gains": gains(made, shown),
+        "chosen": {
+            cell: choice.model_dump(exclude_unset=True)
+            for cell, choice in settings.chosen_study.chosen.items()
+        },
+        "search": search.gather(project, settings, committed),
     }
+
+
+def _unsearched(settings: Settings) -> Settings:
+    """The same settings without what the search chose for the study."""
+    plan = settings.chosen_study.model_copy(update={"chosen": {}})
+    return settings.model_copy(update={"studies": {**settings.studies, settings.study: plan}})
 
 
 def _trained(cells: Iterable[Cell]) -> list[Trained]:

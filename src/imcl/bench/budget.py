@@ -4,7 +4,7 @@ import os
 import shutil
 import textwrap
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from typing_extensions import TypedDict
@@ -15,13 +15,14 @@ from imcl.records import plan
 from imcl.records.record import environment_of
 from imcl.records.store import Store
 from imcl.study import budget, cost, grid
-from imcl.study.budget import Accuracy, Disk, Missing, Recorded, Row, Speed
+from imcl.study.budget import Accuracy, Disk, Family, Missing, Rate, Recorded, Row, Speed
 from imcl.study.grid import Cell
 from imcl.study.settings import Settings
 from imcl.study.sources import Archive
 
 COLUMNS = 80
 NUMBER = 8  # bytes of a label or an index
+CPU = " (cpu)"  # at the end of a device's name
 
 
 class Bill(TypedDict):
@@ -109,6 +110,66 @@ def bill(
         and (rate is not None or budget.family(cell, seed) in speed.families)
     )
     return made
+
+
+class Effort(TypedDict):
+    """What some cells still need.
+
+    Attributes:
+        cells: how many there are; `done` have a record already.
+        seeds: that are still to be trained.
+        core_hours: of their jobs; None if the cost of one is not known.
+    """
+
+    cells: int
+    done: int
+    seeds: int
+    core_hours: float | None
+
+
+def efforts(
+    project: Project, settings: Settings, steps: Iterable[Sequence[Cell]]
+) -> Iterator[Effort]:
+    """What each of several steps still needs on CPU cores as fast as those of the records.
+
+    A seed that an earlier step trains is no work for a later one.
+    """
+    speed, planned = _recorded_speed(project, settings), set[str]()
+    for cells in steps:
+        jobs: list[list[float] | None] = []
+        seeds = done = 0
+        for cell in cells:
+            is_done = project.record(cell.key).exists()
+            left = {run.run_key for run in cell.runs if not project.run(run.run_key).exists()}
+            left = set() if is_done else left - planned
+            planned |= left
+            seeds, done = seeds + len(left), done + is_done
+            cost_of_seed = cost.of_seed(cell)
+            known = cost_of_seed is not None or not left
+            jobs.append(Missing(cell, len(left), cost_of_seed).jobs(speed) if known else None)
+        seconds = [sum(each) for each in jobs if each is not None]
+        known = len(seconds) == len(jobs)
+        yield {
+            "cells": len(cells),
+            "done": done,
+            "seeds": seeds,
+            "core_hours": sum(seconds) / 3600 if known else None,
+        }
+
+
+def _recorded_speed(project: Project, settings: Settings) -> Speed:
+    """The speed of a CPU core, as the records that can be read tell it."""
+    work: dict[Family | None, tuple[float, float]] = {}
+    for cell, name, seconds in _recorded(project, settings):
+        seed = cost.of_seed(cell)
+        if seed is None or not name.endswith(CPU):
+            continue
+        for key in (budget.family(cell, seed), None):
+            macs, took = work.get(key, (0.0, 0.0))
+            work[key] = macs + seed.training + seed.evaluation, took + seconds
+    rates = {key: Rate(macs / took, macs / took) for key, (macs, took) in work.items()}
+    typical = rates.pop(None, Rate(cost.CORE_RATE, cost.CORE_RATE))
+    return Speed(typical, cost.START_SECONDS, {k: rate for k, rate in rates.items() if k})
 
 
 def _seeds_left(project: Project, cell: Cell) -> int:

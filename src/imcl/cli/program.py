@@ -46,10 +46,11 @@ GROUPS = {
                 "noise",
                 "train",
                 "collect",
+                "search",
                 "merge",
                 "share",
             ),
-            *("summary", "search", "tables", "figures", "paper", "report"),
+            *("summary", "tables", "figures", "paper", "report"),
         ),
     ),
     "read (what there is to do, and what came out)": (

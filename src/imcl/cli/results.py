@@ -1,4 +1,4 @@
-"""`imcl summary | claims | search | tables | figures | paper | report | trace`: from records to
+"""`imcl summary | claims | tables | figures | paper | report | trace`: from records to
 documents."""
 
 import argparse
@@ -44,9 +44,6 @@ def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) ->
         metavar="FILE",
         help="put the table between `<!-- claims -->` and `<!-- /claims -->` in this file",
     )
-
-    summary = "Write all that the search for the settings tried to results/search.json."
-    with_committed(command(commands, parents, "search", _search, summary, "search --committed"))
 
     summary = "Write the tables of the summarised study, and print the accuracy tables."
     tables = command(commands, parents, "tables", _tables, summary, "tables --all")
@@ -119,12 +116,6 @@ def _claims(arguments: argparse.Namespace) -> None:
         from imcl.present import shown
 
         shown.claims(judged, arguments.verbose)
-
-
-def _search(arguments: argparse.Namespace) -> None:
-    from imcl.analysis import search
-
-    print(search.write(arguments.project, settings(arguments), arguments.committed))
 
 
 def _tables(arguments: argparse.Namespace) -> None:

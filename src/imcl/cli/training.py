@@ -1,9 +1,11 @@
-"""`imcl train | collect | run | merge | share`: train a cell or its seeds, or a study without an
-engine, and exchange records with other machines."""
+"""`imcl train | collect | run | search | merge | share`: train a cell or its seeds, or a study
+without an engine, search for its settings, and exchange records with other machines."""
 
 import argparse
 import os
+import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +17,12 @@ from imcl.project import Project
 from imcl.study.spec import MOST_SEED, MOST_THREADS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from imcl.bench.budget import Effort
     from imcl.records.record import Record
     from imcl.study.grid import Cell
+    from imcl.study.settings import Settings
 
 DEVICES = ("auto", "cpu", "cuda")
 MOST_MINUTES = 10_000_000  # 19 years
@@ -25,7 +31,7 @@ PER_GPU = 4  # one network alone leaves a GPU idle between its operations
 
 def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) -> None:
     """Add the commands."""
-    threads, minutes = number(int, 1, MOST_THREADS), number(float, 0, MOST_MINUTES)
+    threads = number(int, 1, MOST_THREADS)
     cell = "name of a cell, as `imcl plan` prints it"
     summary = "Train and evaluate the seeds of a cell that are not finished, then collect them."
     train = command(
@@ -53,29 +59,22 @@ def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) ->
     with_study(collect)
     summary = "Train the cells of a study in their order, without Snakemake or DVC."
     run = command(commands, parents, "run", _run, summary, "run --study quick --jobs 2")
-    run.add_argument("--jobs", type=threads, help="processes that train at a time (default: 1)")
-    run.add_argument(
-        "--gpus",
-        metavar="all|0,1,...",
-        help="use these GPUs, each for --per-gpu processes at a time, in place of --jobs",
+    summary = (
+        "Search for the settings of a study on held-out training images, and write them into "
+        "params.yaml."
     )
-    run.add_argument(
-        "--per-gpu",
-        type=threads,
-        metavar="N",
-        help=f"processes for each of --gpus, if its memory lets them (default: {PER_GPU})",
+    search = command(commands, parents, "search", _search, summary, "search quick --plan")
+    search.add_argument(
+        "study", nargs="?", help="the study (default: the one that params.yaml chooses)"
     )
-    run.add_argument(
-        "--minutes", type=minutes, help="end within this time; the next call continues"
+    search.add_argument(
+        "--plan", action="store_true", help="only say what the search would cost; train nothing"
     )
-    run.add_argument(
-        "--grace",
-        type=minutes,
-        default=1.0,
-        help="begin to stop so many minutes earlier (default: 1)",
-    )
-    for sub in (train, run):
-        with_study(sub)
+    for sub in (run, search):
+        _with_jobs(sub)
+    with_study(train)
+    with_study(run)
+    for sub in (train, run, search):
         sub.add_argument(
             "--device",
             choices=DEVICES,
@@ -98,6 +97,32 @@ def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) ->
     )
     summary = "Exchange records and weights with results/shared, the copy that DVC carries."
     command(commands, parents, "share", _share, summary, "share")
+
+
+def _with_jobs(sub: argparse.ArgumentParser) -> None:
+    """Add the options of a command that trains many cells."""
+    threads, minutes = number(int, 1, MOST_THREADS), number(float, 0, MOST_MINUTES)
+    sub.add_argument("--jobs", type=threads, help="processes that train at a time (default: 1)")
+    sub.add_argument(
+        "--gpus",
+        metavar="all|0,1,...",
+        help="use these GPUs, each for --per-gpu processes at a time, in place of --jobs",
+    )
+    sub.add_argument(
+        "--per-gpu",
+        type=threads,
+        metavar="N",
+        help=f"processes for each of --gpus, if its memory lets them (default: {PER_GPU})",
+    )
+    sub.add_argument(
+        "--minutes", type=minutes, help="end within this time; the next call continues"
+    )
+    sub.add_argument(
+        "--grace",
+        type=minutes,
+        default=1.0,
+        help="begin to stop so many minutes earlier (default: 1)",
+    )
 
 
 def _device(arguments: argparse.Namespace) -> str:
@@ -161,34 +186,101 @@ def _tell(project: Project, cell: "Cell", record: "Record") -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from imcl.study import grid
-
-    loaded, device = settings(arguments), _device(arguments)
     from imcl.study.snapshot import Snapshot
+
+    loaded = settings(arguments)
+    train = _trainer(arguments, loaded)
+    project = Snapshot.of(arguments.project).write()  # for cells that wait while it is edited
+    train(project, loaded)
+
+
+def _trainer(
+    arguments: argparse.Namespace, loaded: "Settings"
+) -> "Callable[[Project, Settings], bool]":
+    """What trains the cells of a study; several studies share the time that --minutes gives.
+
+    It tells how many are done, and gives whether all are; ImclError if some failed.
+    """
+    from imcl.study import grid
     from imcl.training import runner
 
+    device = _device(arguments)
     if loaded.gpu_for and device == "auto":
         from imcl.training.device import require_gpu  # imports torch, which takes seconds
 
         require_gpu(f"{loaded.gpu_for} needs a GPU")  # instead of each cell
-    project = Snapshot.of(arguments.project).write()  # for cells that wait while it is edited
     jobs = _jobs(arguments)
-    options = [f"--study={loaded.study}", f"--device={device}"]
-    options += [f"--threads={arguments.threads}", *(["--compile"] if arguments.compile else [])]
-    cells = grid.cells(loaded)
-    failed, left = runner.run(
-        project,
-        cells,
-        options,
-        jobs=jobs,
-        seconds=None if arguments.minutes is None else 60 * arguments.minutes,
-        grace=60 * arguments.grace,
-        anchors=loaded.chosen_study.anchors,
+    until = None if arguments.minutes is None else time.monotonic() + 60 * arguments.minutes
+
+    def train(project: Project, study: "Settings") -> bool:
+        options = [f"--study={study.study}", f"--device={device}", f"--threads={arguments.threads}"]
+        cells = grid.cells(study)
+        failed, left = runner.run(
+            project,
+            cells,
+            [*options, *(["--compile"] if arguments.compile else [])],
+            jobs=jobs,
+            seconds=None if until is None else until - time.monotonic(),
+            grace=60 * arguments.grace,
+            anchors=study.chosen_study.anchors,
+        )
+        done = len(cells) - len(failed) - len(left)
+        terminal.tell(f"study {study.study}: {done} of {len(cells)} cells done, {len(left)} left")
+        if failed:
+            raise ImclError(f"{len(failed)} cells failed: {', '.join(failed)}")
+        return not left
+
+    return train
+
+
+def _search(arguments: argparse.Namespace) -> None:
+    from imcl.analysis.search import Search
+    from imcl.bench.budget import efforts
+    from imcl.study import chosen
+    from imcl.study.search import text
+    from imcl.study.snapshot import Snapshot
+
+    project, loaded = arguments.project, settings(arguments)
+    planned = [rung.cells for rung in Search(project, loaded).rungs()]
+    for line in _cost(loaded.study, [*efforts(project, loaded, planned)]):
+        terminal.tell(line)
+    if arguments.plan:
+        return
+    train = _trainer(arguments, loaded)
+    for step, rung in enumerate(Search(project, loaded).rungs(), start=1):
+        copy = Snapshot.holding(project, text(rung.settings).encode()).write()
+        terminal.tell(f"step {step} of {len(planned)}: --params {copy.params}")
+        if not train(copy, rung.settings):
+            return
+    now = settings(arguments)  # it may have been edited meanwhile
+    found = Search(project, now)
+    for _ in found.rungs():
+        pass
+    if not found.done:
+        raise ImclError(f"{project.params} has changed since the search began; run it again")
+    chosen.write(project, now, found.choices)
+    for cell, choice in found.choices.items():
+        terminal.tell(printable(f"{cell}: {choice.reason}"))
+    terminal.tell(f"{project.params}: studies.{now.study}.chosen has {len(found.choices)} choices")
+
+
+def _cost(study: str, steps: "Sequence[Effort]") -> Iterator[str]:
+    """What the steps of a search cost, a line for each and one for all."""
+    for index, step in enumerate(steps, start=1):
+        yield (
+            f"step {index}: {step['cells']} cells, {step['done']} done, {step['seeds']} seeds to "
+            f"train, {_hours([step])} core-hours"
+        )
+    yield (
+        f"search of study {study}: {sum(step['cells'] for step in steps)} cells, "
+        f"{sum(step['seeds'] for step in steps)} seeds to train, about {_hours(steps)} core-hours "
+        "by the records of CPUs"
     )
-    done = len(cells) - len(failed) - len(left)
-    terminal.tell(f"study {loaded.study}: {done} of {len(cells)} cells done, {len(left)} left")
-    if failed:
-        raise ImclError(f"{len(failed)} cells failed: {', '.join(failed)}")
+
+
+def _hours(steps: "Sequence[Effort]") -> str:
+    known = [step["core_hours"] for step in steps if step["core_hours"] is not None]
+    return f"{sum(known):.2f}" if len(known) == len(steps) else "?"
 
 
 def _jobs(arguments: argparse.Namespace) -> int:

@@ -155,17 +155,17 @@ def _indices(where: str, options: DatasetOptions, arrays: Arrays) -> tuple[Indic
                 f"{where}.fold: {options.fold}, but its source has {count or 'no'} folds"
             )
         train = arrays.folds[options.fold]
+    if options.train_size is not None:
+        assert isinstance(options.subset_seed, int)  # a run's own, if each draws its subset
+        train = _stratified(
+            f"{where}.train_size", labels, train, options.train_size, options.subset_seed
+        )
     if options.validation_share is not None:
         size = round(options.validation_share * len(train))
         held_out = _stratified(
             f"{where}.validation_share", labels, train, size, options.validation_seed
         )
         train = np.setdiff1d(train, held_out)
-    if options.train_size is not None:
-        assert isinstance(options.subset_seed, int)  # a run's own, if each draws its subset
-        train = _stratified(
-            f"{where}.train_size", labels, train, options.train_size, options.subset_seed
-        )
     return train, held_out
 
 

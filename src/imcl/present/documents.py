@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from imcl.analysis import claims, search, summary
+from imcl.analysis import claims, summary
 from imcl.analysis.claims import JudgedClaim
-from imcl.analysis.search import SearchRow
 from imcl.analysis.summary import Summary
 from imcl.project import Project
 from imcl.records.record import Measurement
@@ -14,19 +13,18 @@ from imcl.study.settings import Settings
 
 @dataclass(frozen=True)
 class Documents:
-    """A study's summary, the judged claims, the search for the settings, and the measurements.
+    """A study's summary, the judged claims, and the measurements.
 
     `measurements` are the committed ones by path, relative to the project's root.
     """
 
     summary: Summary
     claims: list[JudgedClaim]
-    search: list[SearchRow]
     measurements: dict[str, Measurement]
 
     @classmethod
     def read(cls, project: Project) -> "Documents":
-        """The summary that was written last, with the claims and the search that belong to it.
+        """The summary that was written last, with the claims that belong to it.
 
         Raises:
             ImclError: a file is missing or damaged.
@@ -35,7 +33,6 @@ class Documents:
         return cls(
             made,
             claims.read(project, made["committed"]),
-            search.read(project, made["committed"]),
             _measurements(project),
         )
 
@@ -55,7 +52,6 @@ class Documents:
         return cls(
             summary.build(project, settings, committed, partial=True),
             claims.judge(project, settings, committed),
-            search.gather(project, settings, committed),
             _measurements(project),
         )
 

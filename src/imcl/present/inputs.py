@@ -63,11 +63,12 @@ def settings(summary: Summary) -> Table:
     for way, used in summary["ways"].items():
         groups.append([row for item in _options(used) for row in _by_setting(way, *item)])
     groups += [_group(name, options) for name, options in summary["baselines"].items()]
-    for trial, parts in summary["trials"].items():
-        own = {f"{part}.{key}": v for part, options in parts.items() for key, v in options.items()}
-        groups.append(_group(trial, own))
+    groups.append(_own("default", summary["default"]))
+    groups += [_own(cell, choice["options"]) for cell, choice in summary["chosen"].items()]
     caption = "Every setting of the study. All of them are choices of this reproduction."
-    return Table("settings", caption, ["part", "setting", "value"], groups)
+    if summary["chosen"]:
+        caption += " What the search chose for a cell, at the end, comes before what is said above."
+    return Table("settings", caption, ["part", "setting", "value"], [*filter(None, groups)])
 
 
 def trained(summary: Summary, key: str) -> list[Placed]:
@@ -82,7 +83,7 @@ def trained(summary: Summary, key: str) -> list[Placed]:
 
 def options_differ(summary: Summary) -> bool:
     """Whether a way's options depend on the setting."""
-    return any(len(used) > 1 for used in summary["ways"].values())
+    return bool(summary["chosen"]) or any(len(used) > 1 for used in summary["ways"].values())
 
 
 def _options(used: Sequence[Used]) -> Iterator[tuple[str, list[Placed]]]:
@@ -120,6 +121,11 @@ def _by_setting(part: str, key: str, values: Iterable[Placed]) -> Iterator[Row]:
 
 def _group(part: str, options: Mapping[str, Any]) -> list[Row]:
     return [_setting(part, key, value) for key, value in options.items()]
+
+
+def _own(part: str, options: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+    """The options of several ways or baselines that one method has."""
+    return _group(part, {f"{of}.{key}": v for of, own in options.items() for key, v in own.items()})
 
 
 def _setting(part: str, key: str, value: object) -> Row:

@@ -32,8 +32,8 @@ def build(documents: Documents) -> list[Table]:
     found = [table for part in all_parts(summary) for table in of_part(documents, part)]
     if summary["aggregate"]:
         found.append(differences.aggregate(summary))
-    if documents.search:
-        found.append(search.table(documents.search))
+    if summary["search"]:
+        found.append(search.table(summary["search"]))
     return [
         *found,
         *measurements.tables(documents.measurements),
@@ -105,7 +105,6 @@ def write(project: Project, documents: Documents) -> list[Table]:
         "summary": summary,
         "cells": {row["key"]: row for row in summary["cells"]},
         "claims": documents.claims,
-        "search": documents.search,
         "tables": {table.name: table for table in built},
         "measured": measurements.tables(documents.measurements),
         "said": {row: entry["value"].text for row, entry in text.table(documents).rows().items()},

@@ -42,8 +42,14 @@ class Metrics(TypedDict):
 
 
 class FinalMetrics(Metrics):
-    """Those at the last epoch, and two redundancies of the trained network, both in 0..1."""
+    """Those at the last epoch, and two redundancies of the trained network, both in 0..1.
 
+    Attributes:
+        true_accuracy: share of the held-out images whose true label is predicted, where the labels
+            that `accuracy` counts are noisy. No setting is chosen by it.
+    """
+
+    true_accuracy: NotRequired[Share]
     channel_correlation: Amount
     kernel_cosine: Amount
 

@@ -50,7 +50,7 @@ UNKNOWN_MB, UNKNOWN_MINUTES = 16_000, 24 * 60
 
 
 class Images(NamedTuple):
-    """The images of a dataset, after its share is held out and its subset drawn.
+    """The images of a dataset, after its subset is drawn and a share of it held out.
 
     Attributes:
         train: to train on.
@@ -249,10 +249,10 @@ def of_dataset(dataset: Dataset) -> Images | None:
     train, evaluated = size.train, size.test
     if options.fold is not None and size.fold is not None:
         train = size.fold
+    train = min(train, options.train_size or train)
     if options.validation_share is not None:
         evaluated = round(options.validation_share * train)
         train -= evaluated
-    train = min(train, options.train_size or train)
     # Of too few, `prepare` says so; an estimate need not.
     train, evaluated = max(train, 1), max(evaluated, 1)
     return Images(train, evaluated, size.side, size.channels, size.classes)

@@ -17,8 +17,8 @@ from typing_extensions import TypedDict  # pydantic cannot check typing's before
 
 from imcl.errors import UsageError, unknown
 from imcl.study import methods
-from imcl.study.options import WAYS, Baseline, Way
-from imcl.study.settings import Grid, Settings, Training
+from imcl.study.options import DEFAULT, WAYS, Baseline, Way
+from imcl.study.settings import Candidate, Grid, Settings, Training, Tried
 from imcl.study.sources import (
     KINDS,
     PER_RUN,
@@ -40,7 +40,7 @@ REVISIONS: dict[str, int] = {
     "instance": 2,
     "resnet18": 2,
     "tf32": 2,
-    "validation": 2,
+    "validation": 3,
 }
 
 # Options of a dataset that do not change its stored arrays, because they act only in training.
@@ -115,6 +115,8 @@ def _revisions(*components: str) -> dict[str, int]:
 # What is drawn at random before training is the same for all runs of a cell, or drawn anew for each
 # of them. Over several cells it may be mixed.
 Draw = Literal["same", "anew", "mixed"]
+
+Setting = tuple[str, str, str]  # dataset, noise and backbone
 
 
 @dataclass(frozen=True)
@@ -308,7 +310,7 @@ class Cell:
         return self.noise.name if self.noise else "clean"
 
     @property
-    def setting(self) -> tuple[str, str, str]:
+    def setting(self) -> Setting:
         """Dataset, noise and backbone: cells that agree in these differ only in the method."""
         return self.dataset.name, self.noise_name, self.backbone
 
@@ -340,7 +342,7 @@ class Cell:
         if options.subset_seed is not None:
             draws["subset"] = "anew" if self.dataset.drawn_per_run else "same"
         if options.validation_seed is not None:
-            draws["held-out share"] = "same"
+            draws["held-out share"] = "anew" if self.dataset.drawn_per_run else "same"
         return draws
 
     @cached_property
@@ -456,10 +458,10 @@ def contradictions(settings: Settings, study: str) -> Iterator[str]:
 
     Two may share a cell, but not two cells with one name. Methods that are compared, on the same
     dataset, noise and backbone, need the same width, training and options of a way that several
-    have, unless a trial changes them.
+    have. Only what a search has chosen may differ, the candidates of one, and the default.
     """
     named: dict[str, tuple[int, Cell]] = {}
-    compared: dict[tuple[str, str, str], dict[str, tuple[int, str, object]]] = {}
+    compared: dict[Setting, dict[str, tuple[int, str, object]]] = {}
     for index, block in enumerate(settings.grids(study)):
         for cell in _cells(settings, block):
             first, other = named.setdefault(cell.name, (index, cell))
@@ -468,9 +470,9 @@ def contradictions(settings: Settings, study: str) -> Iterator[str]:
                     f"blocks[{first}] and blocks[{index}] both have the cell {cell.name}, but "
                     f"differ: {'; '.join(changes(other.config, cell.config))}; leave it out of one"
                 )
-            elif cell.method not in settings.trials:
+            elif "@" not in cell.method:
                 known = compared.setdefault(cell.setting, {})
-                for key, value in _flat(_compared(cell)).items():
+                for key, value in _flat(_compared(settings, block, cell)).items():
                     first, name, before = known.setdefault(key, (index, cell.name, value))
                     if before != value:
                         yield (
@@ -500,9 +502,13 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _compared(cell: Cell) -> dict[str, Any]:
+def _compared(settings: Settings, block: Grid, cell: Cell) -> dict[str, Any]:
     """What must be the same in cells that are compared, as far as they have it."""
-    ways = {name: way.used() for name, way in cell.ways.items()}
+    ways = {
+        name: settings.way(name, cell.noise_name, block.ways).used()
+        for name in cell.ways
+        if cell.method != "default"
+    }
     return {"width": cell.width, "training": cell.training.model_dump(), "ways": ways}
 
 
@@ -546,26 +552,38 @@ def _cells(settings: Settings, block: Grid) -> Iterator[Cell]:
 def _cell(
     settings: Settings, block: Grid, dataset: Dataset, noise: str, backbone: str, method: str
 ) -> Cell:
-    training = block.training
-    trial = settings.trials.get(method)
-    if trial is None:
-        baseline, used = methods.parse(method)
-        ways = {name: settings.way(name, noise, block.ways) for name in used}
-    else:
-        baseline, given = None, trial.given()
-        ways = {
-            name: settings.way(name, noise, block.ways).overridden(given[name])
-            for name in WAYS
-            if name in given
+    baseline, used = methods.parse(method)
+    layers = _layers(settings, block, (dataset.name, noise, backbone), method)
+
+    def way(name: str) -> Way:
+        if method == "default":
+            return WAYS[name](**DEFAULT[name])
+        options = settings.way(name, noise, block.ways)
+        for layer in layers:
+            options = options.overridden(getattr(layer, name))
+            if isinstance(layer, Candidate) and name in layer.times.model_fields_set:
+                weight = getattr(layer.times, name) * options.weight
+                options = options.model_copy(update={"weight": float(f"{weight:.6g}")})
+        return options
+
+    training = block.training.model_copy(
+        update={
+            name: getattr(layer.training, name)
+            for layer in layers
+            for name in layer.training.model_fields_set
         }
-        if "training" in given:
-            training = training.overridden(given["training"])
-    against = (baseline, settings.baseline(baseline)) if baseline else None
+    )
+    against = None
+    if baseline:
+        of_baseline = settings.baseline(baseline)
+        for layer in layers:
+            of_baseline = of_baseline.overridden(getattr(layer, baseline))
+        against = baseline, of_baseline
+    ways = {name: way(name) for name in used}
     compared = 1 if against is None else against[1].views
-    views = max([compared, *(way.views for way in ways.values())])
+    views = max([compared, *(each.views for each in ways.values())])
     if method == "control":  # as many as the `augment` variant of output
-        output = settings.way("output", noise, block.ways)
-        views = output.model_copy(update={"variant": "augment"}).views
+        views = way("output").model_copy(update={"variant": "augment"}).views
     return Cell(
         dataset=dataset,
         noise=None if noise == "clean" else noise_of(settings, noise, dataset),
@@ -578,3 +596,13 @@ def _cell(
         training=training,
         seeds=sorted(block.seeds),
     )
+
+
+def _layers(settings: Settings, block: Grid, setting: Setting, method: str) -> list[Tried]:
+    """What a search has chosen for a cell or tries with it, the weaker first."""
+    whole, number = methods.candidate(method)
+    parts = ["output"] if whole == "control" else methods.parse(whole).parts
+    named = ("base",) if whole == "default" else ("base", *parts, whole)
+    cells = ["-".join([*setting, name]) for name in dict.fromkeys(named)]
+    layers = [block.chosen[cell].options for cell in cells if cell in block.chosen]
+    return layers if number is None else [*layers, settings.search.candidates[whole][number - 1]]

@@ -2,15 +2,21 @@
 
 `control` is `base` trained on as many augmentations of each image as `output` compares. It shows
 how much of the gain of an `augment` variant comes from more augmentations alone.
+
+`default` is what the library does if nobody chooses anything. Neither params.yaml nor a search
+changes its ways.
+
+`output@2` is `output` with the second candidate that params.yaml lists in `search.candidates`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain, combinations
 from typing import NamedTuple
 
 from imcl.errors import unknown
-from imcl.study.options import BASELINES, PAPER_WAYS, WAYS
+from imcl.study.options import BASELINES, DEFAULT, PAPER_WAYS, WAYS
 
+UNSEARCHED = ("control", "default")  # they have no settings of their own
 COMBINATIONS = "combinations"  # in params.yaml, short for the sixteen of `combined`
 
 
@@ -19,6 +25,11 @@ class Method(NamedTuple):
 
     baseline: str | None
     ways: tuple[str, ...]
+
+    @property
+    def parts(self) -> list[str]:
+        """The names of its baseline and its ways."""
+        return [*([self.baseline] if self.baseline else []), *self.ways]
 
 
 def combined() -> list[str]:
@@ -52,31 +63,47 @@ def with_ways() -> list[str]:
 
 def names() -> list[str]:
     """All methods except baselines with ways, such as `multihead+kernel`."""
-    return ["base", "control", *with_ways(), *BASELINES]
+    return ["base", *UNSEARCHED, *with_ways(), *BASELINES]
+
+
+def candidate(name: str) -> tuple[str, int | None]:
+    """A method's name without the number of its candidate, and this number, if it has one."""
+    whole, _, number = name.partition("@")
+    return whole, int(number) if number else None
 
 
 def parse(name: str) -> Method:
     """The method of a name for which `fault` finds nothing."""
+    name, _ = candidate(name)
     first, *rest = name.split("+")
     if first in BASELINES:
         return Method(first, PAPER_WAYS if rest == ["all"] else tuple(rest))
+    if name == "default":
+        return Method(None, tuple(DEFAULT))
     if name in ("base", "control"):
         return Method(None, ())
     return Method(None, PAPER_WAYS if name == "all" else (first, *rest))
 
 
-def fault(name: str, trials: Iterable[str] = ()) -> str | None:
+def fault(name: str, candidates: Mapping[str, int] | None = None) -> str | None:
     """What is wrong with a method's name; None if nothing is.
 
     Args:
         name: a method as in params.yaml.
-        trials: further names that may have been meant.
+        candidates: of each method that the search tries, how many; without them, a name cannot
+            have the number of one.
     """
+    whole, at, number = name.partition("@")
+    if at and candidates is not None:
+        count = candidates.get(whole, 0)
+        if number in map(str, range(1, count + 1)):
+            return None
+        return f"{name}: search.candidates has {count or 'no'} candidates for {whole}"
     if name in names():
         return None
     baseline, _, ways = name.partition("+")
     if baseline not in BASELINES or ways not in with_ways():
-        return unknown("method", name, [*names(), *trials])
+        return unknown("method", name, names())
     for way in parse(name).ways:
         reason = BASELINES[baseline].excludes(way)
         if reason:

@@ -112,6 +112,9 @@ WAYS: dict[str, type[Way]] = {
 # The ways of the paper. The method `all` means these, whatever else is registered.
 PAPER_WAYS = ("output", "intermediate", "representation", "kernel")
 
+# The method `default`: its ways, each with what differs from the defaults above.
+DEFAULT: dict[str, dict[str, Any]] = {"output": {}}
+
 
 class Baseline(Options):
     """The options of a baseline."""

@@ -5,7 +5,6 @@ reports. So even a badly broken file is checked as a whole.
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import product
 from math import prod
 from typing import Any
 
@@ -13,10 +12,13 @@ from imcl.errors import shown, unknown
 from imcl.study import methods
 from imcl.study.backbones import BACKBONES
 from imcl.study.faults import Fault, Place
+from imcl.study.options import BASELINES, WAYS
 from imcl.study.settings import AXES, NEEDED, Training
 from imcl.study.sources import KINDS, SOURCES
 
 Section = dict[str, dict[str, Any]]
+
+SEARCH = "search_"  # before a study's name: its search
 
 MOST_NETWORKS = 100_000  # in a study; with far more, its plan alone fills the memory
 
@@ -28,8 +30,8 @@ def faults(raw: object) -> Iterator[Fault]:
         raw: params.yaml as it was read.
     """
     params: dict[str, Any] = raw if isinstance(raw, dict) else {}
-    studies, datasets, noise, trials = (
-        _entries(params.get(key)) for key in ("studies", "datasets", "noise", "trials")
+    studies, datasets, noise = (
+        _entries(params.get(key)) for key in ("studies", "datasets", "noise")
     )
     if studies:
         yield from _unknown(("study",), params.get("study"), "study", studies)
@@ -40,14 +42,19 @@ def faults(raw: object) -> Iterator[Fault]:
             message = "'clean' always means the true labels; choose another name"
             yield Fault(("noise", name), message)
         yield from _unknown(("noise", name, "kind"), entry.get("kind"), "kind of noise", KINDS)
-    for name in trials:
-        if methods.fault(name) is None:
-            yield Fault(("trials", name), f"{name!r} is a method already; choose another name")
+    for name in studies:
+        if name.startswith(SEARCH) and name.removeprefix(SEARCH) in studies:
+            message = (
+                f"this is the name of the search of {name.removeprefix(SEARCH)!r}; choose another"
+            )
+            yield Fault(("studies", name), message)
     too_large = [*_size_faults(studies)]
     if too_large:  # the checks below go through all cells
         yield from too_large
         return
-    yield from _search_faults(params.get("search"), studies, datasets, trials)
+    search = params.get("search")
+    yield from _search_faults(search if isinstance(search, dict) else {})
+    counts = {method: len(tried) for method, tried in _candidates(search).items()}
     known = {
         "datasets": ("dataset", list(datasets)),
         "noise": ("noise", ["clean", *noise]),
@@ -59,13 +66,14 @@ def faults(raw: object) -> Iterator[Fault]:
             for key, (what, names) in known.items():
                 yield from _unknown_items((*place, key), part.get(key), what, names)
             for index, method in enumerate(_list(part.get("methods"))):
-                if isinstance(method, str) and method not in (*trials, methods.COMBINATIONS):
-                    wrong = methods.fault(method, trials)
+                if isinstance(method, str) and method != methods.COMBINATIONS:
+                    wrong = methods.fault(method, counts)
                     if wrong:
                         yield Fault((*place, "methods", index), wrong)
         yield from _override_faults(name, study)
         yield from _warmup_faults(name, study, params.get("training"))
         yield from _anchor_faults(name, study)
+        yield from _choice_faults(name, study.get("chosen"), known)
     yield from _claim_faults(params.get("claims"), known)
 
 
@@ -164,37 +172,82 @@ def _anchor_faults(name: str, study: dict[str, Any]) -> Iterator[Fault]:
             yield Fault(("studies", name, "anchors"), message)
 
 
-def _search_faults(
-    search: object, studies: Section, datasets: Section, trials: Section
-) -> Iterator[Fault]:
-    """Rungs that are not studies on held-out images, and choices that no rung tried."""
-    if not isinstance(search, dict):
-        return
-    tried: set[tuple[str, str]] = set()
-    for index, rung in enumerate(_list(search.get("rungs"))):
-        if not isinstance(rung, str):
+def _candidates(search: object) -> dict[str, list[Any]]:
+    """The candidates of a search by method, as far as they are lists."""
+    candidates = search.get("candidates") if isinstance(search, dict) else None
+    found = candidates.items() if isinstance(candidates, dict) else ()
+    return {method: tried for method, tried in found if isinstance(tried, list)}
+
+
+def _search_faults(search: dict[str, Any]) -> Iterator[Fault]:
+    """Candidates that are unfair or cannot be tried, and rungs that choose nothing."""
+    candidates = _candidates(search)
+    if candidates and "base" not in candidates:
+        message = "base is missing: its training is chosen first, for all methods"
+        yield Fault(("search", "candidates"), message)
+    most = max(map(len, candidates.values()), default=0)
+    for method, tried in candidates.items():
+        place: Place = ("search", "candidates", method)
+        wrong = methods.fault(method)
+        if wrong or method in methods.UNSEARCHED:
+            yield Fault(place, wrong or f"{method} has no settings of its own; leave it out")
             continue
-        place: Place = ("search", "rungs", index)
-        yield from _unknown(place, rung, "study", studies)
-        for _, block in _blocks(rung, studies.get(rung, {})):
-            tried.update(product(_names(block, "methods"), _names(block, "noise")))
-            for name in _names(block, "datasets"):
-                if name in datasets and "validation_share" not in datasets[name]:
-                    message = f"study {rung!r} would choose settings on the test images of {name}; "
-                    yield Fault(place, message + "use a dataset with validation_share")
-    chosen = search.get("chosen")
-    for part, entries in chosen.items() if isinstance(chosen, dict) else ():
-        for index, entry in enumerate(_list(entries)):
-            place = ("search", "chosen", part, index, "method")
-            trial = entry.get("method") if isinstance(entry, dict) else None
-            yield from _unknown(place, trial, "trial", trials)
-            if isinstance(trial, str) and trial in trials:
-                noise = entry.get("noise")
-                if part not in trials[trial]:
-                    yield Fault(place, f"trial {trial!r} does not set {part}")
-                elif isinstance(noise, str) and (trial, noise) not in tried:
-                    message = f"no study in search.rungs has trial {trial!r} with {noise} labels"
-                    yield Fault(place, message)
+        if len(tried) < most:
+            message = f"{len(tried)} candidates, but other methods have {most}; give each as many"
+            yield Fault(place, message)
+        for index, options in enumerate(tried):
+            yield from _option_faults((*place, index), method, options)
+    rungs = [rung for rung in _list(search.get("rungs")) if isinstance(rung, dict)]
+    left: object = most
+    for index, rung in enumerate(rungs):
+        kept = rung.get("keep", 1)
+        if type(kept) is type(left) is int and kept > left > 0:
+            message = f"keeps {kept} candidates, but there are {left} left"
+            yield Fault(("search", "rungs", index, "keep"), message)
+        left = kept
+    if rungs and len(_list(rungs[-1].get("seeds"))) < 2:
+        message = "one seed is too few to choose with; give the last rung two or more"
+        yield Fault(("search", "rungs", len(rungs) - 1, "seeds"), message)
+    if rungs and left != 1:
+        message = "the last rung chooses, so it keeps 1; leave this out"
+        yield Fault(("search", "rungs", len(rungs) - 1, "keep"), message)
+
+
+def _option_faults(place: Place, method: str, options: object) -> Iterator[Fault]:
+    """Options of parts that a method does not have."""
+    parts = ["training"] if method == "base" else methods.parse(method).parts
+    stated = options if isinstance(options, dict) else {}
+    times = stated.get("times")
+    factors = times if isinstance(times, dict) else {}
+    for where, names in (((), stated), (("times",), factors)):
+        for name in names:
+            if name in {"training", *WAYS, *BASELINES} and name not in parts:
+                yield Fault((*place, *where, name), f"{method} has no {name}; leave it out")
+
+
+def _choice_faults(
+    study: str, chosen: object, known: dict[str, tuple[str, list[str]]]
+) -> Iterator[Fault]:
+    """Choices for what is no cell, or of options that the cell does not have.
+
+    The cell need not be in the study, so that a method can be left out for a while.
+    """
+    for name, choice in chosen.items() if isinstance(chosen, dict) else ():
+        place: Place = ("studies", study, "chosen", name)
+        *setting, method = str(name).split("-")
+        if len(setting) != len(known):
+            message = (
+                f"{shown(name)} is not the name of a cell; write DATASET-NOISE-BACKBONE-METHOD"
+            )
+            yield Fault(place, message)
+            continue
+        for value, (what, names) in zip(setting, known.values(), strict=True):
+            yield from _unknown(place, value, what, names)
+        wrong = methods.fault(method)
+        if wrong or method in methods.UNSEARCHED:
+            yield Fault(place, wrong or f"{method} has no settings of its own; leave it out")
+        elif isinstance(choice, dict):
+            yield from _option_faults((*place, "options"), method, choice.get("options"))
 
 
 def _claim_faults(claims: object, known: dict[str, tuple[str, list[str]]]) -> Iterator[Fault]:

@@ -1,6 +1,6 @@
 """params.yaml as typed settings, with the options of `imcl.study.options` and `sources`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -111,11 +111,55 @@ class Training(Options):
         return epoch * count // self.epochs > (epoch - 1) * count // self.epochs
 
 
-class TrialTraining(Options):
-    """What a trial may change in the training."""
+class SearchedTraining(Options):
+    """What a search may change in the training."""
 
     learning_rate: Positive = Training().learning_rate
     weight_decay: Weight = Training().weight_decay
+
+
+if TYPE_CHECKING:
+
+    class Tried(ByName):
+        training: SearchedTraining
+
+    class Factors(ByName): ...
+
+else:
+    Tried = create_model(
+        "Tried",
+        __base__=ByName,
+        __doc__="Options that a search tries or has chosen, by what they belong to.",
+        training=(SearchedTraining, Field(default_factory=SearchedTraining)),
+        **{name: (of, Field(default_factory=of)) for name, of in {**WAYS, **BASELINES}.items()},
+    )
+    Factors = create_model(
+        "Factors",
+        __base__=ByName,
+        __doc__="For each way, a factor of the weight that was chosen for it alone.",
+        **dict.fromkeys(WAYS, (Weight, 1.0)),
+    )
+
+
+class Candidate(Tried):
+    """Options that a search tries for a method. What they leave out is as without the search."""
+
+    times: Factors = Field(
+        default_factory=Factors,
+        description="for each way, a factor of the weight that it has without this candidate",
+    )
+
+    def given(self) -> dict[str, Any]:
+        options = super().given()
+        options.pop("times", None)
+        return options
+
+
+class Choice(Options):
+    """The options that a search chose for a cell, and why."""
+
+    options: Tried
+    reason: Text
 
 
 # What a study needs, itself or in each of its blocks.
@@ -155,6 +199,12 @@ class Study(Block):
     anchors: dict[str, Share] = Field(
         {}, description="cells that `imcl run` trains first, with the accuracy that they must reach"
     )
+    chosen: dict[str, Choice] = Field(
+        {},
+        description="options by cell, as `imcl search` writes them: those of base hold for the "
+        "training of every method with this dataset, noise and backbone; those of a way or a "
+        "baseline also where it is combined with others",
+    )
     evidence: bool = Field(True, description="whether claims are judged from its records")
     device: Literal["any", "gpu"] = Field(
         "any", description="`gpu`: a training without a usable GPU fails at once"
@@ -170,6 +220,7 @@ class Grid:
 
     Attributes:
         ways: overrides of the ways by noise, the weaker first.
+        chosen: what the search chose, by cell.
     """
 
     datasets: list[str]
@@ -180,46 +231,30 @@ class Grid:
     width: int
     training: Training
     ways: Sequence[dict[str, Ways]]
+    chosen: Mapping[str, Choice]
 
 
-class Choice(Options):
-    """A trial whose settings are in use, and why."""
+class Rung(Options):
+    """A step of a search, after which the best candidates of each method go on."""
 
-    method: str = Field(description="name of the trial")
-    noise: str = Field(description="the label noise that it was chosen with")
-    reason: Text
-
-
-if TYPE_CHECKING:
-
-    class Trial(Ways): ...
-
-    class Chosen(ByName): ...
-
-else:
-    Trial = create_model(
-        "Trial",
-        __base__=Ways,
-        __doc__="A method that only the search uses: ways or training with other options.",
-        training=(TrialTraining, Field(default_factory=TrialTraining)),
+    epochs: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="share of the study's epochs"
     )
-    Chosen = create_model(
-        "Chosen",
-        __base__=ByName,
-        **{
-            part: (Open[Annotated[list[Choice], Field(min_length=1)]], None)
-            for part in ("training", *WAYS)
-        },
+    seeds: Seeds
+    keep: Count = Field(
+        1, description="candidates of each method that go on; the last rung keeps one"
     )
 
 
 class Search(Options):
-    """The search for the settings: its rungs, and what was chosen in them."""
+    """The search for the settings of a study (`imcl search`), on held-out training images."""
 
-    rungs: Annotated[list[str], *UNIQUE] = Field([], description="studies, first to last")
-    chosen: Chosen = Field(
-        default_factory=Chosen,
-        description="for `training` and each way, the trials whose settings are in use",
+    validation_share: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.2, description="share of the training images that is held out"
+    )
+    rungs: list[Rung] = Field([], description="first to last; the last has at least two seeds")
+    candidates: dict[str, Annotated[list[Candidate], Field(min_length=1)]] = Field(
+        {}, description="by method, what is tried for it; as many for each method"
     )
 
 
@@ -287,9 +322,6 @@ class Settings(Options):
     datasets: Annotated[dict[Name, DatasetOptions], Field(min_length=1)]
     noise: dict[Name, NoiseOptions] = Field({}, description="label noise; `clean` needs no entry")
     ways: Ways = Field(default_factory=Ways, description="overrides of the ways' defaults")
-    trials: dict[Name, Annotated[Trial, *FILLED]] = Field(
-        {}, description="methods that only the search uses"
-    )
     search: Search = Field(default_factory=Search)
     baselines: Baselines = Field(
         default_factory=Baselines, description="overrides of the baselines' defaults"
@@ -350,4 +382,4 @@ class Settings(Options):
         }
         training = self.training.overridden(plan.training).overridden(block.training)
         stated["methods"] = methods.expanded(stated["methods"])
-        return Grid(**stated, training=training, ways=(plan.ways, block.ways))
+        return Grid(**stated, training=training, ways=(plan.ways, block.ways), chosen=plan.chosen)

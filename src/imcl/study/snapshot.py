@@ -21,7 +21,11 @@ class Snapshot(NamedTuple):
         Raises:
             OSError: the file cannot be read.
         """
-        content = read_bytes(project.params)
+        return cls.holding(project, read_bytes(project.params))
+
+    @classmethod
+    def holding(cls, project: Project, content: bytes) -> "Snapshot":
+        """Parameters that are in no file yet."""
         path = project.snapshot(hashlib.sha256(content).hexdigest())
         return cls(content, replace(project, file=path))
 

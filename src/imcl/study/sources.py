@@ -300,8 +300,7 @@ class DatasetOptions(Options):
     )
     validation_seed: Open[Seed] = Field(
         None,
-        description="seed that draws the images of validation_share; one for all runs, so that all "
-        "are evaluated on the same images",
+        description="seed that draws the images of validation_share; one for all runs",
     )
     train_size: Open[Annotated[int, Field(ge=1, le=10**9)]] = Field(
         None, description="number of images in a stratified subset"

@@ -21,12 +21,14 @@ class RunData:
     Attributes:
         description: of the prepared dataset.
         noise: what a record says about the training labels.
-        arrays: images and labels; the training labels are the noisy ones.
+        arrays: images and labels; those of training and held-out images are the noisy ones.
+        true_labels: of the held-out images, if there are any and their labels are noisy.
     """
 
     description: Description
     noise: NoiseInfo
     arrays: Arrays
+    true_labels: Labels | None = None
 
     def told(self, keys: Collection[str]) -> Circumstances:
         """What a record says of the dataset, the noise or both."""
@@ -77,7 +79,9 @@ def load(project: Project, cell: Cell) -> dict[int, RunData]:
 def _labelled(project: Project, data: Data, description: Description, arrays: Arrays) -> RunData:
     """A prepared dataset with the labels of a run."""
     noise: NoiseInfo = {"nominal_rate": 0.0, "realised_rate": 0.0, "sha256": None}
+    true_labels = None
     if data.noise:
+        true_labels = arrays.validation_labels
         drawn, labels = inject.load(project, data.noise, arrays.labels)
         arrays = arrays.relabelled(labels)
         noise = {
@@ -87,4 +91,4 @@ def _labelled(project: Project, data: Data, description: Description, arrays: Ar
         }
         if len(arrays.class_names) <= MATRIX_CLASSES:
             noise["transition_matrix"] = drawn["transition_matrix"]
-    return RunData(description, noise, arrays)
+    return RunData(description, noise, arrays, true_labels)

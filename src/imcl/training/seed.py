@@ -239,10 +239,15 @@ class SeedRun:
         _check_finite(**redundancy)
         evaluated = [epoch for epoch in self.history if "evaluation" in epoch]
         best = max(evaluated, key=lambda epoch: epoch["evaluation"]["accuracy"])
+        logits = self._logits(network)
+        final: FinalMetrics = {**self.history[-1]["evaluation"], **redundancy}
+        if self.data.true_labels is not None:
+            truth = torch.from_numpy(self.data.true_labels).to(logits.device)
+            final["true_accuracy"] = evaluation.metrics(logits, truth)["accuracy"]
         return Measured(
-            final={**self.history[-1]["evaluation"], **redundancy},
+            final=final,
             oracle={"epoch": best["epoch"], **best["evaluation"]},
-            predictions=evaluation.predictions(self._logits(network), network.labels),
+            predictions=evaluation.predictions(logits, network.labels),
         )
 
     def write(self, network: Network, measured: Measured) -> None:
