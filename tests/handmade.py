@@ -23,9 +23,15 @@ def empty_project(folder: Path) -> Project:
 
 
 def parameters() -> dict[str, Any]:
-    """The checkout's params.yaml as parsed YAML, which a test can change and check."""
+    """The checkout's params.yaml as parsed YAML, which a test can change and check.
+
+    Without what searches have chosen, so that no test depends on it.
+    """
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    return yaml.load(text, yaml.CSafeLoader)
+    raw: dict[str, Any] = yaml.load(text, yaml.CSafeLoader)
+    for study in raw["studies"].values():
+        study.pop("chosen", None)
+    return raw
 
 
 ENVIRONMENT: Environment = {

@@ -103,8 +103,13 @@ def check_plan(text: str, settings: Settings) -> None:
         for name, plan in planned.items():
             cell, config = cells[name], cells[name].config
             assert config["seeds"] == sorted(plan["seeds"])
-            trial = raw.get("trials", {}).get(cell.method, {})
-            training = everything["training"] | plan["training"] | trial.get("training", {})
+            chosen = whole.get("chosen", {})
+            parts = methods.parse(cell.method).parts
+            cells_of = ["-".join([*cell.setting, of]) for of in ["base", *parts, cell.method]]
+            layers = [chosen[of]["options"] for of in cells_of if of in chosen]
+            training = everything["training"] | plan["training"]
+            for layer in layers:
+                training |= layer.get("training", {})
             assert config["training"] == training
             assert config["backbone"]["width"] == plan["width"]
             entry = raw["datasets"][cell.dataset.name]
@@ -113,11 +118,15 @@ def check_plan(text: str, settings: Settings) -> None:
                 own = {}
                 for overrides in plan["ways"]:
                     own |= overrides.get(config["noise"]["name"], {}).get(way, {})
-                own |= trial.get(way, {})
+                for layer in layers:
+                    own |= layer.get(way, {})
                 assert options.items() <= (everything["ways"][way] | own).items()
             if cell.baseline:
                 name, _ = cell.baseline
-                assert config["baseline"] == {"name": name} | everything["baselines"][name]
+                against = {"name": name} | everything["baselines"][name]
+                for layer in layers:
+                    against |= layer.get(name, {})
+                assert config["baseline"] == against
 
 
 scalars = st.one_of(
@@ -142,10 +151,11 @@ def test_no_message_holds_what_cannot_be_shown(path):
     changed = copy.deepcopy(COMMITTED)
     changed["datasets"]["\r"] = changed["datasets"].pop("imagenet32")
     changed["datasets"]["\u2028"] = {}
-    changed["search"]["chosen"]["\x1e"] = changed["search"]["chosen"].pop("kernel")
+    candidates = changed["search"]["candidates"]
+    candidates["\x1e"] = candidates.pop("kernel")
     faults = [match.group() for match in faults_of(path, yaml.safe_dump(changed))]
     assert any(r"known: \r, cifar10" in fault for fault in faults)
-    assert any(r"does not set \x1e" in fault for fault in faults)
+    assert any(r"unknown method '\x1e'" in fault for fault in faults)
     assert all(fault.isprintable() for fault in faults)
 
 
@@ -188,12 +198,11 @@ def test_any_value_in_any_place(path, data):
             "studies": ("study", "search.", f"{study}.anchors", f"{study}.ways"),
             "noise": ("studies.", "claims."),
             "datasets": ("studies.", "search.", "claims."),
-            "trials": ("studies.", "search."),
-            "search": "search.",
+            "search": ("studies.", "search."),
         }
         refers = fault.startswith(named_in.get(head, "studies."))
         # An anchor is one mapping for all studies that name it.
-        shared = {"training", "ways"} & {head, *map(str, parents)}
+        shared = {"training", "ways", "methods"} & {head, *map(str, parents)}
         assert near or refers or shared, (place, key, fault)
 
 

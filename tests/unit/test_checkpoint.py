@@ -85,7 +85,7 @@ def small(digits, tmp_path_factory) -> Path:
     project = Project(shutil.copytree(digits, tmp_path_factory.mktemp("small") / "project"))
     raw = yaml.safe_load(project.params.read_text())
     raw["studies"] = {"quick": raw["studies"]["quick"]}
-    for section in ("claims", "search", "trials"):
+    for section in ("claims", "search"):
         del raw[section]
     project.params.write_text(yaml.safe_dump(raw, sort_keys=False))
     return project.root

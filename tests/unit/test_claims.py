@@ -46,7 +46,6 @@ def loaded() -> dict[str, Any]:
         }
     }
     raw["study"] = "main"
-    del raw["search"]
     return raw
 
 

@@ -263,7 +263,6 @@ def test_the_list_of_datasets_says_what_is_missing(imcl):
         "cifar100": "missing",
         "stl10": "missing",
         "imagenet32": "missing",
-        "cifar10_tune": "fetched",
         "cifar10_5k": "fetched",
     }
     assert rows["digits"]["missing"] == "`imcl prepare digits`"

@@ -43,7 +43,6 @@ def short() -> dict[str, Any]:
     raw = parameters()
     raw["studies"] = {"quick": raw["studies"]["quick"]}
     raw["studies"]["quick"]["training"] |= {"epochs": 1, "warmup_epochs": 0}
-    raw["search"] = {"rungs": [], "chosen": {}}
     return raw
 
 

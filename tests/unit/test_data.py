@@ -838,9 +838,9 @@ def test_a_full_disk_is_named_and_costs_nothing(half, unequal, small_disk, monke
 # held-out images --------------------------------------------------------------------------------
 
 
-def held_out(project: Project, **options) -> Arrays:
+def held_out(project: Project, count: int = 20, **options) -> Arrays:
     mine = dataset(**{"validation_share": 0.2, "validation_seed": 3, **options})
-    assert prepare.prepare(project, mine)["n_validation"] == 20
+    assert prepare.prepare(project, mine)["n_validation"] == count
     return prepare.load(project, mine)[1]
 
 
@@ -858,15 +858,15 @@ def test_a_validation_share_is_stratified_and_shares_nothing_with_training(unequ
     assert arrays.evaluation == "validation"
 
 
-def test_a_subset_of_the_rest_leaves_the_validation_share_as_it_is(unequal, project):
-    whole = held_out(project)
-    part = held_out(project, train_size=30, subset_seed=0)
-
-    np.testing.assert_array_equal(whole.validation_images, part.validation_images)
-    assert len(part.train_labels) == 30
-    assert set(part.train_indices) < set(whole.train_indices)
-    other = held_out(project, validation_seed=4)
-    assert (other.validation_images != whole.validation_images).any()
+def test_a_share_is_held_out_from_the_subset(unequal, project):
+    """Whoever has so few images cannot hold out others."""
+    whole = subset(project, 50, seed=0)
+    part = held_out(project, 10, train_size=50, subset_seed=0)
+    assert np.bincount(part.validation_labels).tolist() == [6, 3, 1]
+    indices = [*part.train_indices, *part.validation_indices]
+    assert sorted(indices) == whole.train_indices.tolist()
+    other = held_out(project, 10, train_size=50, subset_seed=0, validation_seed=4)
+    assert (other.validation_indices != part.validation_indices).any()
 
 
 def test_without_a_share_the_test_images_are_evaluated(unequal, project):

@@ -12,8 +12,9 @@ from pydantic import create_model
 from imcl.errors import UsageError
 from imcl.project import Project
 from imcl.study import grid, methods
+from imcl.study.grid import Cell
 from imcl.study.load import checked
-from imcl.study.options import WAYS, Way
+from imcl.study.options import DEFAULT, WAYS, Way
 from imcl.study.settings import Settings, Training
 
 PARAMS: dict[str, Any] = {
@@ -71,9 +72,13 @@ PARAMS: dict[str, Any] = {
         "representation": {"variant": "correlation", "weight": 1.0, "ramp_up_steps": 2000},
         "kernel": {"variant": "cosine", "weight": 10.0, "ramp_up_steps": 2000},
     },
-    "trials": {
-        "spatial": {"output": {"variant": "spatial", "weight": 2.0}, "kernel": {"weight": 1.0}},
-        "slow": {"training": {"learning_rate": 0.05}},
+    "search": {
+        "candidates": {
+            "base": [{"training": {"learning_rate": 0.05}}, {"training": {"weight_decay": 0.0}}],
+            "output": [{"output": {"variant": "spatial", "weight": 2.0}}, {}],
+            "elr": [{"elr": {"weight": 7.0}}, {"elr": {"beta": 0.9}}],
+            "all": [{"times": {"kernel": 0.3}, "output": {"weight": 3.0}}, {}],
+        }
     },
     "training": {
         "epochs": 200,
@@ -490,40 +495,75 @@ def test_control_sees_as_many_augmentations_as_its_studys_output_compares():
     assert views == {"clean": 2, "n20": 2, "n50": 4}
 
 
-# trials -----------------------------------------------------------------------------------------
+# what a search tries and chooses -----------------------------------------------------------------
 
 
-def tried(name: str) -> grid.CellConfig:
-    return grid.cells(settings(("studies.small.methods", [name])))[0].config
+def cells_of(methods: list[str], chosen: dict[str, object] | None = None) -> dict[str, Cell]:
+    """The cells of a study with these methods, by method."""
+    entries = {cell: {"options": o, "reason": "x"} for cell, o in (chosen or {}).items()}
+    found = settings(
+        *(("studies.small.methods", methods), ("studies.small.chosen", entries)),
+        *(("studies.small.noise", ["n50"]), ("studies.small.backbones", ["vgg16"])),
+        ("studies.small.datasets", ["digits"]),
+    )
+    return {cell.method: cell for cell in grid.cells(found)}
 
 
-def test_a_trial_is_a_method_with_options_of_its_own():
-    config = tried("spatial")
-    assert config["method"] == "spatial"
-    assert config["ways"] == {
-        # The options that its variant uses; what the trial leaves out is as in `ways`.
-        "output": {
-            "variant": "spatial",
-            "weight": 2.0,
-            "ramp_up_steps": 2000,
-            "misfit_power": 2.0,
-            "temperature": 2.0,
-            "parts": 2,
-        },
-        "kernel": {"variant": "cosine", "weight": 1.0, "ramp_up_steps": 2000},
+def test_a_candidate_is_a_method_with_options_of_its_own():
+    found = cells_of(["base", "output@1", "output@2", "output", "base@2", "elr@2"])
+    output = found["output"].config["ways"]["output"]
+    assert found["output@1"].config["method"] == "output@1"
+    # What the candidate leaves out is as in `ways`.
+    assert found["output@1"].config["ways"] == {
+        "output": {**output, "variant": "spatial", "weight": 2.0}
     }
-    assert config["views"] == 1
-    assert config["training"] == tried("base")["training"]
+    assert (found["output@1"].views, found["output"].views) == (1, 2)
+    assert found["output@2"].ways == found["output"].ways
+    training = found["base"].config["training"]
+    assert found["base@2"].config["training"] == {**training, "weight_decay": 0.0}
+    assert found["elr@2"].config["baseline"] == {"name": "elr", "weight": 3.0, "beta": 0.9}
 
 
-def test_a_trial_may_override_the_training():
-    config = tried("slow")
-    assert config["ways"] == {}
-    assert config["training"] == {**tried("base")["training"], "learning_rate": 0.05}
+PLACE = "digits-n50-vgg16"
+CHOSEN = {
+    f"{PLACE}-base": {"training": {"learning_rate": 0.02}},
+    f"{PLACE}-output": {"output": {"weight": 7.0, "parts": 3}},
+    f"{PLACE}-kernel": {"kernel": {"weight": 2.0}},
+    f"{PLACE}-elr": {"elr": {"weight": 9.0}},
+    f"{PLACE}-all": {"kernel": {"weight": 4.0}},
+    "digits-clean-vgg16-base": {"training": {"learning_rate": 0.3}},  # of other labels
+}
 
 
-def test_a_trial_changes_no_other_cell():
-    assert digests(settings(("trials", {}))) == digests(SETTINGS)
+def test_what_was_chosen_holds_for_its_setting():
+    methods = ["base", "output", "output+kernel", "all", "elr+kernel", "control", "default"]
+    plain, found = cells_of(methods), cells_of(methods, CHOSEN)
+    for name, cell in found.items():
+        training = plain[name].config["training"]
+        assert cell.config["training"] == {**training, "learning_rate": 0.02}
+    assert (found["output"].ways["output"].weight, found["output"].views) == (7.0, 3)
+    pair = found["output+kernel"].ways
+    assert (pair["output"].weight, pair["kernel"].weight) == (7.0, 2.0)
+    every = found["all"].ways
+    assert (every["output"].weight, every["kernel"].weight) == (7.0, 4.0)
+    assert every["intermediate"] == plain["all"].ways["intermediate"]
+    assert found["elr+kernel"].config["baseline"]["weight"] == 9.0
+    assert found["elr+kernel"].ways["kernel"].weight == 2.0
+    assert found["control"].views == 3
+    assert found["default"].ways == plain["default"].ways
+
+
+def test_a_candidate_for_several_ways_starts_from_what_was_chosen_for_each():
+    every = cells_of(["all@1"], CHOSEN)["all@1"].ways
+    assert every["output"].weight == 3.0  # stated
+    assert every["output"].parts == 3  # chosen for output
+    assert every["kernel"].weight == 1.2  # 0.3 times what was chosen for all so far
+
+
+def test_the_default_follows_the_library_not_params_yaml():
+    ways = cells_of(["default"])["default"].ways
+    assert ways == {name: WAYS[name](**options) for name, options in DEFAULT.items()}
+    assert ways["output"].weight != PARAMS["ways"]["output"]["weight"]
 
 
 # registries -------------------------------------------------------------------------------------

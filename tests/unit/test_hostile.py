@@ -34,7 +34,11 @@ def test_hostile_inputs_are_refused_or_harmless():
 def test_every_field_of_the_settings_is_tried():
     places = {".".join(map(str, place)) for place, _ in FIELDS}
     assert {"studies.*.seeds.0", "datasets.*.side", "noise.*.rate", "training.epochs"} <= places
-    assert {"ways.output.parts", "trials.*.kernel.weight", "claims.ledger.*.figure"} <= places
+    assert {
+        "ways.output.parts",
+        "search.candidates.*.0.kernel.weight",
+        "claims.ledger.*.figure",
+    } <= places
 
 
 def test_a_message_cannot_act_on_a_terminal():

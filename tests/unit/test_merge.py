@@ -37,7 +37,7 @@ def small() -> dict[str, Any]:
     raw = parameters()
     raw["studies"] = {"quick": {**raw["studies"]["quick"], "backbones": ["vgg16"]}}
     raw["studies"]["quick"]["methods"] = ["base", "kernel"]
-    return {**raw, "search": {"rungs": [], "chosen": {}}}
+    return raw
 
 
 @pytest.fixture(scope="module")

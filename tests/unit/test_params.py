@@ -66,10 +66,7 @@ def place(fault: str) -> str:
 def test_the_committed_file_loads():
     loaded = load(ROOT / "params.yaml")
     assert loaded.study == "quick"
-    assert list(loaded.studies) == [
-        *("quick", "cpu", "cpu_transfer", "every", "gpu", "paper"),
-        *("search_training", "search_ways", "search_all", "search_clean"),
-    ]
+    assert list(loaded.studies) == ["quick", "cpu", "cpu_transfer", "every", "gpu", "paper"]
 
 
 def test_a_study_can_be_chosen():
@@ -172,7 +169,9 @@ HUMAN = {"kind": "human", "labels": "worse"}
         ("noise.n50.rate", 1.5),
         ("ways.output.variant", "dropuot"),
         ("ways.output.weight", None),
-        ("trials.x", {}),
+        ("search.candidates.base", []),
+        ("search.rungs", [{"epochs": 1.0}]),
+        ("studies.quick.chosen", {"digits-n50-vgg16-base": {"options": {}}}),
         ("baselines.multihead.branches", [2, 2, 2]),
         ("claims.ledger", {}),
         ("claims.ledger.each_way.readings", {}),
@@ -240,8 +239,8 @@ def test_every_number_has_bounds(specification):
 
 def test_the_schema_knows_every_way_and_baseline():
     assert list(SCHEMA["$defs"]["Ways"]["properties"]) == list(WAYS)
-    assert list(SCHEMA["$defs"]["Trial"]["properties"]) == [*WAYS, "training"]
-    assert list(SCHEMA["$defs"]["Chosen"]["properties"]) == ["training", *WAYS]
+    assert list(SCHEMA["$defs"]["Tried"]["properties"]) == ["training", *WAYS, *BASELINES]
+    assert list(SCHEMA["$defs"]["Factors"]["properties"]) == list(WAYS)
     assert list(SCHEMA["$defs"]["Baselines"]["properties"]) == list(BASELINES)
 
 
@@ -352,21 +351,15 @@ from imcl.study.load import checked
 
 raw = yaml.safe_load(Path("params.yaml").read_text())
 raw["ways"] = {"sparsity": {"weight": 3.0}}
-raw["trials"]["sparse"] = {"sparsity": {"weight": 9.0}}
-raw["search"]["chosen"]["sparsity"] = [{"method": "base_lr10", "noise": "n50", "reason": "a test"}]
+raw["search"]["candidates"] = {"base": [{}, {}], "sparsity": [{"sparsity": {"weight": 9.0}}, {}]}
 quick = raw["studies"]["quick"]
-quick |= {"methods": ["all", "sparsity", "output+sparsity", "sparse", "elr+sparsity"]}
+quick |= {"methods": ["all", "sparsity", "output+sparsity", "sparsity@1", "elr+sparsity"]}
 quick |= {"noise": ["clean"], "ways": {"clean": {"sparsity": {"ramp_up_steps": 500}}}}
-try:
-    checked(raw, Path("params.yaml"))
-except UsageError as error:
-    assert "trial 'base_lr10' does not set sparsity" in str(error), error
-del raw["search"]["chosen"]["sparsity"]
 settings = checked(raw, Path("params.yaml"))
 cells = {cell.method: cell for cell in grid.cells(settings)}
 used = {"variant": "plain", "weight": 3.0, "ramp_up_steps": 500}
 assert cells["sparsity"].config["ways"] == {"sparsity": used}
-assert cells["sparse"].config["ways"] == {"sparsity": used | {"weight": 9.0}}
+assert cells["sparsity@1"].config["ways"] == {"sparsity": used | {"weight": 9.0}}
 assert list(cells["output+sparsity"].ways) == ["output", "sparsity"]
 assert cells["elr+sparsity"].baseline[0] == "elr"
 assert (cells["sparsity"].views, cells["output+sparsity"].views) == (1, 2)
@@ -374,7 +367,7 @@ used = {"variant": "plain", "weight": 1.0, "ramp_up_steps": 2000}
 assert faults.way("sparsity", {}).used() == used
 assert any(row["section"] == "ways.sparsity" for row in listing.rows(settings))
 definitions = schema.schema()["$defs"]
-for model in ("Ways", "Trial", "Chosen"):
+for model in ("Ways", "Candidate", "Factors"):
     assert "sparsity" in definitions[model]["properties"]
 raw["ways"] = {"sparsitty": {}}
 try:
@@ -483,29 +476,81 @@ def test_a_method_that_makes_no_sense_is_refused_with_the_reason(method, reason)
     assert fault.startswith(f"params.yaml: studies.quick.methods[1]: {reason}")
 
 
-def test_a_trial_is_named_among_the_methods():
-    strong = ("trials.strong", {"kernel": {"weight": 100.0}})
-    slow = ("trials.slow", {"training": {}})
-    found = settings(strong, slow, ("studies.quick.methods", ["base", "strong", "slow"]))
-    assert [cell.method for cell in grid.cells(found)][:3] == ["base", "strong", "slow"]
-    assert faults_after(strong, slow, ("studies.quick.methods", ["base", "strnog"])) == [
-        "params.yaml: studies.quick.methods[1]: unknown method 'strnog'; did you mean 'strong'?"
-    ]
+@pytest.mark.parametrize(
+    ("candidate", "fault"),
+    [
+        ({"kernel": {"wieght": 1.0}}, "kernel.wieght: unknown key 'wieght'; did you mean"),
+        ({"kernels": {}}, "kernels: unknown key 'kernels'; did you mean 'kernel'?"),
+        ({"kernel": {"variant": "relation"}}, "kernel.variant: unknown value 'relation'"),
+        ({"training": {"epochs": 3}}, "training.epochs: unknown key 'epochs'"),
+        ({"training": {"learning_rate": 0.2}}, "training: kernel has no training; leave it out"),
+        ({"output": {"weight": 1.0}}, "output: kernel has no output; leave it out"),
+        ({"elr": {"weight": 1.0}}, "elr: kernel has no elr; leave it out"),
+        ({"times": {"output": 1.0}}, "times.output: kernel has no output; leave it out"),
+        ({"times": {"kernel": -1.0}}, "times.kernel: -1.0 is out of range"),
+    ],
+)
+def test_a_wrong_candidate_or_choice_is_named_by_its_place(candidate, fault):
+    candidates = ("search.candidates", {"base": [{}], "kernel": [candidate]})
+    found = faults_after(candidates)
+    assert f"params.yaml: search.candidates.kernel[0].{fault}" in found[0]
+    chosen = {"digits-n50-vgg16-kernel": {"options": candidate, "reason": "x"}}
+    found = faults_after(("studies.quick.chosen", chosen))
+    expected = "times: unknown key" if fault.startswith("times") else fault
+    where = "studies.quick.chosen.digits-n50-vgg16-kernel.options"
+    assert f"params.yaml: {where}.{expected}" in found[0]
 
 
 @pytest.mark.parametrize(
-    ("trial", "fault"),
+    ("changes", "expected"),
     [
-        ({"kernel": {"wieght": 1.0}}, "x.kernel.wieght: unknown key 'wieght'; did you mean"),
-        ({"kernels": {}}, "x.kernels: unknown key 'kernels'; did you mean 'kernel'?"),
-        ({"kernel": {"variant": "relation"}}, "x.kernel.variant: unknown value 'relation'"),
-        ({"training": {"epochs": 3}}, "x.training.epochs: unknown key 'epochs'"),
-        ({}, "x: {} is empty; give at least one"),
+        ({"candidates.kernel": [{}]}, "candidates.kernel: 1 candidates, but other methods have 4"),
+        (
+            {"candidates.control": [{}] * 4},
+            "candidates.control: control has no settings of its own",
+        ),
+        ({"candidates.outptu": [{}] * 4}, "candidates.outptu: unknown method 'outptu'"),
+        ({"candidates": {"kernel": [{}]}, "rungs": []}, "candidates: base is missing"),
+        ({"rungs": [{"seeds": [1, 2]}, {"seeds": [1]}]}, "rungs[1].seeds: one seed is too few"),
+        ({"rungs": [{"seeds": [1, 2], "keep": 2}]}, "rungs[0].keep: the last rung chooses"),
+        (
+            {"rungs": [{"seeds": [1], "keep": 5}, {"seeds": [1, 2]}]},
+            "rungs[0].keep: keeps 5 candidates, but there are 4 left",
+        ),
+        ({"rungs": [{"seeds": [1, 2], "epochs": 0.0}]}, "rungs[0].epochs: 0.0 is out of range"),
+        ({"validation_share": 1.0}, "validation_share: 1.0 is out of range"),
     ],
 )
-def test_a_wrong_trial_is_named_by_its_place(trial, fault):
-    [found] = faults_after(("trials.x", trial))
-    assert found.startswith(f"params.yaml: trials.{fault}")
+def test_a_search_that_is_unfair_or_chooses_nothing_is_refused(changes, expected):
+    [fault] = faults_after(*((f"search.{where}", value) for where, value in changes.items()))
+    assert fault.startswith(f"params.yaml: search.{expected}")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("digits-n50-vgg16", "'digits-n50-vgg16' is not the name of a cell; write DATASET-NOISE-"),
+        ("digist-n50-vgg16-base", "unknown dataset 'digist'; did you mean 'digits'?"),
+        ("digits-n50-vgg16-outptu", "unknown method 'outptu'; did you mean 'output'?"),
+        ("digits-n50-vgg16-default", "default has no settings of its own; leave it out"),
+    ],
+)
+def test_a_choice_is_for_a_cell(name, expected):
+    [fault] = faults_after(("studies.quick.chosen", {name: {"options": {}, "reason": "x"}}))
+    assert fault.startswith(f"params.yaml: studies.quick.chosen.{name}: {expected}")
+
+
+def test_a_candidate_among_the_methods_has_a_number():
+    found = settings(("studies.quick.methods", ["base@1", "output@4"]))
+    assert [cell.method for cell in grid.cells(found)][:2] == ["base@1", "output@4"]
+    for name in ("output@5", "output@0", "output@", "output@x", "output+kernel@1"):
+        [fault] = faults_after(("studies.quick.methods", [name]))
+        assert fault.startswith(f"params.yaml: studies.quick.methods[0]: {name}: search.candidates")
+
+
+def test_no_study_has_the_name_of_the_search_of_another():
+    [fault] = faults_after(("studies.search_quick", COMMITTED["studies"]["quick"]))
+    assert fault.startswith("params.yaml: studies.search_quick: this is the name of the search of")
 
 
 @pytest.mark.parametrize(
@@ -536,29 +581,6 @@ def test_ways_are_overridden_for_noise_of_the_study_alone():
         assert all("ways" not in fault for fault in found)
 
 
-def test_a_trial_takes_no_name_of_a_method():
-    assert faults_after(("trials.kernel", {"kernel": {"weight": 1.0}})) == [
-        "params.yaml: trials.kernel: 'kernel' is a method already; choose another name"
-    ]
-
-
-def test_what_was_chosen_is_in_use():
-    loaded, trials = settings(), COMMITTED["trials"]
-    chosen = COMMITTED["search"]["chosen"]
-    assert set(chosen) == {"training", *WAYS}
-    for part, entries in chosen.items():
-        assert [entry["noise"] for entry in entries] == ["n50", "clean"]
-        for entry in entries:
-            options = trials[entry["method"]][part].items()
-            for study in ("cpu", "gpu", "paper"):
-                for block in loaded.grids(study):
-                    if part != "training":
-                        used = loaded.way(part, entry["noise"], block.ways)
-                        assert options <= dict(used).items()
-                    elif study == "cpu":  # the others train longer, in larger batches
-                        assert options <= dict(block.training).items()
-
-
 @pytest.mark.parametrize(
     "name", ["digits-clean-resnet18-elr", "digits-clean-resnet18", "base-digits-clean-resnet18"]
 )
@@ -568,39 +590,6 @@ def test_an_anchor_is_a_cell_of_its_study(name):
     [fault] = faults_after(("studies.quick.anchors", {name: 0.5}))
     assert fault.startswith(f"params.yaml: studies.quick.anchors: {name!r} is not a cell of the st")
     assert "DATASET-NOISE-BACKBONE-METHOD" in fault
-
-
-def test_a_search_is_of_studies_and_of_what_was_tried():
-    chosen = {"output": [{"method": "a", "noise": "n50", "reason": "b"}]}
-    rung, trial = faults_after(("search", {"rungs": ["quik"], "chosen": chosen}))
-    assert rung == "params.yaml: search.rungs[0]: unknown study 'quik'; did you mean 'quick'?"
-    assert "search.chosen.output[0].method: unknown trial 'a'; known" in trial
-
-
-@pytest.mark.parametrize(
-    ("where", "value", "expected"),
-    [
-        (
-            "rungs",
-            ["search_training", "search_ways", "search_all", "search_clean", "cpu"],
-            ("rungs[4]: study 'cpu'", "test images of cifar10_5k", "validation_share"),
-        ),
-        (
-            "chosen.output",
-            [{"method": "base_lr10", "noise": "n50", "reason": "x"}],
-            ("chosen.output[0].method: trial 'base_lr10'", "output"),
-        ),
-        (
-            "chosen.kernel",
-            [{"method": "kernel_10", "noise": "n50", "reason": "x"}],
-            ("chosen.kernel[0].method: ", "search.rungs", "trial 'kernel_10' with n50 labels"),
-        ),
-    ],
-)
-def test_a_choice_was_tried_on_held_out_images(where, value, expected):
-    [fault] = faults_after((f"search.{where}", value))
-    assert fault.startswith(f"params.yaml: search.{expected[0]}")
-    assert all(part in fault for part in expected)
 
 
 # names ------------------------------------------------------------------------------------------
@@ -620,7 +609,6 @@ def test_a_choice_was_tried_on_held_out_images(where, value, expected):
         ("baselines.", "muiltihead", "multihead"),
         ("baselines.elr.", "betta", "beta"),
         ("search.", "rugns", "rungs"),
-        ("search.chosen.", "kernels", "kernel"),
         ("claims.ledger.overhead.", "sayss", "says"),
         ("claims.ledger.overhead.readings.", "epochs", "epoch"),
         ("training.", "momentun", "momentum"),
@@ -729,7 +717,6 @@ def test_the_name_clean_is_taken():
     [
         ("datasets", {"source": "cifar10", "padding": 4, "flip": True}),
         ("noise", {"kind": "symmetric", "rate": 0.1, "noise_seed": 0}),
-        ("trials", {"kernel": {}}),
         ("studies", COMMITTED["studies"]["quick"]),
         ("claims.ledger", COMMITTED["claims"]["ledger"]["each_way"]),
     ],
@@ -798,7 +785,8 @@ def test_a_wrong_value(where, value, message):
         "datasets.digits.train_size",
         "noise.n50.rate",
         "noise.worse.labels",
-        "search.chosen.kernel",
+        "search.candidates.kernel",
+        "search.rungs",
         "claims.ledger.stl10_vgg16.figure",
         "claims.ledger.overhead.relation",
         "claims.ledger.label_noise.readings",
@@ -809,7 +797,7 @@ def test_a_wrong_value(where, value, message):
         "ways",
         "ways.output",
         "baselines.elr.beta",
-        "trials",
+        "search",
         "claims",
     ],
 )
@@ -945,7 +933,7 @@ def test_all_faulty_values_are_listed():
         "params.yaml: noise.n20.rate: 2 is out of range; it must be at most 1",
         "params.yaml: studies.quick.seeds: 1 appears twice",
         "params.yaml: zzz: unknown key 'zzz'; "
-        "known: study, studies, datasets, noise, ways, trials, search, baselines, training, "
+        "known: study, studies, datasets, noise, ways, search, baselines, training, "
         "claims",
     ]
 

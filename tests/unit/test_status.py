@@ -33,8 +33,6 @@ def project(tmp_path) -> Project:
 def with_seeds(project: Project, seeds: list[int]) -> Project:
     raw = parameters()
     raw["studies"] = {"quick": raw["studies"]["quick"] | {"seeds": seeds}}
-    raw["search"] = {"rungs": [], "chosen": {}}
-    del raw["trials"]
     project.params.unlink()
     project.params.write_text(yaml.safe_dump(raw, sort_keys=False))
     return project

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from handmade import empty_project, parameters, record, write
 
-from imcl.analysis import claims, search, summary
+from imcl.analysis import claims, summary
 from imcl.errors import ImclError
 from imcl.files import sha256, write_json
 from imcl.present.documents import Documents
@@ -15,6 +15,7 @@ from imcl.project import Project
 from imcl.records.store import Store
 from imcl.study import grid
 from imcl.study.load import checked
+from imcl.study.options import DEFAULT, WAYS
 from imcl.study.settings import Settings
 
 # Accuracy by seed. kernel: +1, +2, +3 points, t = 3.46, p = 0.074; output: +10, +11, +10 points,
@@ -284,8 +285,7 @@ def test_where_a_gain_comes_from_by_hand(project):
 
 def test_a_gain_names_the_other_methods_by_kind(project):
     raw = parameters()
-    methods = ["base", "output", "elr", "output+kernel", "elr+kernel", "kernel", "slow", "all"]
-    raw["trials"]["slow"] = {"kernel": {"weight": 1.0}}
+    methods = ["base", "output", "elr", "output+kernel", "elr+kernel", "kernel", "default", "all"]
     raw["studies"]["quick"] |= {"noise": ["clean"], "methods": methods, "seeds": [1]}
     settings = checked(raw, Path("params.yaml"))
     for cell in grid.cells(settings):
@@ -461,19 +461,8 @@ def test_the_environments_and_versions_of_the_code_are_each_named_once(project):
     assert [found["device_name"] for found in made["environment"]] == ["a machine"]
 
 
-def test_options_of_ways_are_told_by_noise_and_choices_by_use(project):
+def test_options_of_ways_are_told_by_noise_and_choices_by_cell(project):
     raw = parameters()
-    raw["trials"] |= {
-        "strong": {"kernel": {"weight": 30.0}},
-        "usual": {"kernel": {"weight": 10.0}},
-        "weak": {"kernel": {"weight": 3.0}},
-    }
-    names = ("strong", "usual", "weak")
-    raw["studies"]["rung"] = {
-        **raw["studies"]["search_all"],
-        "noise": ["n50"],
-        "methods": list(names),
-    }
     raw["studies"]["quick"] |= {
         "noise": ["clean", "n20", "n50"],
         "backbones": ["resnet18"],
@@ -482,9 +471,12 @@ def test_options_of_ways_are_told_by_noise_and_choices_by_use(project):
             "n50": {"output": {"variant": "dropout"}},
         },
         "seeds": [1],
+        "methods": ["base", "output", "kernel", "default"],
     }
-    chosen = [{"method": name, "noise": "n50", "reason": name} for name in names]
-    raw["search"] = {"rungs": ["rung"], "chosen": {"kernel": chosen}}
+    chosen = {
+        "digits-n20-resnet18-kernel": {"options": {"kernel": {"weight": 3.0}}, "reason": "best"}
+    }
+    raw["studies"]["quick"]["chosen"] = chosen
     settings = checked(raw, Path("params.yaml"))
     base = grid.cells(settings)[0]
     write(project, base, record(base, [0.8]))
@@ -508,7 +500,8 @@ def test_options_of_ways_are_told_by_noise_and_choices_by_use(project):
         {"settings": [clean, n20], "options": output},
         {"settings": [n50], "options": dropout},
     ]
-    assert made["chosen"] == {"kernel": chosen[:2]}
+    assert made["chosen"] == chosen
+    assert made["default"] == {way: WAYS[way](**options).used() for way, options in DEFAULT.items()}
 
 
 def test_metrics_and_curves_for_dvc(project):
@@ -547,7 +540,6 @@ def test_without_a_summary_the_command_is_named(project):
 READERS = {
     "summary": lambda documents: documents["cells"][0].update(values=3),
     "claims": lambda documents: documents["claims"][0]["readings"][0].pop("verdict"),
-    "search": lambda documents: documents.update(rows=[{"rung": "search_ways"}]),
 }
 
 
@@ -555,13 +547,6 @@ READERS = {
 LEAVES = {
     "summary": lambda documents: documents["cells"][0].update(realised_rate="a number"),
     "claims": lambda documents: documents["claims"][0].update(figure="a number"),
-    "search": lambda documents: documents.update(rows=[{**SEARCHED, "nll": "a number"}]),
-}
-SEARCHED = {
-    **dict.fromkeys(("rung", "record", "dataset", "noise", "backbone", "method", "settings"), "x"),
-    **dict.fromkeys(("epochs", "n"), 1),
-    **dict.fromkeys(("learning_rate", "weight_decay", "last", "best"), 0.5),
-    "chosen": False,
 }
 
 
@@ -570,7 +555,7 @@ def test_a_document_reads_no_file_of_another_shape(project, name, damage):
     """Deep inside, too: an edit by hand ends in one sentence, not in a traceback."""
     settings = study()
     write_records(project, settings)
-    for part in (summary, claims, search):
+    for part in (summary, claims):
         part.write(project, settings)
     before = Documents.read(project)
     assert before == Documents.compute(project, settings)
@@ -591,7 +576,7 @@ def test_a_document_reads_no_file_of_another_shape(project, name, damage):
 def test_a_document_reads_no_number_that_is_not_finite(project, name, number):
     settings = study()
     write_records(project, settings)
-    for part in (summary, claims, search):
+    for part in (summary, claims):
         part.write(project, settings)
     (path,) = project.results.glob("summary/*.json" if name == "summary" else f"{name}.json")
     content = json.loads(path.read_text())

@@ -3,12 +3,10 @@
 from dataclasses import replace
 
 import pytest
-from handmade import record, write
 from studies import ACCURACY, Study, by_name, rows_of
 
 from imcl.errors import ImclError
 from imcl.present import html, render, tables
-from imcl.study import grid
 
 
 @pytest.fixture
@@ -254,55 +252,6 @@ def test_a_study_without_base_or_all_says_nothing_of_where_a_gain_comes_from(bui
     assert "gain-digits" not in built
 
 
-def search_with(study, trials, **plan):
-    """A search for the settings with one rung, on held-out images, clean and noisy."""
-    digits = study.raw["datasets"]["digits"]
-    study.raw["datasets"]["tuning"] = {**digits, "validation_share": 0.5, "validation_seed": 0}
-    rung = {**study.plan, "datasets": ["tuning"], "noise": ["clean", "n50"], "ways": {}}
-    study.raw["studies"]["rung"] = {**rung, "methods": list(trials), **plan}
-    study.raw["search"] = {"rungs": ["rung"], "chosen": {}}
-
-
-def test_the_search_shows_what_lost_and_marks_what_was_chosen(study):
-    study.raw["ways"]["kernel"] = {"variant": "cosine", "weight": 30.0, "ramp_up_steps": 500}
-    study.raw["trials"] |= {
-        "slow": {"training": {"learning_rate": 0.01}},
-        "strong": {
-            "intermediate": {"variant": "augment", "weight": 1.0, "centred": False},
-            "kernel": {"variant": "cosine", "weight": 30.0, "ramp_up_steps": 500},
-        },
-    }
-    search_with(study, ["slow", "strong"], seeds=[1])
-    study.raw["search"]["chosen"] = {
-        "kernel": [{"method": "strong", "noise": "clean", "reason": "it was best & first"}],
-        "training": [{"method": "slow", "noise": "n50", "reason": "with other labels"}],
-    }
-    study.write(ACCURACY)
-    clean = [cell for cell in grid.cells(study.settings, "rung") if not cell.noise]
-    for cell, accuracy in zip(clean, (0.25, 0.5), strict=True):
-        made = record(cell, [accuracy])
-        made["dataset"]["evaluation"] = "validation"
-        write(study.project, cell, made, "rung")
-
-    found = study.tables()["search"].rows()
-
-    lost, won = (found[f"rung/tuning/clean/resnet18/{name}"] for name in ("slow", "strong"))
-    assert [lost[c].text for c in ("epochs", "rate", "decay")] == ["14", "0.01", "0.0005"]
-    assert lost["settings"].text == "–"
-    assert won["rate"].text == "0.05"
-    assert won["settings"].text == (
-        "intermediate augment × 1, not centred; kernel cosine × 30, ramp up steps 500"
-    )
-    assert [(e["last"].text, e["best"].text) for e in (lost, won)] == [
-        ("25.0", "26.0"),
-        ("50.0", "51.0"),
-    ]
-    assert [e["last"].bold for e in (lost, won)] == [False, True]  # n50: not with these labels
-    text = study.written("results.tex")
-    assert r"\item[kernel, clean labels] strong: it was best \& first." in text
-    assert "networks: rung on tuning with clean labels and resnet18." in text
-
-
 def test_settings_and_choices_of_a_study_are_told_by_noise(study):
     study.plan |= {
         "noise": ["clean", "n20", "n50"],
@@ -311,19 +260,15 @@ def test_settings_and_choices_of_a_study_are_told_by_noise(study):
             "n50": {"output": {"variant": "dropout"}},
         },
     }
-    study.raw["trials"] |= {
-        "strong": {"kernel": {"weight": 30.0}},
-        "usual": {"kernel": {"weight": 10.0}},
-        "weak": {"kernel": {"weight": 3.0}},
+    study.plan["methods"] = [*study.plan["methods"], "default"]
+    study.plan["chosen"] = {
+        "digits-n20-resnet18-kernel": {"options": {"kernel": {"weight": 3.0}}, "reason": "best"}
     }
-    names = ("strong", "usual", "weak")
-    search_with(study, names)
-    chosen = [{"method": name, "noise": "n50", "reason": name} for name in names]
-    study.raw["search"]["chosen"] = {"kernel": chosen}
     study.write(lambda c: ACCURACY["base"] if c.method == "base" and not c.noise else None)
     documents = study.documents()
     lines = [row for group in by_name(documents)["settings"].groups for row in group]
-    rows = [" ".join(e.text for e in row) for row in lines if row[0].text in ("output", "kernel")]
+    own = ("output", "kernel", "digits-n20-resnet18-kernel")
+    rows = [" ".join(e.text for e in row) for row in lines if row[0].text in own]
     assert rows == [
         "output variant (clean, n20) augment",
         "output variant (n50) dropout",
@@ -337,8 +282,12 @@ def test_settings_and_choices_of_a_study_are_told_by_noise(study):
         "kernel weight (clean) 30",
         "kernel weight (n20, n50) 10",
         "kernel ramp_up_steps 2000",
+        "digits-n20-resnet18-kernel kernel.weight 3",  # before the ten above
     ]
-    assert documents.summary["chosen"]["kernel"] == chosen[:2]
+    default = [row[1].text for row in lines if row[0].text == "default"]
+    assert default == [
+        f"{way}.{key}" for way, used in documents.summary["default"].items() for key in used
+    ]
 
 
 def test_tables_of_another_study_are_deleted(usual):

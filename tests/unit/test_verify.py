@@ -16,7 +16,7 @@ import yaml
 from handmade import ROOT, empty_project, parameters
 
 from imcl import verify
-from imcl.analysis import claims, search, summary
+from imcl.analysis import claims, summary
 from imcl.cli import main
 from imcl.data import prepare
 from imcl.files import write_json
@@ -360,7 +360,7 @@ def trained(tmp_path_factory) -> Path:
     (cell,) = grid.cells(settings)
     prepare.prepare(project, cell.dataset)
     worker.train(project, cell, worker.RunOptions("cpu"))
-    for part in (summary, claims, search):
+    for part in (summary, claims):
         part.write(project, settings)
     tables.write(project, Documents.read(project))
     return project.root
@@ -388,7 +388,6 @@ def test_what_was_run_here_is_as_computed(run, capsys):
     [
         ("results/summary/tiny-*.json", '"n": 2', '"n": 3'),
         ("results/claims.json", "not tested", "reproduced"),
-        ("results/search.json", "false", "true"),
         ("results/metrics/*.json", "0", "1"),
         ("results/curves.csv", "0.", "1."),
         ("paper/build/tables/accuracy-digits.md", ".", ","),

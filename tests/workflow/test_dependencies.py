@@ -20,7 +20,7 @@ from imcl.records.seal import sealed
 
 pytestmark = pytest.mark.workflow
 
-ANALYSIS = {"summary", "claims", "search"}
+ANALYSIS = {"summary", "claims"}
 DOCUMENTS = {"tables", "figures", "report"}
 EVERYTHING = {*ANALYSIS, *DOCUMENTS, "paper"}
 ALL_STAGES = {"train", "analysis", "paper"}
@@ -44,7 +44,7 @@ READ_BY = {
     "src/imcl/training/loop.py": (set(), ALL_STAGES),
     "src/imcl/analysis/summary.py": ({"summary", *DOCUMENTS}, ALL_STAGES),
     "src/imcl/analysis/claims.py": ({"claims", *DOCUMENTS}, ALL_STAGES),
-    "src/imcl/analysis/search.py": ({"search", "summary", *DOCUMENTS}, ALL_STAGES),
+    "src/imcl/analysis/search.py": ({"summary", *DOCUMENTS}, ALL_STAGES),
     "src/imcl/present/render.py": (DOCUMENTS, ALL_STAGES),
     "src/imcl/present/tables.py": (DOCUMENTS, ALL_STAGES),
     "src/imcl/present/text.py": (DOCUMENTS, ALL_STAGES),

@@ -122,7 +122,6 @@ WRITTEN = {
     "noise digits n50": ".npy.",
     TRAIN: "/weights/",  # of its only seed, which is then finished
     "claims --save": "/results/.claims.json",
-    "search": "/results/.search.json",
     "tables": "/paper/build/tables/.",
     "figures": "/paper/build/figures/.",
     "report": "/paper/build/.report.html",

@@ -24,12 +24,12 @@ def test_cells_are_trained_in_order_until_the_time_is_up_and_then_the_rest(check
 
 def test_a_cell_that_fails_stops_no_other(checkout):
     checkout.change(
-        studies__micro__methods=["base", "wild"],
+        studies__micro__methods=["base", "base@1"],
         studies__micro__noise=["clean"],
-        trials__wild={"training": {"learning_rate": 1e9}},
+        search={"candidates": {"base": [{"training": {"learning_rate": 1e9}}]}},
     )
     output = checkout.run("imcl", "run", code=1)
-    assert "imcl run: 1 cells failed: digits-clean-resnet18-wild" in output
+    assert "imcl run: 1 cells failed: digits-clean-resnet18-base@1" in output
     assert "digits-clean-resnet18-base" not in output.splitlines()[-1]
     assert "study micro: 1 of 2 cells done, 0 left" in output
 

@@ -107,6 +107,7 @@ class Search:
                 rows = self._rows(settings.study, cells, number + 1)
                 if follows:
                     made += rows.values()
+                    self.rows += rows.values()
                 follows = follows and len(rows) == len(cells)
                 accuracy = {cell: row["accuracy"] for cell, row in rows.items()}
                 ranked = {
@@ -117,7 +118,6 @@ class Search:
             by_name = {cell.name: cell for cell in cells}
             for race, numbers in ranked.items():
                 self.choices[race.cell] = self._choice(race, numbers, by_name, rows)
-            self.rows += made
             if follows:
                 self._mark(made, left)
         self.done = follows
