@@ -133,9 +133,15 @@ def follow(
 
 
 ACCURACY = {
-    "base@1": 0.3, "base@2": 0.4, "base@3": 0.2,
-    "output@1": 0.3, "output@2": 0.5, "output@3": 0.5,  # of equals, the first wins
-    "all@1": 0.1, "all@2": 0.3, "all@3": 0.2,
+    "base@1": 0.3,
+    "base@2": 0.4,
+    "base@3": 0.2,
+    "output@1": 0.3,
+    "output@2": 0.5,
+    "output@3": 0.5,  # of equals, the first wins
+    "all@1": 0.1,
+    "all@2": 0.3,
+    "all@3": 0.2,
 }
 PLACE = "digits-n50-resnet18"
 
@@ -319,8 +325,12 @@ def test_a_stopped_search_ends_as_one_that_was_not(tmp_path, monkeypatch, capsys
     raw = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     raw["studies"] = {
         "quick": {
-            "datasets": ["digits"], "noise": ["n50"], "backbones": ["resnet18"],
-            "methods": ["base", "output"], "seeds": [1], "width": 4,
+            "datasets": ["digits"],
+            "noise": ["n50"],
+            "backbones": ["resnet18"],
+            "methods": ["base", "output"],
+            "seeds": [1],
+            "width": 4,
             "training": {"epochs": 2, "warmup_epochs": 0, "batch_size": 64},
         }
     }

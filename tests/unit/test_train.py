@@ -350,8 +350,19 @@ def test_held_out_images_are_evaluated_with_labels_as_noisy_as_the_others(projec
 
     truth = noisy[len(arrays.train_labels) :]
     assert (truth != arrays.validation_labels).mean() == pytest.approx(0.5, abs=0.1)
-    counts = np.array(record["runs"][0]["predictions"]["confusion"]).sum(1)
+    (run,) = record["runs"]
+    counts = np.array(run["predictions"]["confusion"]).sum(1)
     assert counts.tolist() == np.bincount(truth, minlength=10).tolist()
+    # The accuracy on the true labels is told besides, and only there.
+    described, _ = prepare.load(project, cell.dataset)
+    model = build("resnet18", cell.width, described["shape"], 10)
+    model.load_state_dict(torch.load(quick.weights(project, cell, 1)))
+    images = torch.from_numpy(np.asarray(arrays.validation_images)).permute(0, 3, 1, 2) / 255
+    mean, std = (torch.tensor(described[key]).view(-1, 1, 1) for key in ("mean", "std"))
+    with torch.no_grad():
+        predicted = model.eval()((images - mean) / std).argmax(1).numpy()
+    assert run["final"]["accuracy"] == (predicted == truth).mean()
+    assert run["final"]["true_accuracy"] == (predicted == arrays.validation_labels).mean()
 
 
 # data drawn for each run --------------------------------------------------------------------------

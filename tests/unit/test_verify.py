@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import pytest
 import quick
 import yaml
-from handmade import ROOT, empty_project, parameters
+from handmade import ROOT, empty_project, parameters, record, write
 
 from imcl import verify
 from imcl.analysis import claims, summary
+from imcl.analysis.search import Search
 from imcl.cli import main
 from imcl.data import prepare
 from imcl.files import write_json
@@ -294,6 +295,75 @@ def test_a_study_without_tables_has_all_its_records(project, capsys):
     code, _, err = verified(capsys, project)
     assert code == 1
     assert f"{path}: is missing" in err
+
+
+SEARCHED = {
+    "validation_share": 0.2,
+    "rungs": [{"epochs": 0.5, "seeds": [1]}, {"seeds": [1, 2]}],
+    "candidates": {"base": [{"training": {"learning_rate": rate}} for rate in (0.1, 0.2)]},
+}
+
+
+@pytest.fixture
+def searched(tmp_path) -> tuple[Project, dict[int, list[Path]]]:
+    """A project with the committed records of a search of base: by rung, their files."""
+    project = empty_project(tmp_path)
+    raw = parameters() | {"search": SEARCHED}
+    raw["studies"] = {"quick": raw["studies"]["quick"] | {"noise": ["clean"]}}
+    project.params.unlink()
+    project.params.write_text(yaml.safe_dump(raw))
+    files: dict[int, list[Path]] = {}
+    for number, rung in enumerate(Search(project, load(project.params), committed=True).rungs()):
+        for cell in rung.cells:
+            accuracy = 0.6 if cell.method == "base@2" else 0.5
+            made = record(cell, [accuracy] * len(cell.seeds))
+            for run in made["runs"]:
+                run["oracle"] = {"epoch": cell.training.epochs, **_measured(accuracy)}
+                (last,) = run["history"]
+                unevaluated = {k: v for k, v in last.items() if k != "evaluation"}
+                earlier = range(1, cell.training.epochs)
+                run["history"] = [
+                    *({**unevaluated, "epoch": epoch} for epoch in earlier),
+                    {**last, "epoch": cell.training.epochs},
+                ]
+            path = write(project, cell, made, "search_quick")
+            files.setdefault(number, []).append(path)
+    return project, files
+
+
+def _measured(accuracy: float) -> dict[str, float]:
+    return {"accuracy": accuracy, "nll": 0.5, "ece": 0.1}
+
+
+def test_the_records_of_a_search_are_checked(searched, capsys):
+    project, files = searched
+    assert [len(paths) for paths in files.values()] == [4, 2]
+    code, out, err = verified(capsys, project)
+    assert (code, err) == (0, "")
+    folder = project.committed_records("search_quick")
+    assert out == f"{folder}: 6 records, 0 files made from them, no faults\n"
+
+
+def test_a_record_of_a_search_that_is_gone_changed_or_foreign_is_found(searched, capsys):
+    project, files = searched
+    (last, other), name = files[1], "belongs to no cell of study search_quick"
+    content = last.read_text()
+    last.unlink()
+    assert verified(capsys, project)[2] == one_fault(last, "is missing")
+    last.write_text(content.replace("0.6", "0.7", 1))
+    assert "its seal is broken" in verified(capsys, project)[2]
+    last.write_text(content)
+    stray = last.with_name(last.name.replace("@2", "@1"))
+    last.rename(stray)
+    found = verified(capsys, project)[2]
+    assert f"{stray}: {name}" in found
+    assert f"{last}: is missing" in found
+    stray.rename(last)
+    # Without a record of the first rung, nothing tells which candidates the second one has.
+    files[0][0].unlink()
+    found = verified(capsys, project)[2]
+    assert f"{files[0][0]}: is missing" in found
+    assert f"{other}: {name}" in found
 
 
 def test_a_table_with_one_digit_changed_is_found(project, capsys):
