@@ -3,8 +3,10 @@
 from dataclasses import replace
 
 import pytest
+from handmade import record, write
 from studies import ACCURACY, Study, by_name, rows_of
 
+from imcl.analysis.search import Search
 from imcl.errors import ImclError
 from imcl.present import html, render, tables
 
@@ -250,6 +252,49 @@ def test_where_a_gain_comes_from_by_hand(study):
 
 def test_a_study_without_base_or_all_says_nothing_of_where_a_gain_comes_from(built):
     assert "gain-digits" not in built
+
+
+def test_the_search_shows_what_lost_and_marks_what_was_chosen(study):
+    study.raw["search"] = {
+        "rungs": [{"epochs": 0.5, "seeds": [1], "keep": 2}, {"seeds": [1, 2]}],
+        "candidates": {
+            "base": [{}, {}, {}],
+            "output": [
+                {"output": {"variant": "spatial", "weight": 3.0}},
+                {"output": {"weight": 1.0}},
+                {},
+            ],
+        },
+    }
+    study.plan |= {"methods": ["base", "output"], "noise": ["n50"]}
+    study.plan["chosen"] = {"digits-n50-resnet18-base": {"options": {}, "reason": "best & first"}}
+    study.write(ACCURACY)
+    accuracy = {1: 0.25, 2: 0.3, 3: 0.2}
+    for rung in Search(study.project, study.settings).rungs():
+        for cell in rung.cells:
+            number = int(cell.method[-1])
+            made = record(cell, [accuracy[number]] * len(cell.seeds))
+            for run in made["runs"]:
+                run["final"]["true_accuracy"] = 0.5 + 0.1 * (number == 1)
+            write(study.project, cell, made)
+
+    table = study.tables()["search"]
+
+    found = {name: [entry.text for entry in row.values()] for name, row in table.rows().items()}
+    place = "digits/n50/resnet18/output"
+    assert {name: row for name, row in found.items() if "output" in name} == {
+        f"{place}/1/1": ["variant spatial, weight 3", "7", "1", "25.0", "60.0", "–"],
+        f"{place}/2/1": ["weight 1", "7", "1", "30.0", "50.0", "–"],
+        f"{place}/3/1": ["as without a search", "7", "1", "20.0", "50.0", "–"],
+        f"{place}/1/2": ["variant spatial, weight 3", "14", "2", "25.0", "60.0", "–"],
+        f"{place}/2/2": ["weight 1", "14", "2", "30.0", "50.0", "10.0"],
+    }
+    bold = [name for name, row in table.rows().items() if row["held out"].bold]
+    assert bold == [f"digits/n50/resnet18/{m}/2/{n}" for m in ("base", "output") for n in (1, 2)]
+    (source,) = table.rows()[f"{place}/2/2"]["held out"].sources
+    assert "output@2" in source
+    text = study.written("results.tex")
+    assert r"\item[digits-n50-resnet18-base] best \& first." in text
 
 
 def test_settings_and_choices_of_a_study_are_told_by_noise(study):
