@@ -72,7 +72,7 @@ def test_a_rung_is_a_study_on_held_out_images():
     training = cells[1].training
     assert training.learning_rate == 0.3
     # Half of 9 and of 4 epochs; only the last epoch counts.
-    assert (training.epochs, training.warmup_epochs, training.evaluate_every) == (4, 2, 4)
+    assert (training.epochs, training.warmup_epochs, training.evaluations) == (4, 2, 1)
     assert (training.batch_size, cells[0].seeds) == (64, [1])
     assert cells[0].dataset.config["validation_share"] == 0.25
 

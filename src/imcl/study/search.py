@@ -119,7 +119,7 @@ def _block(grid: Grid, setting: Setting, tried: list[str], rung: Rung) -> Block:
         update={
             "epochs": epochs,
             "warmup_epochs": min(round(rung.epochs * whole.warmup_epochs), epochs - 1),
-            "evaluate_every": epochs,  # only the last epoch counts
+            "evaluations": 1,  # only the last epoch counts
         }
     )
     ways: dict[str, Any] = {}
