@@ -1,6 +1,7 @@
 """A study trained without an engine, as on a machine that is lent for minutes."""
 
 import pytest
+from conftest import MICRO
 
 pytestmark = pytest.mark.workflow
 
@@ -29,8 +30,8 @@ def test_a_cell_that_fails_stops_no_other(checkout):
         search={"candidates": {"base": [{"training": {"learning_rate": 1e9}}]}},
     )
     output = checkout.run("imcl", "run", code=1)
-    assert "imcl run: 1 cells failed: digits-clean-resnet18-base@1" in output
-    assert "digits-clean-resnet18-base" not in output.splitlines()[-1]
+    told = "imcl run: 1 cells failed: digits-clean-resnet18-base@1"
+    assert output.splitlines()[-1] == told
     assert "study micro: 1 of 2 cells done, 0 left" in output
 
 
@@ -58,3 +59,19 @@ def test_nothing_is_trained_after_an_anchor_that_is_not_reached(checkout):
 @pytest.mark.parametrize("option", ["--jobs", "--threads", "--minutes", "--grace"])
 def test_a_number_that_cannot_be_is_wrong_usage(checkout, option):
     assert f"{option}: '-1' is not a" in checkout.run("imcl", "run", option, "-1", code=2)
+
+
+def test_snakemake_searches_and_writes_into_the_file_not_into_its_copy(checkout):
+    checkout.change(
+        studies__micro={**MICRO, "methods": ["base"], "noise": ["clean"]},
+        search={
+            "rungs": [{"seeds": [1, 2]}],
+            "candidates": {"base": [{"training": {"learning_rate": 0.02}}]},
+        },
+    )
+    output = checkout.snakemake("search", "--config", "study=micro")
+    assert "search of study micro: 1 cells, 2 seeds to train, about" in output
+    (name, choice), *others = checkout.params()["studies"]["micro"]["chosen"].items()
+    assert (name, others) == ("digits-clean-resnet18-base", [])
+    assert choice["options"] == {"training": {"learning_rate": 0.02}}
+    assert any("base@1" in name for name in checkout.records())
