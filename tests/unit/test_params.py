@@ -66,7 +66,7 @@ def place(fault: str) -> str:
 def test_the_committed_file_loads():
     loaded = load(ROOT / "params.yaml")
     assert loaded.study == "quick"
-    assert list(loaded.studies) == ["quick", "cpu", "cpu_transfer", "every", "gpu", "paper"]
+    assert list(loaded.studies) == ["quick", "cpu", "cpu_more", "every", "gpu", "paper"]
 
 
 def test_a_study_can_be_chosen():
@@ -672,7 +672,7 @@ def test_an_unknown_key(where, key, meant):
         (
             "study",
             "zzz",
-            "study: unknown study 'zzz'; known: quick, cpu, cpu_transfer, every, gpu, paper",
+            "study: unknown study 'zzz'; known: quick, cpu, cpu_more, every, gpu, paper",
         ),
     ],
 )
@@ -688,7 +688,7 @@ def test_a_chosen_study_that_does_not_exist(name):
         load(path, name)
     [fault] = str(error.value).splitlines()
     assert fault.startswith(f"{path}: study: unknown study '{name}'; ")
-    assert "'paper'?" in fault or "known: quick, cpu, cpu_transfer, every, gpu, paper" in fault
+    assert "'paper'?" in fault or "known: quick, cpu, cpu_more, every, gpu, paper" in fault
 
 
 def test_a_study_of_more_cells_than_a_machine_can_plan():
