@@ -58,7 +58,7 @@ PARAMS: dict[str, Any] = {
             "variant": "augment",
             "weight": 5.0,
             "ramp_up_steps": 2000,
-            "misfit_power": 2.0,
+            "misfit_power": 3.0,
             "temperature": 2.0,
             "parts": 2,
             "dropout_rate": 0.3,
@@ -229,7 +229,7 @@ def test_a_digest_is_the_sha256_of_the_canonical_configuration():
         '"momentum":0.9,"precision":"float32","schedule":"cosine","warmup_epochs":5,'
         '"weight_decay":0.0005},'
         '"views":2,'
-        '"ways":{"output":{"misfit_power":2,"parts":2,"ramp_up_steps":2000,"temperature":2,"variant":"augment",'
+        '"ways":{"output":{"misfit_power":3,"parts":2,"ramp_up_steps":2000,"temperature":2,"variant":"augment",'
         '"weight":5}}}'
     )
     expected = hashlib.sha256(canonical.encode()).hexdigest()[:12]

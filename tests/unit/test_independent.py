@@ -201,7 +201,7 @@ def check_way(done: Done, name: str, expected: float, logits: list[Array] | None
 @PRECISIONS
 @pytest.mark.parametrize("variant", ["dropout", "spatial", "channel", "augment"])
 def test_output(precision, variant):
-    """misfit^2 (1/K) sum_k T^2 KL(q_k || p_T(z_k)), q_k = p_T(mean of the other parts' logits)."""
+    """misfit^3 (1/K) sum_k T^2 KL(q_k || p_T(z_k)), q_k = p_T(mean of the other parts' logits)."""
     done = do_step(precision, way=("output", {"variant": variant, "parts": 3}))
     last, draws = done.stages[-1], seeded(6)
     h, positions = pool(last), last.reshape(*last.shape[:2], -1)
@@ -222,7 +222,7 @@ def test_output(precision, variant):
     logits = [linear(done.collaboration.model.classifier, part) for part in parts]
     divergence = np.mean([4 * kl(others(logits, k), z, 2.0) for k, z in enumerate(logits)])
     misfit = min(1.0, np.mean([ce(z) for z in logits]) / np.log(CLASSES))
-    check_way(done, "output", float(misfit**2 * divergence), logits)
+    check_way(done, "output", float(misfit**3 * divergence), logits)
     seen = logits[0] if variant == "augment" else np.mean(logits, 0)
     np.testing.assert_allclose(done.step.logits.numpy(), seen, rtol=1e-5, atol=1e-5)
 

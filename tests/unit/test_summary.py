@@ -491,7 +491,7 @@ def test_options_of_ways_are_told_by_noise_and_choices_by_cell(project):
         "variant": "augment",
         "weight": 45.0,
         "ramp_up_steps": 2000,
-        "misfit_power": 2.0,
+        "misfit_power": 3.0,
         "temperature": 2.0,
         "parts": 2,
     }

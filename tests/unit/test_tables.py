@@ -319,7 +319,7 @@ def test_settings_and_choices_of_a_study_are_told_by_noise(study):
         "output variant (n50) dropout",
         "output weight 45",
         "output ramp_up_steps 2000",
-        "output misfit_power 2",
+        "output misfit_power 3",
         "output temperature 2",
         "output parts 2",
         "output dropout_rate (n50) 0.3",  # the other variant uses none

@@ -61,7 +61,7 @@ class Output(Way):
     )
     weight: Weight = Field(45.0, description="factor of the loss")
     misfit_power: Weight = Field(
-        2.0,
+        3.0,
         description="the factor also follows the labels' misfit to this power; 0 for not at all",
     )
     temperature: Positive = Field(2.0, description="softens the predictions that are compared")
