@@ -343,7 +343,7 @@ def test_dml(precision):
 @PRECISIONS
 def test_one(precision):
     """sum_i CE_i + CE_e + ramp T^2 sum_i KL(p_T(z_e) || p_T(z_i)), z_e = sum_i g_i z_i."""
-    options = {"temperature": 3.0, "ramp_up_steps": 20005}
+    options = {"temperature": 3.0, "ramp_up": 0.25}
     done = do_step(
         precision, baseline=("one", options), watched=lambda model, method: [*method.last]
     )
