@@ -314,12 +314,17 @@ def test_links_land_on_their_targets(opened, width):
     landed = page.evaluate(
         """[...document.querySelectorAll("nav a")].map(link => {
           link.click();
-          return [link.hash, document.querySelector(link.hash).getBoundingClientRect().top];
+          const place = selector => document.querySelector(selector).getBoundingClientRect();
+          const bar = place("#setting");
+          return [link.hash, place(link.hash).top, place(`${link.hash} h2`).top,
+            bar.top < 5 ? bar.bottom : 0];
         })"""
     )
     assert len(landed) > 10
-    for target, top in landed:
+    for target, top, title, covered in landed:
         assert 0 <= top <= 80, target
+        assert covered <= title, target  # the bar stays at the top of the window
+    assert max(covered for *_, covered in landed) > 40
     # A link from elsewhere lands there too, and nothing moves afterwards.
     page = opened(width, "#redundancy")
     page.wait_for_timeout(500)

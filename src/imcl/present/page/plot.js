@@ -29,7 +29,7 @@ function breadth(text) {
 // The lines of a text that are at most so wide.
 function wrapped(text, width) {
   const lines = [""];
-  for (const word of text.split(" ")) {
+  for (const word of text.replaceAll(" %", "\u00a0%").split(" ")) {
     const longer = `${lines.at(-1)} ${word}`.trim();
     if (breadth(longer) <= width || !lines.at(-1)) lines[lines.length - 1] = longer;
     else lines.push(word);
@@ -87,7 +87,7 @@ function plot(width, { label, height = 300, x, y = {}, rows, marks }) {
   if (rows) {
     height = top;
     for (const row of rows) {
-      row.lines = row.head ? wrapped(row.text, 0.9 * width) : [row.text]; // heads are bold
+      row.lines = row.head ? wrapped(row.text, 0.82 * width) : [row.text]; // heads are bold
       const high = row.head ? 10 + 18 * row.lines.length : ROW;
       places.push(height + (row.head ? 20 : high / 2));
       height += high;
@@ -109,14 +109,7 @@ function plot(width, { label, height = 300, x, y = {}, rows, marks }) {
       text(plain(at), { x: X(at), y: bottom + 18, "text-anchor": "middle" }));
   }
   picture.append(text(x.title, { x: (left + right) / 2, y: bottom + 38, "text-anchor": "middle" }));
-  if (rows) {
-    rows.forEach((row, index) => {
-      row.lines.forEach((line, number) => picture.append(text(line, row.head
-        ? { x: 0, y: places[index] + 18 * number, class: "head" }
-        : { x: left - 10, y: places[index] + 4, "text-anchor": "end" })));
-      if (ends && row.end) picture.append(text(row.end, { x: width, y: places[index] + 4, "text-anchor": "end" }));
-    });
-  } else {
+  if (!rows) {
     for (const at of ticks(y0, y1, (bottom - top) / 45)) {
       picture.append(draw("path", { class: "grid", d: `M${left} ${Y(at)}H${right}` }),
         text(plain(at), { x: left - 8, y: Y(at) + 4, "text-anchor": "end" }));
@@ -128,6 +121,13 @@ function plot(width, { label, height = 300, x, y = {}, rows, marks }) {
     picture.append(KINDS[mark.kind](mark.at.map(([h, v], index) => [
       h === null ? (index ? right : left) : X(h), v === null ? (index ? top : bottom) : Y(v)]), mark));
   }
+  // The names of rows stand above the rules.
+  rows?.forEach((row, index) => {
+    row.lines.forEach((line, number) => picture.append(text(line, row.head
+      ? { x: 0, y: places[index] + 18 * number, class: "head" }
+      : { x: left - 10, y: places[index] + 4, "text-anchor": "end" })));
+    if (ends && row.end) picture.append(text(row.end, { x: width, y: places[index] + 4, "text-anchor": "end" }));
+  });
   // One stop of the tab key for all points; the arrows go from one to the next.
   const points = [...picture.querySelectorAll("[role=button]")];
   points[0]?.setAttribute("tabindex", 0);
