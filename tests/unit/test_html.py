@@ -383,14 +383,16 @@ def test_it_needs_no_mouse(page, study):
     assert "c" * 40 in text
 
 
+def saved(page, button: str) -> list[dict[str, str]]:
+    """The lines of the CSV file that a button saves."""
+    with page.expect_download() as download:
+        page.locator(button).first.dispatch_event("click")
+    with open(download.value.path(), encoding="utf-8", newline="") as file:
+        return [*csv.DictReader(file)]
+
+
 @browser_only
 def test_the_csv_of_each_chart_and_table_holds_the_numbers_of_the_summary(page, documents):
-    def saved(button: str) -> list[dict[str, str]]:
-        with page.expect_download() as download:
-            page.locator(button).first.dispatch_event("click")
-        with open(download.value.path(), encoding="utf-8", newline="") as file:
-            return [*csv.DictReader(file)]
-
     def close(*values: float) -> list:
         return [pytest.approx(value, abs=1e-4) for value in values]
 
@@ -407,7 +409,7 @@ def test_the_csv_of_each_chart_and_table_holds_the_numbers_of_the_summary(page, 
     def both(estimate: dict) -> list:
         return close(100 * estimate["mean"], 100 * estimate["half_width"])
 
-    effects = saved("[data-chart=effects]")
+    effects = saved(page, "[data-chart=effects]")
     assert {line["method"] for line in effects} == {*rows} - {"base"}
     for line in effects:
         found = rows[line["method"]]["difference_to_base"]
@@ -415,12 +417,12 @@ def test_the_csv_of_each_chart_and_table_holds_the_numbers_of_the_summary(page, 
         assert [float(line[f"seed {seed}"]) for seed in range(1, 4)] == close(
             *(100 * value for value in found["values"])
         )
-    curves = saved("[data-chart=curves]")
+    curves = saved(page, "[data-chart=curves]")
     assert len(curves) == 6 * 20
     for line in curves:
         point = rows[line["method"]]["history"][int(line["epoch"]) - 1]
         assert [float(line["accuracy"]), float(line["half_width"])] == both(point["accuracy"])
-    lines = saved("[data-chart=noise]")
+    lines = saved(page, "[data-chart=noise]")
     assert len(lines) == 12
     for line in lines:
         if line["noise"] == "n50":
@@ -429,15 +431,15 @@ def test_the_csv_of_each_chart_and_table_holds_the_numbers_of_the_summary(page, 
             assert [float(line["accuracy"]), float(line["half_width"])] == both(
                 row["estimates"]["accuracy"]
             )
-    for line in saved("[data-chart=cost]"):
+    for line in saved(page, "[data-chart=cost]"):
         assert float(line["cost"]) == rows[line["method"]]["cost_to_base"]["time"]
-    for line in saved("[data-chart=redundancy]"):
+    for line in saved(page, "[data-chart=redundancy]"):
         estimates = rows[line["method"]]["estimates"]
         assert [float(line["channels"]), float(line["kernels"])] == close(
             1000 * estimates["channel_correlation"]["mean"],
             1000 * estimates["kernel_cosine"]["mean"],
         )
-    bins = saved("[data-chart=calibration]")
+    bins = saved(page, "[data-chart=calibration]")
     assert [
         (line["method"], *map(float, (line["confidence"], line["correct"], line["count"])))
         for line in bins
@@ -446,14 +448,14 @@ def test_the_csv_of_each_chart_and_table_holds_the_numbers_of_the_summary(page, 
         for method, row in rows.items()
         for bin in row["calibration"]
     ]
-    confusion, method = saved("[data-chart=confusion]"), page.input_value("#confusion-method")
+    confusion, method = saved(page, "[data-chart=confusion]"), page.input_value("#confusion-method")
     assert [line["class"] for line in confusion][:2] == ["airplane", "automobile"]
     assert [[*map(int, [*line.values()][1:])] for line in confusion] == rows[method]["confusion"]
     matrix = documents.summary["noise"]["cifar10 n50"]["transition_matrix"]
-    assert [[*map(float, [*line.values()][1:])] for line in saved("[data-chart=transition]")] == [
-        [100 * share for share in row] for row in matrix
-    ]
-    results = {line["method"]: line for line in saved("[data-table=results]")[:6]}
+    assert [
+        [*map(float, [*line.values()][1:])] for line in saved(page, "[data-chart=transition]")
+    ] == [[100 * share for share in row] for row in matrix]
+    results = {line["method"]: line for line in saved(page, "[data-table=results]")[:6]}
     assert len(results) == 6
     first = documents.summary["cells"][:6]
     for row in first:
@@ -575,14 +577,24 @@ def test_the_first_picture_tells_sizes_apart_and_marks_what_is_claimed(tmp_path,
         "training": {"epochs": 60},
     }
     study.write({"base": [0.40, 0.42, 0.41], "all": [0.50, 0.51, 0.52]})
-    page = browser.new_page()
-    page.goto(html.write(study.project, study.documents()).as_uri())
+    documents, page = study.documents(), browser.new_page()
+    page.goto(html.write(study.project, documents).as_uri())
     said = page.inner_text(".lead")
     assert "Found: +10.0 ± 2.5 points, at reduced size." in said  # +10, +9, +11: t = 4.303
     plot = page.locator("#answer-plot > svg")
     assert plot.locator(".hollow").count() == 2
     assert plot.locator(".claimed").count() == 4  # two claims have no records
     assert "10.0" in page.inner_text("#answer-finding")
+    card = page.locator(".card", has_text="50 % label noise").inner_text()
+    assert "reproduced at reduced size" in card
+    assert "+10.0 ± 2.5 points, where 3.53 is claimed. 2 of 2 comparisons hold" in card
+    (claim,) = (claim for claim in documents.claims if claim["claim"] == "label_noise")
+    found = [line for line in saved(page, "[data-chart=answer]") if line["effect"]]
+    for line, comparison in zip(found, claim["readings"][0]["comparisons"], strict=True):
+        effect = comparison["effect"]
+        assert float(line["effect"]) == pytest.approx(effect["mean"])
+        assert float(line["high"]) == pytest.approx(effect["mean"] + effect["half_width"])
+        assert (line["claimed"], line["size"], line["state"]) == ("3.53", "reduced", "holds")
     page.close()
 
 

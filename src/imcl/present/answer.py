@@ -85,10 +85,11 @@ def _found(claim: JudgedClaim) -> str:
     tested = [reading for reading in claim["readings"] if reading["effect"]]
     if not tested:
         return "Not tested yet."
-    shown = [row for row in _of_claim(claim) if row.mean is not None]
+    unit = _unit(claim, tested[0])
     whole = sum(reading["verdict"] == "reproduced" for reading in tested)
-    if shown[0].unit == "times":
-        low, *_, high = sorted(f"{row.mean:.2f}" for row in [*shown, *shown])
+    if unit == "times":
+        means = [reading["effect"]["mean"] for reading in tested if reading["effect"]]
+        low, high = f"{min(means):.2f}", f"{max(means):.2f}"
         ratio = low if low == high else f"{low} to {high}"
         count = f"; {whole} of {len(tested)} costs are" if len(tested) > 1 else ","
         held = "as claimed" if whole or len(tested) > 1 else "not as claimed"
@@ -97,7 +98,7 @@ def _found(claim: JudgedClaim) -> str:
     where = f", where {claim['figure']:g} is claimed" if claim["figure"] is not None else ""
     counts = f"{tested[0]['comparisons_holding']} of {tested[0]['comparisons_tested']}"
     return (
-        f"{effect} {shown[0].unit}{where}. {counts} comparisons hold as the claim is read first; "
+        f"{effect} {unit}{where}. {counts} comparisons hold as the claim is read first; "
         f"{whole} of {len(tested)} readings hold in full."
     )
 

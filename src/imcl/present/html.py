@@ -81,7 +81,6 @@ def write(project: Project, documents: Documents) -> Path:
         meanings=words.MEANINGS,
         places={word: f"word-{number}" for number, word in enumerate(words.MEANINGS)},
         looks=words.looks(summary["axes"]["methods"]),
-        ways=list(WAYS),
     )
     text = page.get_template("page.html.j2").render(
         study=summary["study"],
