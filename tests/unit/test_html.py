@@ -516,7 +516,7 @@ def test_it_prints_every_chart_and_whole_tables_on_a4(page, tmp_path):
 def test_axe_finds_nothing_serious(tmp_path, browser):
     from axe_playwright_python.sync_playwright import Axe
 
-    plan = SMALL | {"backbones": ["vgg16"], "methods": ["base", "control", "output"]}
+    plan = SMALL | {"noise": ["n50"], "backbones": ["vgg16"], "methods": ["base", "control", "all"]}
     study = recorded(tmp_path, plan, epochs=2)  # axe looks at each entry of each table
     report = html.write(study.project, study.documents())
     for width, scheme in ((1280, "light"), (390, "dark")):
