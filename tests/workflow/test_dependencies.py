@@ -52,7 +52,7 @@ READ_BY = {
     "src/imcl/present/pdf.py": ({"paper"}, ALL_STAGES),
     "src/imcl/present/html.py": ({"report"}, ALL_STAGES),
     "src/imcl/present/crate.py": ({"report"}, ALL_STAGES),
-    "src/imcl/present/page/script.js": ({*DOCUMENTS, "paper"}, ALL_STAGES),
+    "src/imcl/present/page/page.js": ({*DOCUMENTS, "paper"}, ALL_STAGES),
     "src/imcl/present/trace.py": (set(), ALL_STAGES),
     "src/imcl/verify.py": (set(), ALL_STAGES),
     "src/imcl/bench/loop.py": (set(), ALL_STAGES),

@@ -21,6 +21,7 @@ from imcl.present import drawn, tables
 from imcl.present.by_method import Part, all_parts, split
 from imcl.present.documents import Documents
 from imcl.present.render import Entry
+from imcl.present.words import COLOURS
 from imcl.project import Project
 from imcl.records.record import Measurement
 from imcl.study import methods
@@ -29,8 +30,6 @@ from imcl.study.options import WAYS
 Rows = dict[str, dict[str, Entry]]  # of a figure's table, by row and column
 Draw = Callable[[Summary, Part, Rows], Figure | None]  # None: nothing to show
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart.
-COLOURS = ["#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 MARKERS = "osD^vPX"
 # A style for each method of drawn.lines, distinct even where only points are drawn.
 STYLES: list[dict[str, Any]] = [

@@ -1,37 +1,40 @@
 """The HTML report: one file that needs no network."""
 
+import base64
+import hashlib
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import vl_convert
 
-from imcl.analysis.rows import Difference, SummaryRow
+from imcl.analysis.rows import Difference, SummaryRow, setting
 from imcl.analysis.statistics import Estimate
+from imcl.analysis.summary import Summary
 from imcl.files import write_text
-from imcl.present import charts, tables
+from imcl.present import answer, names, tables, words
 from imcl.present.by_method import covered
 from imcl.present.claims import MEANINGS
 from imcl.present.documents import Documents
 from imcl.present.render import Entry, isolated
 from imcl.project import Project
-from imcl.records.record import (
-    Environment,
-    Record,
-    Run,
-    code_of,
-    datasets,
-    environment_of,
-    noises,
-)
+from imcl.records.record import Environment, Record, Run, code_of, datasets, environment_of, noises
 from imcl.records.store import Store
-from imcl.study import methods
 from imcl.study.options import WAYS
 
 PAGE = Path(__file__).parent / "page"
+SCRIPTS = ("plot.js", "charts.js", "page.js")
 POINTS = 100  # of a learning curve, at most
-METRICS = ("accuracy", "nll", "ece", "channel_correlation", "kernel_cosine")
+SHOWN = ("base", "control", *WAYS, "all")  # the methods that the charts show first
+METRICS = (
+    "accuracy",
+    "nll",
+    "ece",
+    "channel_correlation",
+    "kernel_cosine",
+    "lost_since_best",
+)
 
 
 def write(project: Project, documents: Documents) -> Path:
@@ -43,10 +46,15 @@ def write(project: Project, documents: Documents) -> Path:
     summary = documents.summary
     built = {table.name: table for table in tables.build(documents)}
     index = {row["key"]: str(number) for number, row in enumerate(summary["cells"])}
+    rules: dict[str, int] = {}
 
     def behind(entry: Entry) -> str:
         """The cells behind an entry, as their numbers in the page's data."""
         return " ".join(index[source] for source in entry.sources if source in index)
+
+    def rule(entry: Entry) -> int:
+        """The number of an entry's rule in the page's data."""
+        return rules.setdefault(entry.rule, len(rules))
 
     page = jinja2.Environment(
         loader=jinja2.FileSystemLoader(PAGE),
@@ -56,25 +64,40 @@ def write(project: Project, documents: Documents) -> Path:
         undefined=jinja2.StrictUndefined,
     )
     page.filters["isolated"] = isolated
-    text = page.get_template("page.html.j2").render(
+    style = page.get_template("style.css").render(colours=words.COLOURS)
+    script = "".join((PAGE / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    body = page.get_template("body.html.j2").render(
         summary=summary,
-        claims=documents.claims,
+        lead=answer.lead(documents.claims),
+        cards=answer.cards(documents.claims),
         verdicts=MEANINGS,
         said={name: row["value"] for name, row in built["text"].rows().items()},
         built=built,
         grids=[t for t in built.values() if t.shown and t.name not in ("claims", "readings")],
         behind=behind,
+        rule=rule,
         covered=covered(summary, *summary["axes"]["datasets"]),
-        style=(PAGE / "style.css").read_text(encoding="utf-8"),
-        script=(PAGE / "script.js").read_text(encoding="utf-8"),
-        # The stub lacks the default of `snippet`.
-        library=vl_convert.javascript_bundle(),  # type: ignore[call-arg]
-        data=_embedded(_data(project, documents)),
-        charts=_embedded(charts.specifications()),
+        shown=_names(summary),
+        meanings=words.MEANINGS,
+        places={word: f"word-{number}" for number, word in enumerate(words.MEANINGS)},
+        looks=words.looks(summary["axes"]["methods"]),
+    )
+    text = page.get_template("page.html.j2").render(
+        study=summary["study"],
+        body=body,
+        style=style,
+        script=script,
+        hash_of=_hash,
+        data=_embedded(_data(project, documents) | {"rules": list(rules)}),
     )
     path = project.build / "report.html"
     write_text(path, text)
     return path
+
+
+def _hash(text: str) -> str:
+    """The hash by which a Content-Security-Policy allows a script or a style."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _embedded(value: object) -> str:
@@ -82,24 +105,37 @@ def _embedded(value: object) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
+def _names(summary: Summary) -> dict[str, dict[str, str]]:
+    """What is shown for each name of the study."""
+    shown = names.of(summary)
+    return {
+        "dataset": shown.datasets,
+        "noise": shown.noise,
+        "backbone": shown.backbones,
+        "method": shown.methods,
+    }
+
+
 def _data(project: Project, documents: Documents) -> dict[str, Any]:
     """What the page's script draws and opens."""
     summary, store = documents.summary, Store(project)
-    environments = summary["environment"]
+    sources = {name: options["source"] for name, options in summary["datasets"].items()}
     return {
-        "study": summary["study"],
-        "ways": list(WAYS),
-        "combinations": {
-            name: methods.parse(name).ways
-            for name in methods.combined()[1:]
-            if name in summary["axes"]["methods"]
+        "names": _names(summary),
+        "looks": words.looks(summary["axes"]["methods"]),
+        "start": _start(summary),
+        "answer": [row._asdict() for row in answer.rows(documents.claims)],
+        "classes": {
+            name: words.CLASSES[source]
+            for name, source in sources.items()
+            if source in words.CLASSES
         },
         "environments": [
             {k: isolated(v) if isinstance(v, str) else v for k, v in environment.items()}
-            for environment in environments
+            for environment in summary["environment"]
         ],
         "cells": [
-            _cell(row, store.open(project.root / row["record"]["path"]), environments)
+            _cell(row, store.open(project.root / row["record"]["path"]), summary["environment"])
             for row in summary["cells"]
         ],
         "noise": {
@@ -115,8 +151,22 @@ def _data(project: Project, documents: Documents) -> dict[str, Any]:
     }
 
 
+def _start(summary: Summary) -> dict[str, Any]:
+    """What the charts show first: the setting with most methods, with the noisiest labels."""
+    methods = Counter(setting(row) for row in summary["cells"])
+    rates = {setting(row): row["realised_rate"] for row in summary["cells"]}
+    dataset, noise, backbone = max(methods, key=lambda place: (methods[place], rates[place]))
+    there = summary["axes"]["methods"]
+    return {
+        "dataset": dataset,
+        "noise": noise,
+        "backbone": backbone,
+        "methods": [name for name in there if name in SHOWN] or there[: len(SHOWN)],
+    }
+
+
 def _cell(row: SummaryRow, record: Record, environments: list[Environment]) -> dict[str, Any]:
-    """A cell with its runs. Accuracies of curves are whole numbers, in units of 1/10,000."""
+    """A cell with its runs. Accuracies of a run's curve are whole numbers, in units of 1/10,000."""
     runs = record["runs"]
     epochs = [epoch["epoch"] for epoch in runs[0]["history"] if "evaluation" in epoch]
     kept = epochs[:: -(-len(epochs) // POINTS)]
@@ -124,7 +174,6 @@ def _cell(row: SummaryRow, record: Record, environments: list[Environment]) -> d
     points = [p["accuracy"] for p in row["history"] if p["epoch"] in set(kept) and "accuracy" in p]
     difference, cost = row.get("difference_to_base"), row.get("cost_to_base")
     cell = {
-        "cell": row["cell"],
         "key": row["key"],
         "dataset": row["dataset"],
         "noise": row["noise"],
@@ -134,6 +183,8 @@ def _cell(row: SummaryRow, record: Record, environments: list[Environment]) -> d
         "cost": cost and {"time": cost["time"], "memory": cost["memory"]},
         "estimates": {name: _interval(row["estimates"][name]) for name in METRICS},
         "difference": difference and _interval(difference),
+        "differences": difference and [difference["seeds"], difference["values"]],
+        "significant": difference is not None and difference["significant"],
         "record": row["record"],
         "code": list({str(code): code for code in (code_of(record, r) for r in runs)}.values()),
         "data": {
@@ -145,12 +196,12 @@ def _cell(row: SummaryRow, record: Record, environments: list[Environment]) -> d
         "runs": [_run(run) for run in runs],
         "epochs": kept,
         "curves": [_curve(run, set(kept)) for run in runs],
-        "mean": [round(1e4 * point["mean"]) for point in points],
-        "half": [round(1e4 * (point["half_width"] or 0)) for point in points],
+        "mean": [round(point["mean"], 6) for point in points],
+        "half": [half and round(half, 6) for half in (point["half_width"] for point in points)],
     }
     if "calibration" in row:
         cell["calibration"] = [
-            [round(bin["confidence"], 2), round(bin["correct"], 2), bin["count"]]
+            [round(bin["confidence"], 4), round(bin["correct"], 4), bin["count"]]
             for bin in row["calibration"]
         ]
     if "confusion" in row:
