@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # By the names of conda-forge.
 NAMES = {
+    "ruamel-yaml": "ruamel.yaml",
     "matplotlib": "matplotlib-base",
     "torch": "pytorch",
     "typing-extensions": "typing_extensions",
