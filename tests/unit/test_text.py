@@ -126,6 +126,9 @@ def test_another_outcome_gives_another_discussion(study):
     assert "Together the ways are better than the best of them alone" in text
     assert "Part of a gain may come from seeing more augmentations" in text
     assert "No baseline that was trained is above all ways together." in text
+    text = told(study, {"base": BASE, "all": DOWN, "default": UP})
+    assert r"The package's default, which needs no setting, helps too (+5.0 $\pm$ 2.5)." in text
+    assert r"use \emph{default}: it was the best of what we trained" in text
     text = told(study, {"base": BASE, "all": DOWN})
     assert r"The four ways together do harm, by $-$5.0 $\pm$ 2.5 points." in text
     assert "augmentations of each image" not in text

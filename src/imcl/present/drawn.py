@@ -27,7 +27,9 @@ def lines(there: Sequence[str], most: int = MOST_LINES) -> list[str]:
         method = methods.parse(name)
         if name in ("base", "control", "all"):
             return 0
-        return 2 if method.baseline else 1 if len(method.ways) == 1 else 3
+        if name == "default" or (len(method.ways) == 1 and not method.baseline):
+            return 1
+        return 2 if method.baseline else 3
 
     kept = sorted(there, key=rank)[:most]
     return [method for method in there if method in kept]

@@ -102,7 +102,7 @@ def backbone(name: str) -> str:
 
 
 def method(name: str) -> str:
-    """A method: its baseline and ways. Trials of the search keep their name."""
+    """A method: its baseline and ways."""
     first, *ways = name.split("+")
     return " + ".join([BASELINES.get(first, first), *ways])
 

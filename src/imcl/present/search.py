@@ -40,6 +40,4 @@ def table(tried: Sequence[SearchRow]) -> Table:
     header = ["setting", "method", "candidate", "rung", "settings", "epochs"]
     header += ["n", "held out", "true", "regret"]
     align = "llrrL{46mm}rrrrr"
-    return Table(
-        "search", title, header, [*groups.values()], labels=4, align=align, rules=rules
-    )
+    return Table("search", title, header, [*groups.values()], labels=4, align=align, rules=rules)

@@ -168,6 +168,7 @@ class Finding(NamedTuple):
     noise: str
     all: Effect | None
     control: Effect | None
+    default: Effect | None
     ways: list[Effect]
     baselines: list[Effect]
     best: Effect | None
@@ -203,6 +204,7 @@ def findings(documents: Documents) -> list[Finding]:
                 shown.noise[noise],
                 effects.get("all"),
                 effects.get("control"),
+                effects.get("default"),
                 [effect for method, effect in effects.items() if _is_way(method)],
                 [effect for m, effect in effects.items() if methods.parse(m).baseline],
                 effects.get(best.get(noise, "")),
@@ -249,7 +251,7 @@ def _effect(method: str, entry: Entry, views: int) -> Effect:
 
 def _is_way(method: str) -> bool:
     parsed = methods.parse(method)
-    return parsed.baseline is None and len(parsed.ways) == 1
+    return method != "default" and parsed.baseline is None and len(parsed.ways) == 1
 
 
 def judged(documents: Documents) -> list[dict[str, Any]]:
