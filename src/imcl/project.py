@@ -193,6 +193,12 @@ class Project:
         """Tables, figures, paper and report."""
         return self._made / "paper" / "build"
 
+    @property
+    def texts(self) -> list[Path]:
+        """The texts of the paper that its templates give and main.tex reads."""
+        names = ("numbers", "abstract", "results", "discussion", "appendix")
+        return [self.build / f"{name}.tex" for name in names]
+
     def relative(self, path: Path) -> str:
         """A path as it is written into files: from the root (or `scratch`), with slashes."""
         base = self._made if path.is_relative_to(self._made) else self.root

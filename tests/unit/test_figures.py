@@ -6,7 +6,6 @@ from studies import ACCURACY, Study, by_name
 from imcl.analysis.summary import Summary
 from imcl.present import drawn, figures, tables
 from imcl.present.by_method import Part, parts
-from imcl.study import methods
 
 
 @pytest.fixture
@@ -33,7 +32,7 @@ def test_a_matrix_and_an_area_are_shown_where_they_were_measured(study):
     study.write(ACCURACY, change)
     documents, build = study.documents(), study.project.build
     tables.write(study.project, documents)
-    assert "transition-digits.pdf" in (build / "results.tex").read_text()
+    assert "transition-digits.pdf" in (build / "appendix.tex").read_text()
     assert "| 87.5 " in (build / "tables/calibration-digits.md").read_text()
     assert "12.50 %" in (build / "tables/data.md").read_text()
     assert build / "figures/transition-digits.png" in figures.write(study.project, documents)
@@ -64,48 +63,80 @@ def test_a_panel_without_records_says_so(study):
         figure = draw(documents.summary, whole(documents.summary), built[f"{name}-digits"].rows())
         said = {axes.get_title(): [text.get_text() for text in axes.texts] for axes in figure.axes}
         assert said == {
-            "resnet18, clean": [],
-            "resnet18, n20": ["no records"],
-            "vgg16, clean": [],
-            "vgg16, n20": [],
+            "ResNet-18, clean labels": [],
+            "ResNet-18, 20 % wrong labels": ["no records"],
+            "VGG-16, clean labels": [],
+            "VGG-16, 20 % wrong labels": [],
         }
 
 
-def test_a_figure_of_the_combinations_where_enough_are_studied(study):
-    study.plan["methods"] = methods.combined()
-    study.write(lambda cell: [a + 0.01 * len(cell.ways) for a in (0.8, 0.82, 0.85)])
+def points(axes, method: str) -> list[tuple[float, str]]:
+    """The means in a method's line of a panel, each with the colour inside its marker."""
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    return [
+        (round(float(line.get_xdata()[0]), 2), line.get_markerfacecolor())
+        for line in axes.lines
+        if line.get_marker() in ("o", "s", "D")
+        and round(float(line.get_ydata()[0])) == names.index(method)
+    ]
+
+
+def test_what_is_significant_is_filled(study):
+    """As the table of the differences has it in bold: output, but not kernel."""
+    study.plan["noise"] = ["clean", "n20"]
+    study.write(lambda cell: ACCURACY["base" if cell.noise else cell.method])
     documents = study.documents()
-    summary = documents.summary
-    rows = by_name(documents)["difference-to-base-digits"].rows()
-    figure = figures.combinations(summary, whole(summary), rows)
-    means = [line.get_xdata()[0] for line in figure.axes[1].lines if line.get_marker() == "o"]
-    expected = [len(methods.parse(name).ways) for name in methods.combined()[1:]]
-    assert means == pytest.approx(expected)
-    assert "difference-to-base-digits.pdf" in study.written("results.tex")
-    cells = [row for row in summary["cells"] if row["method"] in ("base", "all")]
-    few = {**summary, "cells": cells}
-    assert figures.combinations(few, whole(few), rows) is None
+    summary, built = documents.summary, by_name(documents)
+    part = whole(summary)
+    rows = built["difference-to-base-digits"].rows()
+    panel = figures.differences(summary, part, rows).axes[0]
+    assert points(panel, "output") == [(10.33, figures.COLOURS[1])]
+    assert points(panel, "kernel") == [(2, "white")]
+    panel = figures.error_per_method(summary, part, built["error-digits"].rows()).axes[0]
+    assert points(panel, "output") == [(7.67, figures.COLOURS[1])]
+    assert points(panel, "kernel") == [(16, "white")]
+    panel = figures.accuracy_by_noise(summary, part, built["noise-digits"].rows()).axes[0]
+    # With wrong labels it equals base.
+    assert points(panel, "output") == [(92.33, figures.COLOURS[1]), (82, "white")]
 
 
-def test_each_method_has_a_line_of_its_own_up_to_what_a_figure_can_tell_apart(study):
-    baselines = ["gce", "sce", "elr", "byot", "one", "dml", "rdrop", "multihead", "label_smoothing"]
-    single = ["output", "intermediate", "representation", "kernel"]
-    study.plan["methods"] = ["output+kernel", *baselines, *single, "all", "control", "base"]  # 17
-    study.write(lambda cell: ACCURACY["base"])
-
-    def lines() -> dict[str, str]:
+def test_only_with_more_than_two_noises_there_are_lines(study):
+    def panel():
         documents = study.documents()
-        rows = by_name(documents)["curves-digits"].rows()
-        figure = figures.learning_curves(documents.summary, whole(documents.summary), rows)
-        return {line.get_label(): line.get_color() for line in figure.axes[0].lines}
+        rows = by_name(documents)["noise-digits"].rows()
+        figure = figures.accuracy_by_noise(documents.summary, whole(documents.summary), rows)
+        return figure and figure.axes[0]
 
-    found = lines()
-    assert list(found) == [*baselines[:7], *single, "all", "control", "base"]
-    assert len(set(found.values())) == 7
-    text = study.written("results.tex")
-    assert r"Not drawn: output+kernel, multihead, label\_smoothing." in text
-    points = [(style["color"], style["markerfacecolor"]) for style in figures.STYLES]
-    assert len(set(points)) == len(points) == drawn.MOST_LINES
-    study.plan["methods"] = study.plan["methods"][3:]
-    assert list(lines()) == study.plan["methods"]
-    assert "Not drawn" not in study.written("results.tex")
+    study.write(ACCURACY)
+    assert panel() is None  # one noise
+    study.plan["noise"] = ["clean", "n20", "n50"]
+    study.write(ACCURACY)
+    lines = [line for line in panel().lines if line.get_linestyle() == "-"]
+    assert [len(line.get_xdata()) for line in lines] == [3] * len(ACCURACY)
+
+
+def test_several_parts_have_a_figure_over_all_settings(study):
+    study.plan |= {"datasets": ["digits", "cifar10_5k"], "noise": ["clean", "n20"]}
+    study.write(ACCURACY)
+    documents = study.documents()
+    shown = {name: table.rows() for name, table in by_name(documents).items()}
+    figure = figures.aggregate(documents.summary, shown)
+    assert [axes.get_title() for axes in figure.axes] == ["clean", "20 % wrong"]
+    assert points(figure.axes[0], "output") == [(10.33, figures.COLOURS[1])]
+
+
+def test_curves_are_drawn_for_four_methods_and_lines_for_seven(study):
+    baselines = ["gce", "sce", "elr", "byot", "one"]
+    study.plan["methods"] = ["output+kernel", *baselines, "output", "kernel", "all", "base"]
+    study.plan["methods"].append("control")
+    study.write(lambda cell: ACCURACY["base"])
+    documents = study.documents()
+    rows = by_name(documents)["curves-digits"].rows()
+    figure = figures.learning_curves(documents.summary, whole(documents.summary), rows)
+    found = {line.get_label(): line.get_color() for line in figure.axes[0].lines}
+    assert list(found) == ["output", "all", "base", "control"]
+    assert len(set(found.values())) == 4
+    kept = ["gce", "sce", "output", "kernel", "all", "base", "control"]
+    assert drawn.lines(study.plan["methods"]) == kept
+    styles = {(style["color"], style["marker"]) for style in figures.STYLES}
+    assert len(styles) == drawn.MOST_LINES

@@ -28,7 +28,7 @@ def test_a_dataset_is_named_by_its_source_and_part(options, shown):
         (None, "clean labels"),
         ({"kind": "symmetric", "rate": 0.5}, "50 % wrong labels"),
         ({"kind": "symmetric_inclusive", "rate": 0.125}, "12.5 % redrawn labels"),
-        ({"kind": "human", "labels": "worse"}, "CIFAR-10N worse"),
+        ({"kind": "human", "labels": "worse"}, "CIFAR-10N worst labels"),
         ({"kind": "my_own", "rate": 0.5}, "n50"),
     ],
 )

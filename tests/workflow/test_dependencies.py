@@ -60,6 +60,7 @@ READ_BY = {
     "workflow/rules/train.smk": (set(), ALL_STAGES),
     "Snakefile": (set(), ALL_STAGES),
     "paper/main.tex": ({"paper"}, {"paper"}),
+    "paper/references.bib": ({"paper"}, {"paper"}),
     "paper/templates/table.tex.j2": ({"tables"}, {"paper"}),
     "paper/results/bench/loop-cpu.json": (DOCUMENTS, {"analysis", "paper"}),
     "paper/results/bench/overhead-cpu.json": ({"claims", *DOCUMENTS}, {"analysis", "paper"}),

@@ -94,7 +94,7 @@ def test_a_study_is_shown_as_far_as_its_committed_records_go(original):
     stray.unlink()
     assert "train " not in original.snakemake(*COMMITTED)
     assert not (original.folder / "results/records").exists()
-    row = r"\| vgg16 +\| all +\| [\d.]+ ± [\d.]+ +\| – +\|"
+    row = r"\| VGG-16 +\| all +\| [\d.]+ ± [\d.]+ +\| +\|"
     assert re.search(row, (original.folder / "paper/build/tables/accuracy-digits.md").read_text())
     report = (original.folder / "paper/build/report.html").read_text()
     assert re.search(r">23</button> of 24 planned cells", report)

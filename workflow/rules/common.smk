@@ -97,7 +97,7 @@ SEARCHED = sorted(
 )
 TABLES = [
     PROJECT.build / "tables",
-    *(PROJECT.build / f"{name}.tex" for name in ("numbers", "results", "discussion")),
+    *PROJECT.texts,
 ]
 FIGURES = PROJECT.build / "figures"
 REPORT, CRATE = PROJECT.build / "report.html", PROJECT.build / "crate"

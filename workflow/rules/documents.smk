@@ -54,6 +54,7 @@ rule paper:
         TABLES,
         FIGURES,
         PROJECT.paper / "main.tex",
+        PROJECT.paper / "references.bib",
         sources("imcl.present.pdf"),
     output:
         report(

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import Literal, NamedTuple, NotRequired
+from typing import Any, Literal, NamedTuple, NotRequired
 
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict  # pydantic checks these on Python 3.11
@@ -41,6 +41,8 @@ Size = Literal["reduced", "full"]
 VERDICTS: tuple[Verdict, ...] = ("reproduced", "partly", "not reproduced", "not tested")
 COSTS = ("training_parameters", "macs", "time", "memory")
 RANKS: tuple[Size | None, ...] = (None, "reduced", "full")
+
+Named = dict[str, dict[str, Any]]  # options by the name of what they belong to
 
 # What a claim may leave open, the outermost first: its readings come in this order.
 OPEN = ("methods", "measure", "noise", "unit", "epoch")
@@ -77,6 +79,9 @@ class ClaimComparison(TypedDict):
         values: by seed, in points or relative in percent; above 0 is better than the reference.
         p: of the paired t-test.
         p_holm: p after Holm's correction over the comparisons of the reading that count.
+        width: of the networks.
+        data: the options of the dataset, by its name; of a cost, empty.
+        noise: the options of the label noise, by its name; None for clean labels.
         draws: `Cell.draws` of both.
         earlier: by the path of each record of earlier code, what the code computes differently.
         cells: the keys of method and reference.
@@ -96,10 +101,34 @@ class ClaimComparison(TypedDict):
     effect: NotRequired[Effect]
     p: NotRequired[float | None]
     p_holm: NotRequired[float | None]
+    width: NotRequired[int]
+    data: NotRequired[Named]
+    noise: NotRequired[dict[str, dict[str, Any] | None]]
     draws: NotRequired[dict[str, Draw]]
     earlier: NotRequired[dict[str, str]]
     cells: NotRequired[list[str]]
     records: NotRequired[list[str]]
+
+
+class Scope(TypedDict):
+    """What the comparisons of a reading that count were made with.
+
+    Attributes:
+        data: the options of the datasets, by name.
+        noise: those of the label noises; None for clean labels.
+        backbones: in the claim's order.
+        machines: of costs.
+        widths: of the networks; `full_width` is the published one.
+        n: the numbers of seeds; of costs, of timed steps.
+    """
+
+    data: Named
+    noise: dict[str, dict[str, Any] | None]
+    backbones: list[str]
+    machines: list[str]
+    widths: list[int]
+    full_width: int
+    n: list[int]
 
 
 class JudgedReading(TypedDict):
@@ -107,19 +136,23 @@ class JudgedReading(TypedDict):
 
     Attributes:
         reading: what was chosen of what the claim leaves open.
+        measure: error, accuracy or one of COSTS, as this reading has it; so is `unit`.
         verdict: reproduced: every comparison is tested and holds; partly: some do; not reproduced:
             none does; not tested: no comparison counts.
         size: the smallest of its comparisons that count; None if none counts.
-        effect: of all its comparisons that count; None if there is none.
+        scope: of its comparisons that count; `effect` too. None if there is none.
         missing: what it lacks to be of full size, in words.
     """
 
     reading: dict[str, str]
+    measure: str
+    unit: str
     verdict: Verdict
     size: Size | None
     comparisons_planned: int
     comparisons_tested: int
     comparisons_holding: int
+    scope: Scope | None
     effect: Effect | None
     missing: list[str]
     comparisons: list[ClaimComparison]
@@ -128,12 +161,13 @@ class JudgedReading(TypedDict):
 class JudgedClaim(TypedDict):
     """A claim with its verdict: that of the readings that could be tested; `partly` if they differ.
 
-    `figure` is the number that the abstract states, in percent.
+    `figure` is the number that the abstract states, in percent; `claimed` what an effect has to be.
     """
 
     claim: str
     says: str
     figure: float | None
+    claimed: str
     verdict: Verdict
     size: Size | None
     missing: list[str]
@@ -221,18 +255,18 @@ def judge(project: Project, settings: Settings, committed: bool = False) -> list
     for name, claim in settings.claims.ledger.items():
         readings = []
         for reading in _readings(claim):
-            statement = _statement(claim, reading)
+            statement, width = _statement(claim, reading), settings.claims.full_size.width
             if statement.measure in COSTS:
-                least = settings.claims.full_size.width
-                comparisons = _costs(statement, measurements, least)
+                comparisons = _costs(statement, measurements, width)
             else:
                 comparisons = _errors(statement, settings, results)
-            readings.append(_judged(reading, statement, comparisons))
+            readings.append(_judged(reading, statement, comparisons, width))
         judged.append(
             {
                 "claim": name,
                 "says": claim.says,
                 "figure": claim.figure,
+                "claimed": _claimed(claim, readings[0]["measure"] in COSTS),
                 "verdict": _common(reading["verdict"] for reading in readings),
                 "size": _least(reading["size"] for reading in readings),
                 "missing": list(dict.fromkeys(m for r in readings for m in r["missing"])),
@@ -282,6 +316,12 @@ def _readings(claim: Claim) -> Iterator[dict[str, str]]:
         yield dict(zip(left, chosen, strict=True))
 
 
+def _claimed(claim: Claim, cost: bool) -> str:
+    if cost:
+        return "1" if claim.relation == "equal" else "below 1"
+    return f"{claim.figure:g}" if claim.figure else "above 0"
+
+
 def _statement(claim: Claim, reading: Mapping[str, str]) -> Statement:
     return Statement(
         measure=reading.get("measure") or str(claim.measure),
@@ -298,7 +338,10 @@ def _statement(claim: Claim, reading: Mapping[str, str]) -> Statement:
 
 
 def _judged(
-    reading: dict[str, str], statement: Statement, comparisons: list[ClaimComparison]
+    reading: dict[str, str],
+    statement: Statement,
+    comparisons: list[ClaimComparison],
+    full_width: int,
 ) -> JudgedReading:
     tested = [c for c in comparisons if c["state"] != "not tested"]
     holding = [c for c in tested if c["state"] == "holds"]
@@ -313,14 +356,35 @@ def _judged(
         verdict = "not reproduced"
     return {
         "reading": reading,
+        "measure": statement.measure,
+        "unit": statement.unit,
         "verdict": verdict,
         "size": _least(c["size"] for c in tested),
         "comparisons_planned": len(comparisons),
         "comparisons_tested": len(tested),
         "comparisons_holding": len(holding),
+        "scope": _scope(tested, statement.measure in COSTS, full_width) if tested else None,
         "effect": _range(tested) if statement.measure in COSTS else _mean_by_seed(tested),
         "missing": _missing(comparisons),
         "comparisons": comparisons,
+    }
+
+
+def _scope(tested: list[ClaimComparison], costs: bool, full_width: int) -> Scope:
+    """Of comparisons that count."""
+    data: Named = {}
+    noise: dict[str, dict[str, Any] | None] = {}
+    for comparison in tested:
+        data |= comparison["data"]
+        noise |= comparison["noise"]
+    return {
+        "data": data,
+        "noise": noise,
+        "backbones": list(dict.fromkeys(c["setting"][-1] for c in tested)),
+        "machines": list(dict.fromkeys(c["setting"][0] for c in tested)) if costs else [],
+        "widths": sorted({c["width"] for c in tested}),
+        "full_width": full_width,
+        "n": sorted({c["n"] for c in tested}),
     }
 
 
@@ -471,6 +535,9 @@ def _candidates(
             "values": values,
             "effect": {**statistics.estimate(values)},
             "p": statistics.paired_p(values, [0.0] * len(values)),
+            "width": mine.cell.width,
+            "data": {mine.cell.dataset.name: mine.cell.dataset.config},
+            "noise": {pair.noise: mine.cell.noise.config if mine.cell.noise else None},
             "draws": grid.merged_draws([mine.cell.draws, theirs.cell.draws]),
             "earlier": {r.record: r.earlier for r in (mine, theirs) if r.earlier},
             "cells": [mine.cell.key, theirs.cell.key],
@@ -538,6 +605,7 @@ def _costs(
                 ratio, width = mine[key] / theirs[key], mine["width"]
                 fits = ratio == 1 if statement.equal else ratio < 1
                 full = width >= full_width
+                comparison |= {"width": width, "data": {}, "noise": {}}
                 comparison["effect"] = {"mean": ratio, "half_width": None}
                 comparison["state"] = "holds" if fits else "contradicted"
                 comparison["size"] = "full" if full else "reduced"

@@ -1,4 +1,4 @@
-"""Where a gain comes from: the cells that show it, and what `all` changes besides the accuracy.
+"""Where a gain comes from: the cells that show it, and how `all` changes the calibration.
 
 From base to control only the number of augmentations of each image grows; from control to `all` the
 four ways are added. The accuracies and differences are in the summary's rows of these cells.
@@ -9,9 +9,6 @@ from itertools import product
 from typing_extensions import TypedDict  # pydantic checks these on Python 3.11
 
 from imcl.analysis.rows import Axes, SummaryRow, setting
-from imcl.study import methods
-
-CHANGED = ("ece", "channel_correlation", "kernel_cosine")
 
 
 class Change(TypedDict):
@@ -28,8 +25,7 @@ class Gain(TypedDict):
         base: the key of base.
         control: the key of control; None where it was not trained.
         all_ways: the key of `all`.
-        changes: by metric, from base to `all`.
-        methods: the keys of the other methods that were compared with base, by kind of method.
+        ece: the expected calibration error, from base to `all`.
     """
 
     dataset: str
@@ -38,8 +34,7 @@ class Gain(TypedDict):
     base: str
     control: str | None
     all_ways: str
-    changes: dict[str, Change]
-    methods: dict[str, list[str]]
+    ece: Change
 
 
 def gains(rows: list[SummaryRow], axes: Axes) -> list[Gain]:
@@ -56,11 +51,6 @@ def gains(rows: list[SummaryRow], axes: Axes) -> list[Gain]:
         if "base" not in here or "all" not in here:
             continue
         base, control, all_ways = here["base"], here.get("control"), here["all"]
-        by_kind: dict[str, list[str]] = {}
-        for name, row in here.items():
-            apart = name in ("control", "default", "all")
-            if "difference_to_base" in row and not apart:
-                by_kind.setdefault(_kind(name), []).append(row["key"])
         found.append(
             {
                 "dataset": dataset,
@@ -69,22 +59,10 @@ def gains(rows: list[SummaryRow], axes: Axes) -> list[Gain]:
                 "base": base["key"],
                 "control": control["key"] if control else None,
                 "all_ways": all_ways["key"],
-                "changes": {metric: _change(base, all_ways, metric) for metric in CHANGED},
-                "methods": by_kind,
+                "ece": {
+                    "before": base["estimates"]["ece"]["mean"],
+                    "after": all_ways["estimates"]["ece"]["mean"],
+                },
             }
         )
     return found
-
-
-def _change(base: SummaryRow, all_ways: SummaryRow, metric: str) -> Change:
-    return {
-        "before": base["estimates"][metric]["mean"],
-        "after": all_ways["estimates"][metric]["mean"],
-    }
-
-
-def _kind(name: str) -> str:
-    method = methods.parse(name)
-    if method.baseline:
-        return "Baselines with ways" if method.ways else "Baselines"
-    return "Combinations of ways" if len(method.ways) > 1 else "Single ways"

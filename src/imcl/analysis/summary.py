@@ -17,6 +17,7 @@ from typing_extensions import TypedDict  # pydantic checks these on Python 3.11
 
 from imcl.analysis import search, statistics
 from imcl.analysis.gains import Gain, gains
+from imcl.analysis.gaps import Gaps, gaps
 from imcl.analysis.rows import (
     DIFFERENCES,
     LEAST_VIEWS,
@@ -67,6 +68,7 @@ class Comparisons(TypedDict):
         worse: of those that are significantly worse.
         pairs: the most seeds that a planned comparison pairs.
         least_permutation_p: the least p that the permutation test of so many pairs can give.
+        permutation_decides: whether it can be significant, Holm-corrected over those tested.
     """
 
     planned: int
@@ -77,6 +79,7 @@ class Comparisons(TypedDict):
     worse: list[str]
     pairs: int
     least_permutation_p: float
+    permutation_decides: bool
 
 
 class Trained(TypedDict):
@@ -110,6 +113,7 @@ class AggregateRow(Estimate):
     Attributes:
         settings: dataset/noise/backbone of the differences.
         complete: whether these are all settings that any method has for this noise.
+        best: whether it is the highest of the complete ones for this noise.
         cells: the keys of the cells compared, then of their references.
     """
 
@@ -117,6 +121,7 @@ class AggregateRow(Estimate):
     noise: str
     settings: list[str]
     complete: bool
+    best: bool
     cells: list[str]
 
 
@@ -128,6 +133,7 @@ class Summary(TypedDict):
         digest: of its cells' digests.
         committed: whether it comes from committed records alone.
         planned: how many cells the study plans; `cells` are those with a record.
+        untrained: those without.
         trained: how the networks are trained.
         ways: by way, the options that its variant uses, with the settings that they are used in;
             `chosen` may change them for a method.
@@ -152,6 +158,7 @@ class Summary(TypedDict):
     digest: str
     committed: bool
     planned: int
+    untrained: Gaps
     axes: Axes
     trained: list[Trained]
     ways: dict[str, list[Used]]
@@ -280,6 +287,7 @@ def _summary(
         "digest": grid.study_digest(cells),
         "committed": committed,
         "planned": len(cells),
+        "untrained": gaps(cells, found),
         "axes": shown,
         "trained": _trained(cells),
         "ways": _ways(c for c in grid.cells(_unsearched(settings)) if c.method != "default"),
@@ -424,15 +432,18 @@ def _comparisons(
             significant = {
                 key: entry["mean"] for key, entry in made.items() if entry["significant"]
             }
+            tested = sum(entry["p"] is not None for entry in made.values())
+            least_p = statistics.least_permutation_p(max(paired, default=1))
             found.setdefault(dataset, {})[reference] = {
                 "planned": sum(map(bool, paired)),
                 "made": len(made),
-                "tested": sum(entry["p"] is not None for entry in made.values()),
+                "tested": tested,
                 "higher": [key for key, entry in made.items() if entry["mean"] > 0],
                 "better": [key for key, mean in significant.items() if mean > 0],
                 "worse": [key for key, mean in significant.items() if mean < 0],
                 "pairs": max(paired, default=1),
-                "least_permutation_p": statistics.least_permutation_p(max(paired, default=1)),
+                "least_permutation_p": least_p,
+                "permutation_decides": 0 < tested * least_p < statistics.SIGNIFICANCE,
             }
     return found
 
@@ -457,6 +468,7 @@ def _aggregate(rows: list[SummaryRow], noises: list[str]) -> list[AggregateRow]:
                         "noise": noise,
                         "settings": sorted("/".join(setting(row)) for row in chosen),
                         "complete": {setting(row) for row in chosen} == every,
+                        "best": False,
                         **statistics.interquartile_mean(_common(differences)),
                         "cells": [
                             *(row["key"] for row in chosen),
@@ -464,6 +476,10 @@ def _aggregate(rows: list[SummaryRow], noises: list[str]) -> list[AggregateRow]:
                         ],
                     }
                 )
+    for noise in [*noises, "all"]:
+        complete = [row for row in made if row["noise"] == noise and row["complete"]]
+        if complete:
+            max(complete, key=lambda row: row["mean"])["best"] = True
     return made
 
 

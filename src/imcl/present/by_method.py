@@ -6,10 +6,13 @@ from typing import NamedTuple
 
 from imcl.analysis.rows import Axes, SummaryRow
 from imcl.analysis.summary import Summary
+from imcl.present import names
 from imcl.present.render import (
     MISSING,
+    NOT_TRAINED,
     Entry,
     Row,
+    Table,
     coverage,
     earlier_code,
     number,
@@ -34,11 +37,13 @@ class Part(NamedTuple):
         dataset: its name.
         kind: of the noises, such as `clean` or `symmetric`; "" if the table shows all of them.
         axes: the names that have records in this part.
+        names: of the study, for readers.
     """
 
     dataset: str
     kind: str
     axes: Axes
+    names: names.Names
 
     @property
     def name(self) -> str:
@@ -48,9 +53,8 @@ class Part(NamedTuple):
     @property
     def title(self) -> str:
         """What it shows, in words."""
-        return (
-            f"{self.dataset}, {self.kind.replace('_', ' ')} labels" if self.kind else self.dataset
-        )
+        shown = self.names.datasets[self.dataset]
+        return f"{shown}, {self.kind.replace('_', ' ')} labels" if self.kind else shown
 
     def rows(self, summary: Summary) -> list[SummaryRow]:
         """The cells in it."""
@@ -61,6 +65,27 @@ class Part(NamedTuple):
         ]
 
 
+class Layout(NamedTuple):
+    """These attributes of a table."""
+
+    header: list[str]
+    groups: list[list[Row]]
+    over: list[str]
+    columns: list[str]
+
+    def table(self, name: str, title: str, rules: str) -> Table:
+        """The table with this layout."""
+        return Table(
+            name,
+            title,
+            self.header,
+            self.groups,
+            rules=rules,
+            over=self.over,
+            columns=self.columns,
+        )
+
+
 def all_parts(summary: Summary) -> list[Part]:
     """The parts of all datasets."""
     return [part for dataset in summary["axes"]["datasets"] for part in parts(summary, dataset)]
@@ -69,27 +94,31 @@ def all_parts(summary: Summary) -> list[Part]:
 def parts(summary: Summary, dataset: str) -> list[Part]:
     """A dataset as one part, or, with many noises, in parts by their kind."""
     cells = [row for row in summary["cells"] if row["dataset"] == dataset]
+    shown = names.of(summary)
     there = {row["noise"] for row in cells}
     noises = [noise for noise in summary["axes"]["noise"] if noise in there]
     if len(noises) <= MOST_NOISES:
-        return [Part(dataset, "", _axes(summary, dataset, noises))]
+        return [Part(dataset, "", _axes(summary, dataset, noises), shown)]
     kinds: dict[str, list[str]] = {}
     for noise in noises:
         kind = summary["noises"][noise]["kind"] if noise != "clean" else noise
         kinds.setdefault(kind, []).append(noise)
     found = []
-    for kind, names in kinds.items():
-        for start in range(0, len(names), MOST_NOISES):
-            number = f"{start // MOST_NOISES + 1}" if len(names) > MOST_NOISES else ""
-            axes = _axes(summary, dataset, names[start : start + MOST_NOISES])
-            found.append(Part(dataset, f"{kind}{number}", axes))
+    for kind, those in kinds.items():
+        for start in range(0, len(those), MOST_NOISES):
+            number = f"{start // MOST_NOISES + 1}" if len(those) > MOST_NOISES else ""
+            axes = _axes(summary, dataset, those[start : start + MOST_NOISES])
+            found.append(Part(dataset, f"{kind}{number}", axes, shown))
     return found
 
 
 def by_method(
-    summary: Summary, part: Part, columns: Sequence[Column], leading: Sequence[Column] = ()
-) -> tuple[list[str], list[list[Row]]]:
-    """Header and groups of a table.
+    summary: Summary,
+    part: Part,
+    columns: Sequence[Column],
+    leading: Sequence[Column] = (),
+) -> Layout:
+    """The layout of a table, without rows that show no number.
 
     Args:
         summary: of the study.
@@ -97,22 +126,32 @@ def by_method(
         columns: shown for each noise; their titles follow the noise's name.
         leading: shown once, before them; the same for every noise.
     """
-    axes = part.axes
+    axes, shown = part.axes, part.names
     cells = {(r["noise"], r["backbone"], r["method"]): r for r in part.rows(summary)}
-    header = ["backbone", "method", *(column.title for column in leading)]
-    header += [f"{noise} {c.title}".strip() for noise in axes["noise"] for c in columns]
+    first = ["backbone", "method", *(column.title for column in leading)]
+    over = [shown.noise[noise] for noise in axes["noise"] for _ in columns]
+    titles = [column.title for _ in axes["noise"] for column in columns]
     groups = []
     for backbone in axes["backbones"]:
         group = []
         for method in axes["methods"]:
             found = [cells.get((noise, backbone, method)) for noise in axes["noise"]]
-            first = next(filter(None, found), None)
-            line = [Entry(backbone), Entry(method)]
-            line += [_shown(column, first) for column in leading]
-            line += [_shown(column, cell) for cell in found for column in columns]
-            group.append(line)
+            any_cell = next(filter(None, found), None)
+            line = [
+                Entry(shown.backbones[backbone], name=backbone),
+                Entry(shown.methods[method], name=method),
+            ]
+            numbers = [_shown(column, any_cell) for column in leading]
+            numbers += [_shown(column, cell) for cell in found for column in columns]
+            if any(entry.value is not None for entry in numbers):
+                group.append([*line, *numbers])
         groups.append(group)
-    return header, groups
+    return Layout(
+        first + [f"{noise} {title}".strip() for noise, title in zip(over, titles, strict=True)],
+        [group for group in groups if group],
+        [""] * len(first) + over,
+        first + [f"{noise} {c.title}".strip() for noise in axes["noise"] for c in columns],
+    )
 
 
 def metric(title: str, name: str, scale: float = 1, digits: int = 1) -> Column:
@@ -125,9 +164,9 @@ def metric(title: str, name: str, scale: float = 1, digits: int = 1) -> Column:
     return Column(title, show)
 
 
-def ending(summary: Summary, *datasets: str) -> str:
-    """The end of a caption: over what its numbers are means, and what `covered` says."""
-    return f"{protocol(seeds_of(summary, *datasets))} {covered(summary, *datasets)}".strip()
+def seeds(summary: Summary, *datasets: str) -> str:
+    """The end of a title: over how many seeds its numbers are means."""
+    return protocol(seeds_of(summary, *datasets))
 
 
 def _axes(summary: Summary, dataset: str, noises: list[str]) -> Axes:
@@ -167,4 +206,4 @@ def split(summary: Summary, dataset: str) -> str:
 
 
 def _shown(column: Column, cell: SummaryRow | None) -> Entry:
-    return (cell and column.show(cell)) or Entry(MISSING)
+    return (column.show(cell) or Entry(MISSING)) if cell else Entry(NOT_TRAINED)

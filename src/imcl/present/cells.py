@@ -4,7 +4,16 @@ from dataclasses import replace
 
 from imcl.analysis.rows import SummaryRow
 from imcl.analysis.summary import Summary
-from imcl.present.by_method import Column, Part, by_method, ending, metric, seeds_of, split
+from imcl.present.by_method import (
+    Column,
+    Part,
+    by_method,
+    covered,
+    metric,
+    seeds,
+    seeds_of,
+    split,
+)
 from imcl.present.differences import holm
 from imcl.present.render import Entry, Table, number, protocol
 
@@ -20,23 +29,25 @@ def accuracy(summary: Summary, part: Part) -> Table:
         bold = row["best"] and difference is not None and difference["significant"]
         return entry and replace(entry, bold=bold)
 
-    caption = f"{split(summary, part.dataset)} accuracy (%) at the last epoch."
+    title = f"{split(summary, part.dataset)} accuracy (%) at the last epoch."
+    rules = ""
     if summary["comparisons"][part.dataset]["base"]["tested"]:
-        caption += (
-            " Bold: the best method, if it differs from base (paired by seed, at least three "
+        rules = (
+            "Bold: the best method, if it differs from base (paired by seed, at least three "
             f"seeds, p < 0.05 after {holm(summary, part, 'base')})."
         )
-    return _table(summary, part, "accuracy", caption, [Column("", show)])
+    return _table(summary, part, "accuracy", title, [Column("", show)], rules)
 
 
 def oracle(summary: Summary, part: Part) -> Table:
     """Accuracy at the epoch that is best on the evaluated images."""
-    caption = (
+    title = (
         f"oracle {split(summary, part.dataset)} accuracy (%): at the epoch that is best on the "
-        "evaluated images themselves. It is not a result, since it is chosen on these images; it "
-        "shows how much accuracy is lost by the last epoch."
+        "evaluated images themselves, and what is lost from there to the last epoch."
     )
-    return _table(summary, part, "oracle", caption, [metric("", "oracle_accuracy", 100)])
+    rules = "The accuracy at that epoch is no result, since the epoch is chosen on these images."
+    columns = [metric("oracle", "oracle_accuracy", 100), metric("lost", "lost_since_best", 100)]
+    return _table(summary, part, "oracle", title, columns, rules)
 
 
 def calibration(summary: Summary, part: Part) -> Table:
@@ -75,17 +86,17 @@ def cost(summary: Summary, part: Part) -> Table:
         rule = "peak_memory_bytes divided by that of base"
         return found and number(found["memory"], [row["key"], found["with"]], rule, digits=2)
 
-    caption = (
-        "cost of training: number of trained parameters; training time without evaluation and "
-        "peak memory of the process, both relative to base. Other jobs may have run on the machine "
-        "at the same time. A dash: no record, or base was trained on another kind of machine. "
-        "Methods with an augment variant pass each image through the network several times."
+    title = "cost of training: trained parameters; time without evaluation and memory, over base's."
+    rules = (
+        "Memory is the peak of the process. Other jobs may have run on the machine at the same "
+        "time. A dash: base was trained on another kind of machine. Methods with an augment "
+        "variant pass each image through the network several times."
     )
-    header, groups = by_method(
+    layout = by_method(
         summary, part, [Column("time", time), Column("memory", memory)], [PARAMETERS]
     )
-    seeds = protocol(seeds_of(summary, part.dataset), intervals=False)
-    return Table(f"cost-{part.name}", f"{part.title}: {caption} {seeds}", header, groups)
+    over_seeds = protocol(seeds_of(summary, part.dataset), intervals=False)
+    return layout.table(f"cost-{part.name}", f"{part.title}: {title} {over_seeds}", rules)
 
 
 PARAMETERS = Column(
@@ -100,10 +111,18 @@ def error(summary: Summary, part: Part) -> Table:
     return _table(summary, part, "error", caption, [metric("", "error", 100)])
 
 
-def _table(summary: Summary, part: Part, name: str, caption: str, columns: list[Column]) -> Table:
+def _table(
+    summary: Summary,
+    part: Part,
+    name: str,
+    title: str,
+    columns: list[Column],
+    rules: str = "",
+) -> Table:
     """A table of means over the seeds."""
-    return Table(
+    dataset = part.dataset
+    return by_method(summary, part, columns).table(
         f"{name}-{part.name}",
-        f"{part.title}: {caption} {ending(summary, part.dataset)}",
-        *by_method(summary, part, columns),
+        f"{part.title}: {title} {seeds(summary, dataset)}",
+        f"{rules} {covered(summary, dataset)}".strip(),
     )

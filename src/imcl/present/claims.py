@@ -3,8 +3,18 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from imcl.analysis.claims import JudgedClaim, JudgedReading, describe
-from imcl.present.render import MISSING, Entry, Row, Table, coverage, earlier_code, number
+from imcl.analysis.claims import JudgedClaim, JudgedReading, Scope, describe
+from imcl.present import names
+from imcl.present.render import (
+    MISSING,
+    Entry,
+    Row,
+    Table,
+    coverage,
+    earlier_code,
+    number,
+    span,
+)
 from imcl.study.grid import merged_draws
 
 COUNTS = ("holding", "tested", "planned")
@@ -28,59 +38,141 @@ NUMBERS = (
 )
 
 
+# The measures of costs and the units of effects, in words.
+MEASURES = {
+    "training_parameters": "parameters",
+    "macs": "multiply-adds",
+    "time": "time",
+    "memory": "memory",
+}
+UNITS = {"points": "points", "relative": "%"}
+
+
 def table(judged: Sequence[JudgedClaim]) -> Table:
     """A row for each claim, with the numbers of one of its readings."""
     rows = []
     for claim in judged:
-        readings = claim["readings"]
-        told = next((r for r in readings if r["verdict"] != "not tested"), readings[0])
-        own = f" ({told['verdict']})" if told["verdict"] != claim["verdict"] else ""
+        told = first_tested(claim)
         verdict = Entry(
-            claim["verdict"], sources=sources(readings), rule="from the verdicts of its readings"
+            verdict_of(claim),
+            sources=sources(claim["readings"]),
+            rule="from the verdicts of its readings",
         )
-        rows.append(
-            [
-                Entry(claim["says"]),
-                verdict,
-                Entry(claim["size"] or MISSING),
-                Entry((describe(told["reading"]) or MISSING) + own),
-                *_numbers(told),
-                Entry("; ".join(claim["missing"]) or MISSING),
-            ]
-        )
-    caption = (
-        f"What the abstract claims, judged from the records of all studies. {MEANINGS} The last "
-        "column says what is missing for full size. The numbers are those of the first reading "
-        "that could be tested; its own verdict is in brackets if it differs from the claim's. "
-        f"{_numbers_mean(judged)}"
+        rows.append([Entry(claim["says"]), verdict, effect(claim), Entry(scope(told))])
+    title = (
+        "What the abstract claims, and our verdicts from the records of all studies, with the "
+        "numbers of the first reading of each claim that could be tested."
     )
-    header = ["claim", "verdict", "size", "reading", *COUNTS, "effect", "n", "missing"]
-    align = "L{38mm}llL{28mm}rrrrrL{58mm}"
-    return Table("claims", caption, header, [rows], labels=1, align=align)
+    header = ["claim", "verdict", "effect (claimed)", "scope"]
+    align = "@{}L{43mm}L{27mm}L{38mm}L{41mm}@{}"
+    rules = f"{MEANINGS} {_numbers_mean(judged)}"
+    groups = [[row] for row in rows]
+    return Table("claims", title, header, groups, labels=1, align=align, rules=rules)
+
+
+def first_tested(claim: JudgedClaim) -> JudgedReading:
+    """The reading whose numbers stand for the claim: the first that could be tested, if any."""
+    readings = claim["readings"]
+    return next((r for r in readings if r["verdict"] != "not tested"), readings[0])
+
+
+def verdict_of(claim: JudgedClaim) -> str:
+    """The verdict in words, with the size if that is reduced."""
+    verdict = "partly reproduced" if claim["verdict"] == "partly" else claim["verdict"]
+    return verdict + ", at reduced size" * (claim["size"] == "reduced")
+
+
+def effect(claim: JudgedClaim) -> Entry:
+    """What was found, beside what was claimed."""
+    told = first_tested(claim)
+    claimed = f"({claim['claimed']})"
+    if told["effect"] is None:
+        return Entry(claimed)
+    counts = f"{told['comparisons_holding']} of {told['comparisons_tested']} comparisons hold"
+    return Entry(
+        f"{found(claim)} {claimed}; {counts}",
+        value={**told["effect"]},
+        rule="over the comparisons of the reading; see the caption",
+        sources=sources([told]),
+    )
+
+
+def found(claim: JudgedClaim) -> str:
+    """The effect of a claim that was tested; of a cost, in each of its measures."""
+    told = first_tested(claim)
+    if told["measure"] not in MEASURES:
+        text = number(told["effect"], (), "", digits=2, signed=True).text
+        return f"{text} {UNITS[told['unit']]}"
+    ratios = [
+        f"{reading['effect']['mean']:.2f} × {MEASURES[reading['measure']]}"
+        for reading in claim["readings"]
+        if reading["effect"] and reading["reading"].get("methods") == told["reading"].get("methods")
+    ]
+    return ", ".join(ratios)
+
+
+def scope(reading: JudgedReading) -> str:
+    """What the comparisons of a reading were made with, in words; of an untested, what it needs."""
+    if reading["scope"] is None and reading["measure"] in MEASURES:
+        return "not measured"
+    if reading["scope"] is None:
+        needs = dict.fromkeys(c["setting"][0] for c in reading["comparisons"])
+        return f"no records of {', '.join(names.SOURCES.get(name, name) for name in needs)}"
+    return f"{setting(reading['scope'])}; {size(reading['scope'])}"
+
+
+def setting(found: Scope) -> str:
+    """The labels and networks of a scope, in words."""
+    noises = [names.noise(*each) for each in found["noise"].items()]
+    return ", ".join([*noises, *map(names.backbone, found["backbones"])])
+
+
+def size(found: Scope) -> str:
+    """The images, width and seeds of a scope, in words; of a cost, the machine."""
+    width = " and ".join(map(str, found["widths"]))
+    full = "" if found["widths"] == [found["full_width"]] else f" of {found['full_width']}"
+    data = ", ".join(names.dataset(*each) for each in found["data"].items())
+    seeds = "" if found["machines"] else f"n = {span(found['n'])} seeds"
+    return "; ".join(filter(None, [data, f"width {width}{full}", *found["machines"], seeds]))
 
 
 def readings_table(judged: Sequence[JudgedClaim]) -> Table:
-    """A row for each reading of each claim."""
+    """A row for each reading that could be tested, a group for each claim."""
     groups = [
         [
             [
-                Entry(claim["claim"]),
-                Entry(describe(reading["reading"]) or MISSING),
+                Entry(claim["claim"].replace("_", " "), name=claim["claim"]),
+                Entry(_words(reading) or MISSING, name=describe(reading["reading"])),
                 Entry(
                     reading["verdict"],
                     sources=sources([reading]),
                     rule="from the states of its comparisons",
                 ),
-                Entry(reading["size"] or MISSING),
                 *_numbers(reading),
             ]
             for reading in claim["readings"]
+            if reading["effect"]
         ]
         for claim in judged
     ]
-    caption = f"Each reading of each claim. {_numbers_mean(judged)}"
-    header = ["claim", "reading", "verdict", "size", *COUNTS, "effect", "n"]
-    return Table("readings", caption, header, groups, align="llllrrrrr")
+    title = (
+        "Each reading of each claim that could be tested: comparisons holding, tested and planned, "
+        "and the mean effect over those tested."
+    )
+    header = ["claim", "reading", "verdict", *COUNTS, "effect", "n"]
+    return Table("readings", title, header, groups, align="lllrrrrr", rules=_numbers_mean(judged))
+
+
+def _words(reading: JudgedReading) -> str:
+    """A reading for readers: `50 % wrong labels, points, last epoch`."""
+    words = {
+        "last": "last epoch",
+        "oracle": "best epoch",
+        **MEASURES,
+    }
+    if reading["scope"]:
+        words |= {name: names.noise(name, o) for name, o in reading["scope"]["noise"].items()}
+    return ", ".join(words.get(value, value) for value in reading["reading"].values())
 
 
 def sources(readings: Sequence[JudgedReading]) -> tuple[str, ...]:

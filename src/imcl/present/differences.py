@@ -7,13 +7,25 @@ from typing import Literal
 
 from imcl.analysis.rows import DIFFERENCES, Reference, SummaryRow
 from imcl.analysis.summary import Summary
-from imcl.present.by_method import Column, Part, by_method, ending, split
+from imcl.present import names
+from imcl.present.by_method import (
+    MOST_NOISES,
+    Column,
+    Part,
+    by_method,
+    covered,
+    metric,
+    seeds,
+    split,
+)
 from imcl.present.render import MISSING, Entry, Table, number, p_value
 
 P_VALUES: dict[str, Literal["p_holm", "permutation_p_holm"]] = {
     "paired t-test": "p_holm",
     "paired permutation test": "permutation_p_holm",
 }
+
+MOST_BOTH = 2  # label noises of a table that shows accuracies beside differences
 
 
 def difference(row: SummaryRow, reference: Reference = "base") -> Entry | None:
@@ -48,71 +60,137 @@ def holm(summary: Summary, part: Part, reference: Reference) -> str:
 
 
 def table(summary: Summary, part: Part, reference: Reference) -> Table:
-    """The differences to a reference with the p-values of both tests."""
-    caption = (
+    """The differences to a reference with their p-values.
+
+    Those of the permutation test are shown only where it can be significant with so many seeds.
+    """
+    title = (
         f"{part.title}: difference to {reference} in points of {split(summary, part.dataset)} "
-        "accuracy, paired by seed."
+        "accuracy, paired by seed"
     )
     comparisons = summary["comparisons"][part.dataset][reference]
+    title += ", with p after Holm's correction." if comparisons["tested"] else "."
+    decides = comparisons["permutation_decides"]
+    rules = []
     if comparisons["tested"]:
-        caption += (
-            " p: paired t-test; perm.: paired permutation test; both after "
+        rules.append(
+            f"p: paired t-test{'; perm.: paired permutation test; both' * decides} after "
             f"{holm(summary, part, reference)}. Bold: p of the t-test < 0.05 with at least three "
-            f"seeds. With n = {comparisons['pairs']} seeds a permutation test "
-            f"cannot give less than p = {comparisons['least_permutation_p']:.2g} before the "
-            "correction."
+            "seeds."
+        )
+    if comparisons["tested"] and not decides:
+        rules.append(
+            f"With n = {comparisons['pairs']} seeds a permutation test cannot give less than "
+            f"p = {comparisons['least_permutation_p']:.2g} before the correction, so it is not "
+            "shown."
         )
     if reference == "control":
-        caption += (
-            " Only methods that see as many augmentations of each image as control are compared."
+        rules.append(
+            "Only methods that see as many augmentations of each image as control are compared."
         )
     found = [
         row[DIFFERENCES[reference]] for row in part.rows(summary) if DIFFERENCES[reference] in row
     ]
     apart = sum(bool(each["elsewhere"]) for each in found)
     if apart:
-        caption += (
-            f" In {apart} of {len(found)} comparisons, paired seeds were trained on different "
+        rules.append(
+            f"In {apart} of {len(found)} comparisons, paired seeds were trained on different "
             "devices."
         )
     columns = [
         Column("", lambda row: difference(row, reference)),
         Column("p", lambda row: tested(row, "paired t-test", reference)),
-        Column("perm.", lambda row: tested(row, "paired permutation test", reference)),
     ]
-    return Table(
+    if decides:
+        columns.append(
+            Column("perm.", lambda row: tested(row, "paired permutation test", reference))
+        )
+    return by_method(summary, part, columns).table(
         f"difference-to-{reference}-{part.name}",
-        f"{caption} {ending(summary, part.dataset)}",
-        *by_method(summary, part, columns),
+        f"{title} {seeds(summary, part.dataset)}",
+        " ".join([*rules, covered(summary, part.dataset)]).strip(),
     )
 
 
-def aggregate(summary: Summary) -> Table:
-    """The differences to base over all datasets and backbones, by noise and over all noises."""
+def effects(summary: Summary, part: Part) -> Table:
+    """The differences to base; with few label noises the accuracies beside them.
+
+    With many the row of base shows its accuracy.
+    """
+    level = metric("accuracy", "accuracy", 100)
+    both = len(part.axes["noise"]) <= MOST_BOTH
+
+    def to_base(row: SummaryRow) -> Entry | None:
+        if row["method"] == "base":
+            return Entry("") if both else level.show(row)
+        return difference(row)
+
+    accuracy = f"{split(summary, part.dataset)} accuracy (%) at the last epoch"
+    title = (
+        f"{part.title}: {accuracy}, and its difference to base (points)."
+        if both
+        else f"{part.title}: difference to base in points; in the row of base, its {accuracy}."
+    )
+    compared = summary["comparisons"][part.dataset]["base"]["tested"]
+    bold = f"Bold: p < 0.05 after {holm(summary, part, 'base')}." if compared else ""
+    columns = [level, Column("− base", to_base)] if both else [Column("", to_base)]
+    return by_method(summary, part, columns).table(
+        f"effects-{part.name}",
+        f"{title} {seeds(summary, part.dataset)}",
+        f"{bold} {covered(summary, part.dataset)}".strip(),
+    )
+
+
+def aggregate(summary: Summary) -> list[Table]:
+    """The differences to base over all datasets and backbones, by noise and over all noises.
+
+    In several tables if there are many noises.
+    """
     found = {(entry["method"], entry["noise"]): entry for entry in summary["aggregate"]}
-    axes = summary["axes"]
+    axes, shown = summary["axes"], names.of(summary)
     there = {noise for _, noise in found}
     noises = [noise for noise in [*axes["noise"], "all"] if noise in there]
     rule = (
         "mean over seeds of the interquartile mean over settings of the differences to base, "
         "× 100, ± 95 % t-interval"
     )
-    lines = []
-    for method in dict.fromkeys(method for method, _ in found):
-        line = [Entry(method)]
-        for noise in noises:
-            entry = found.get((method, noise))
-            line.append(
-                number(entry, entry["cells"], rule, scale=100, signed=True)
-                if entry and entry["complete"]
-                else Entry(MISSING)
-            )
-        lines.append(line)
-    caption = (
-        f"Differences to base over all datasets ({', '.join(axes['datasets'])}) and backbones "
-        f"({', '.join(axes['backbones'])}) that have records, in points of accuracy, paired by "
-        "seed: for each seed the interquartile mean over these settings. Last column: all label "
-        "noises. A dash: the method lacks records of a setting. "
-        f"{ending(summary, *axes['datasets'])}"
+    title = (
+        "Difference to base in points of accuracy, paired by seed: interquartile mean over all "
+        f"datasets and backbones that have records. {seeds(summary, *axes['datasets'])}"
     )
-    return Table("aggregate", caption, ["method", *noises], [lines], labels=1)
+    rules = (
+        f"Datasets: {', '.join(shown.datasets.values())}; backbones: "
+        f"{', '.join(shown.backbones.values())}. For each seed the interquartile mean over these "
+        "settings. A dash: the method lacks records of a setting. "
+        f"{covered(summary, *axes['datasets'])}"
+    )
+    made: list[Table] = []
+    for start in range(0, len(noises), MOST_NOISES + 1):
+        chunk = noises[start : start + MOST_NOISES + 1]
+        lines = []
+        for method in dict.fromkeys(method for method, _ in found):
+            line = [Entry(shown.methods[method], name=method)]
+            for noise in chunk:
+                entry = found.get((method, noise))
+                line.append(
+                    number(entry, entry["cells"], rule, scale=100, signed=True)
+                    if entry and entry["complete"]
+                    else Entry(MISSING)
+                )
+            if any(entry.value for entry in line):
+                lines.append(line)
+        header = ["method", *(shown.noise.get(noise, "all labels") for noise in chunk)]
+        if not lines:
+            continue
+        made.append(
+            Table(
+                "aggregate" + f"-{len(made) + 1}" * bool(made),
+                title,
+                header,
+                [lines],
+                labels=1,
+                rules=rules.strip(),
+                columns=["method", *chunk],
+            )
+        )
+    return made

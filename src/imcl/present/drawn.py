@@ -3,7 +3,7 @@
 These tables are not in the paper, but `imcl trace` finds them.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from imcl.analysis.summary import Summary
@@ -13,30 +13,26 @@ from imcl.present.differences import difference, tested
 from imcl.present.render import MISSING, Entry, Table, number
 from imcl.study import methods
 
-MOST_LINES = 14  # that a reader can tell apart in one figure
-LEAST_COMBINATIONS = 8  # for a figure of the combinations
+CURVES = 4  # methods in a figure of learning curves
+MOST_LINES = 7  # that a reader can tell apart in one figure
 
 
-def lines(there: Sequence[str]) -> list[str]:
+def lines(there: Sequence[str], most: int = MOST_LINES) -> list[str]:
     """The methods that get a line of their own, of those that are there.
 
-    If there are too many, combinations are left out first, then baselines.
+    If there are too many, combinations are left out first, then baselines, then single ways.
     """
 
     def rank(name: str) -> int:
         method = methods.parse(name)
         if name in ("base", "control", "all"):
             return 0
-        return 2 if method.baseline else 1 if len(method.ways) == 1 else 3
+        if name == "default" or (len(method.ways) == 1 and not method.baseline):
+            return 1
+        return 2 if method.baseline else 3
 
-    kept = sorted(there, key=rank)[:MOST_LINES]
+    kept = sorted(there, key=rank)[:most]
     return [method for method in there if method in kept]
-
-
-def combinations(there: Collection[str]) -> list[str]:
-    """The combinations of ways in the order of their figure; none if too few are there."""
-    studied = [name for name in methods.combined()[1:] if name in there]
-    return studied if "base" in there and len(studied) >= LEAST_COMBINATIONS else []
 
 
 def tables(summary: Summary, part: Part) -> list[Table]:
@@ -58,8 +54,8 @@ def _curves(summary: Summary, part: Part) -> Table:
     rows = []
     for row in cells:
         points = {p["epoch"]: p["accuracy"] for p in row["history"] if "accuracy" in p}
-        names = [Entry(row["backbone"]), Entry(row["method"]), Entry(row["noise"])]
-        rows.append(names + [number(points.get(e), [row["key"]], rule, scale=100) for e in epochs])
+        labels = [Entry(row["backbone"]), Entry(row["method"]), Entry(row["noise"])]
+        rows.append(labels + [number(points.get(e), [row["key"]], rule, scale=100) for e in epochs])
     header = ["backbone", "method", "noise", *map(str, epochs)]
     caption = f"{part.title}: accuracy (%) by epoch."
     return Table(f"curves-{part.name}", caption, header, [rows], labels=3)
@@ -73,8 +69,8 @@ def _transition(summary: Summary, part: Part) -> Table:
         sources = [row["key"] for row in part.rows(summary) if row["noise"] == noise]
         rule = "noise.transition_matrix, × 100"
         for true, shares in enumerate(matrix):
-            names = [Entry(noise), Entry(str(true))]
-            rows.append(names + [number(s, sources, rule, scale=100, digits=0) for s in shares])
+            labels = [Entry(noise), Entry(str(true))]
+            rows.append(labels + [number(s, sources, rule, scale=100, digits=0) for s in shares])
     classes = max((len(row) - 2 for row in rows), default=0)
     caption = f"{part.title}: share (%) of each true class (row) that has each label (column)."
     if summary["draws"][part.dataset].get("noise", "same") != "same":

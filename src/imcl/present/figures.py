@@ -1,6 +1,7 @@
 """The figures of a study, as PDF for print and PNG for the screen."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,15 +18,13 @@ from matplotlib.ticker import MaxNLocator
 
 from imcl.analysis.summary import Summary
 from imcl.files import atomic
-from imcl.present import drawn, tables
+from imcl.present import drawn, names, network, tables
 from imcl.present.by_method import Part, all_parts, split
 from imcl.present.documents import Documents
 from imcl.present.render import Entry
 from imcl.present.words import COLOURS
 from imcl.project import Project
 from imcl.records.record import Measurement
-from imcl.study import methods
-from imcl.study.options import WAYS
 
 Rows = dict[str, dict[str, Entry]]  # of a figure's table, by row and column
 Draw = Callable[[Summary, Part, Rows], Figure | None]  # None: nothing to show
@@ -33,8 +32,7 @@ Draw = Callable[[Summary, Part, Rows], Figure | None]  # None: nothing to show
 MARKERS = "osD^vPX"
 # A style for each method of drawn.lines, distinct even where only points are drawn.
 STYLES: list[dict[str, Any]] = [
-    {"color": colour, "marker": marker, "markerfacecolor": face or colour, "linestyle": line}
-    for face, line in ((None, "-"), ("white", "--"))
+    {"color": colour, "marker": marker, "linestyle": "-"}
     for colour, marker in zip(COLOURS, MARKERS, strict=True)
 ]
 FONT_SIZE = 8
@@ -57,7 +55,7 @@ STYLE: dict[Any, Any] = {
     "figure.constrained_layout.use": True,
 }
 TEXT_INCHES = 6.38  # the width of the paper's text, so figures are printed without scaling
-PANEL_INCHES = 2.0  # the height of a panel
+PANEL_INCHES = 1.6  # the height of a panel
 
 
 def write(project: Project, documents: Documents) -> list[Path]:
@@ -70,6 +68,9 @@ def write(project: Project, documents: Documents) -> list[Path]:
     summary = documents.summary
     shown = {table.name: table.rows() for table in tables.build(documents)}
     with plt.rc_context(STYLE):
+        written.append(_save(network.figure(TEXT_INCHES), folder, "network"))
+        if len(all_parts(summary)) > 1 and "aggregate" in shown:
+            written.append(_save(aggregate(summary, shown), folder, "aggregate"))
         for part in all_parts(summary):
             for name, draw in FIGURES.items():
                 figure = draw(summary, part, shown.get(f"{name}-{part.name}", {}))
@@ -98,37 +99,66 @@ def _save(figure: Figure, folder: Path, name: str) -> Path:
 
 def error_per_method(summary: Summary, part: Part, rows: Rows) -> Figure:
     """Error of every method with its interval, a panel for each backbone and noise."""
-    names = part.axes["methods"]
+    there = part.axes["methods"]
     by_seed = {row["key"]: row["values"]["error"] for row in summary["cells"]}
-    figure, panels = _panels(part, height=0.55 + 0.15 * len(names))
+    significant = _significant(summary)
+    figure, panels = _panels(part, height=0.55 + 0.15 * len(there))
     for axes, noise, backbone in panels:
-        for y, method in enumerate(names):
-            entry = rows[f"{backbone}/{method}"][noise]
-            if entry.mean is None:
+        for y, method in enumerate(there):
+            entry = rows.get(f"{backbone}/{method}", {}).get(noise)
+            if entry is None or entry.mean is None:
                 continue
             colour = COLOURS[0] if method == "base" else COLOURS[1]
-            axes.errorbar(
-                entry.mean,
-                y,
-                xerr=entry.half_width,
-                fmt="o",
-                color=colour,
-                markersize=4,
-                capsize=2,
-            )
+            _point(axes, entry, y, colour, "o", entry.sources[0] in significant)
             seeds = [100 * value for value in by_seed[entry.sources[0]]]
             axes.plot(seeds, [y] * len(seeds), "|", color=colour, alpha=0.6)
             if method == "base":
                 axes.axvline(entry.mean, color=colour, linewidth=0.7, linestyle=":")
-        axes.set_yticks(range(len(names)), names)
-        axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.grid(axis="y", visible=False)
+        _methods(axes, part.names.methods, there)
         _mark_empty(axes)
         axes.label_outer()
     for axes, *_ in panels:  # after all drawing, since the panels in a column share their limits
         axes.set_xlim(max(axes.get_xlim()[0], 0), min(axes.get_xlim()[1], 100))
     figure.supxlabel(f"{split(summary, part.dataset)} error (%)", fontsize=FONT_SIZE)
     return figure
+
+
+def _significant(summary: Summary) -> set[str]:
+    """The keys of the cells that differ significantly from base."""
+    found = summary["comparisons"].values()
+    return {key for each in found for key in (*each["base"]["better"], *each["base"]["worse"])}
+
+
+def _point(
+    axes: Axes, entry: Entry, y: float, colour: str, marker: str, filled: bool, label: str = ""
+) -> None:
+    """A value with its interval; a filled marker says that it is significant."""
+    axes.errorbar(
+        entry.mean or 0.0,
+        y,
+        xerr=entry.half_width,
+        marker=marker,
+        linestyle="none",
+        color=colour,
+        markerfacecolor=colour if filled else "white",
+        markersize=4,
+        linewidth=1,
+        capsize=2,
+        label=label or None,
+    )
+
+
+def _methods(axes: Axes, shown: Mapping[str, str], there: Sequence[str]) -> None:
+    """A line for each method, the first on top.
+
+    Args:
+        axes: of the panel.
+        shown: what readers see, by method.
+        there: the methods.
+    """
+    axes.set_yticks(range(len(there)), [shown[method] for method in there])
+    axes.set_ylim(len(there) - 0.5, -0.5)
+    axes.grid(axis="y", visible=False)
 
 
 def _mark_empty(axes: Axes) -> None:
@@ -171,7 +201,8 @@ def learning_curves(summary: Summary, part: Part, rows: Rows) -> Figure:
     """Accuracy by epoch with its interval, a panel for each backbone and noise."""
     figure, panels = _panels(part)
     for axes, noise, backbone in panels:
-        for style, method in zip(STYLES, drawn.lines(part.axes["methods"]), strict=False):
+        there = drawn.lines(part.axes["methods"], drawn.CURVES)
+        for style, method in zip(STYLES, there, strict=False):
             points = [
                 (int(epoch), entry.mean, entry.half_width)
                 for epoch, entry in rows.get(f"{backbone}/{method}/{noise}", {}).items()
@@ -180,7 +211,9 @@ def learning_curves(summary: Summary, part: Part, rows: Rows) -> Figure:
             if not points:
                 continue
             epochs, means, widths = (np.array(values) for values in zip(*points, strict=True))
-            axes.plot(epochs, means, **(style | {"marker": ""}), label=method, linewidth=1)
+            label = part.names.methods[method]
+            one = "" if len(points) > 1 else style["marker"]  # a line of one point is not seen
+            axes.plot(epochs, means, **(style | {"marker": one}), label=label, linewidth=1)
             low, high = np.clip(means - widths, 0, 100), np.clip(means + widths, 0, 100)
             axes.fill_between(epochs, low, high, color=style["color"], alpha=0.1, linewidth=0)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
@@ -192,51 +225,81 @@ def learning_curves(summary: Summary, part: Part, rows: Rows) -> Figure:
     return figure
 
 
-def accuracy_against_noise(summary: Summary, part: Part, rows: Rows) -> Figure | None:
-    """Accuracy against the realised noise rate, a panel for each backbone."""
-    if len(part.axes["noise"]) < 2:
+def accuracy_by_noise(summary: Summary, part: Part, rows: Rows) -> Figure | None:
+    """Accuracy by label noise, a panel for each backbone: dots, or lines for over two noises."""
+    noises, backbones = part.axes["noise"], part.axes["backbones"]
+    if len(noises) < 2:
         return None
-    backbones = part.axes["backbones"]
+    dots = len(noises) == 2
+    there = part.axes["methods"] if dots else drawn.lines(part.axes["methods"])
     figure, grid = plt.subplots(
         1,
         len(backbones),
         squeeze=False,
         sharex=True,
         sharey=True,
-        figsize=(TEXT_INCHES, PANEL_INCHES + 0.7),
+        figsize=(TEXT_INCHES, 0.8 + 0.17 * len(there) if dots else PANEL_INCHES + 1),
     )
+    for axes, backbone in zip(grid[0], backbones, strict=True):
+        axes.set_title(part.names.backbones[backbone])
+        found = {method: rows.get(f"{backbone}/{method}", {}) for method in there}
+        if dots:
+            _dots(axes, summary, part, found)
+        else:
+            _lines(axes, summary, part, found, backbone)
+        axes.label_outer()
+    accuracy = f"{split(summary, part.dataset)} accuracy (%)"
+    if dots:
+        figure.supxlabel(accuracy, fontsize=FONT_SIZE)
+    else:
+        lowest, highest = grid[0, 0].get_ylim()
+        grid[0, 0].set_ylim(max(lowest, 0), min(highest, 101))
+        grid[0, 0].set_ylabel(accuracy)
+        figure.supxlabel("wrong labels (%)", fontsize=FONT_SIZE)
+    _legend(figure)
+    return figure
+
+
+def _dots(axes: Axes, summary: Summary, part: Part, found: Rows) -> None:
+    """A line for each method, with a dot for each noise."""
+    significant = _significant(summary)
+    for y, row in enumerate(found.values()):
+        there = [noise for noise in part.axes["noise"] if noise in row and row[noise].value]
+        ends = [row[noise].mean or 0.0 for noise in there]
+        axes.plot(ends, [y] * len(ends), color="lightgrey", linewidth=1, zorder=0)
+        for noise in there:
+            index = part.axes["noise"].index(noise)
+            filled = row[noise].sources[0] in significant
+            label = part.names.noise[noise]
+            _point(axes, row[noise], y, COLOURS[index + 1], MARKERS[index], filled, label)
+    _methods(axes, part.names.methods, [*found])
+
+
+def _lines(axes: Axes, summary: Summary, part: Part, found: Rows, backbone: str) -> None:
+    """A line for each method over the realised noise rate."""
     rates = {
         (row["noise"], row["backbone"], row["method"]): 100 * row["realised_rate"]
         for row in part.rows(summary)
     }
     span = max(rates.values()) or 1
-    names = drawn.lines(part.axes["methods"])
-    for axes, backbone in zip(grid[0], backbones, strict=True):
-        for index, (style, method) in enumerate(zip(STYLES, names, strict=False)):
-            points = sorted(
-                (rates[noise, backbone, method], entry.mean, entry.half_width)
-                for noise, entry in rows[f"{backbone}/{method}"].items()
-                if entry.mean is not None
-            )
-            # Shifted sideways a little, so that intervals do not hide each other.
-            shift = 0.012 * span * (index - (len(names) - 1) / 2)
-            axes.errorbar(
-                [rate + shift for rate, _, _ in points],
-                [mean for _, mean, _ in points],
-                yerr=[width for _, _, width in points],
-                **style,
-                markersize=3.5,
-                linewidth=1,
-                capsize=2,
-                label=method,
-            )
-        axes.set_title(backbone)
-        axes.set_xlabel("realised noise rate (%)")
-    lowest, highest = grid[0, 0].get_ylim()
-    grid[0, 0].set_ylim(max(lowest, 0), min(highest, 101))
-    grid[0, 0].set_ylabel(f"{split(summary, part.dataset)} accuracy (%)")
-    _legend(figure)
-    return figure
+    for index, (style, (method, row)) in enumerate(zip(STYLES, found.items(), strict=False)):
+        points = sorted(
+            (rates[noise, backbone, method], entry.mean, entry.half_width)
+            for noise, entry in row.items()
+            if entry.mean is not None
+        )
+        # Shifted sideways a little, so that intervals do not hide each other.
+        shift = 0.012 * span * (index - (len(found) - 1) / 2)
+        axes.errorbar(
+            [rate + shift for rate, _, _ in points],
+            [mean for _, mean, _ in points],
+            yerr=[width for _, _, width in points],
+            **style,
+            markersize=3.5,
+            linewidth=1,
+            capsize=2,
+            label=part.names.methods[method],
+        )
 
 
 def transition_matrices(summary: Summary, part: Part, rows: Rows) -> Figure | None:
@@ -262,7 +325,7 @@ def transition_matrices(summary: Summary, part: Part, rows: Rows) -> Figure | No
                 shade = "white" if share > 50 else "black"
                 axes.text(label, true, f"{share:.0f}", ha="center", va="center", c=shade, size=5)
         rate = summary["noise"][f"{part.dataset} {name}"]["realised_rate"]
-        axes.set_title(f"{name}: {100 * rate:.1f} % wrong")
+        axes.set_title(f"{part.names.noise[name]}: {100 * rate:.1f} % wrong")
         axes.set_xlabel("label")
         axes.grid(False)
     grid[0, 0].set_ylabel("true class")
@@ -270,68 +333,79 @@ def transition_matrices(summary: Summary, part: Part, rows: Rows) -> Figure | No
     return figure
 
 
-def combinations(summary: Summary, part: Part, rows: Rows) -> Figure | None:
-    """The difference to base of every combination of ways, beside a diagram of its ways.
+def differences(summary: Summary, part: Part, rows: Rows) -> Figure | None:
+    """The difference to base of every method; a panel for each noise, a marker for a backbone.
 
-    A panel for each noise, a marker for each backbone; None if too few combinations are studied.
+    None if nothing was compared with base.
     """
-    names = drawn.combinations(part.axes["methods"])
-    if not names or not rows:
+    there = [m for m in part.axes["methods"] if any(name.endswith(f"/{m}") for name in rows)]
+    if not there:
         return None
     noises, backbones = part.axes["noise"], part.axes["backbones"]
     figure, grid = plt.subplots(
         1,
-        1 + len(noises),
+        len(noises),
         squeeze=False,
         sharey=True,
-        width_ratios=[0.5] + [1] * len(noises),
-        figsize=(TEXT_INCHES, 1.4 + 0.17 * len(names)),
+        figsize=(TEXT_INCHES, 0.8 + 0.19 * len(there)),
     )
-    _members(grid[0, 0], names)
-    for axes, noise in zip(grid[0, 1:], noises, strict=True):
+    for axes, noise in zip(grid[0], noises, strict=True):
         axes.axvline(0, color="black", linewidth=0.7, linestyle=":")
         for index, backbone in enumerate(backbones):
-            for y, name in enumerate(names):
-                entry = rows[f"{backbone}/{name}"][noise]
-                if entry.mean is not None:
-                    axes.errorbar(
-                        entry.mean,
-                        y + 0.22 * (index - (len(backbones) - 1) / 2),
-                        xerr=entry.half_width,
-                        color=COLOURS[index + 1],
-                        marker=MARKERS[index],
-                        markersize=3.5,
-                        linestyle="none",
-                        capsize=1.5,
-                        label=backbone if not y else None,
-                    )
-        axes.set_title(noise)
-        axes.tick_params(left=False)
+            for y, method in enumerate(there):
+                entry = rows.get(f"{backbone}/{method}", {}).get(noise)
+                if entry is not None and entry.mean is not None:
+                    shift = 0.26 * (index - (len(backbones) - 1) / 2)
+                    label = part.names.backbones[backbone]
+                    colour, marker = COLOURS[index + 1], MARKERS[index]
+                    _point(axes, entry, y + shift, colour, marker, entry.bold, label)
+        axes.set_title(part.names.noise[noise])
+        _methods(axes, part.names.methods, there)
     figure.supxlabel("difference to base (points of accuracy)", fontsize=FONT_SIZE)
     _legend(figure)
     return figure
 
 
-def _members(axes: Axes, names: list[str]) -> None:
-    """A line for each combination, with a black dot at each of its ways."""
-    for y, name in enumerate(names):
-        used = methods.parse(name).ways
-        for x, way in enumerate(WAYS):
-            axes.plot(x, y, "o", color="black" if way in used else "#dddddd", ms=4)
-        inside = [x for x, way in enumerate(WAYS) if way in used]
-        axes.plot([inside[0], inside[-1]], [y, y], color="black", linewidth=1)
-    axes.set_xticks(range(len(WAYS)), list(WAYS), rotation=90)
-    axes.set_yticks([])
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.grid(False)
+def aggregate(summary: Summary, shown: dict[str, Rows]) -> Figure:
+    """The differences to base over all settings, a panel for each noise."""
+    rows: Rows = {}
+    for name, table in shown.items():
+        if name.startswith("aggregate"):
+            for method, row in table.items():
+                rows.setdefault(method, {}).update(row)
+    named = names.of(summary)
+    there = drawn.lines([*rows], 2 * drawn.MOST_LINES)
+    noises = [noise for noise in summary["axes"]["noise"] if any(noise in r for r in rows.values())]
+    columns = min(len(noises), 5)
+    figure, grid = plt.subplots(
+        -(-len(noises) // columns),
+        columns,
+        squeeze=False,
+        sharey=True,
+        figsize=(TEXT_INCHES, (0.7 + 0.15 * len(there)) * -(-len(noises) // columns)),
+    )
+    for axes, noise in zip_longest(grid.flat, noises):
+        if noise is None:
+            axes.set_visible(False)
+            continue
+        axes.axvline(0, color="black", linewidth=0.7, linestyle=":")
+        for y, method in enumerate(there):
+            entry = rows[method].get(noise)
+            if entry is not None and entry.mean is not None:
+                apart = abs(entry.mean) > entry.half_width > 0
+                _point(axes, entry, y, COLOURS[1], "o", apart)
+        _methods(axes, named.methods, there)
+        axes.set_title(named.noise[noise].replace(" labels", ""))
+    figure.supxlabel("difference to base (points of accuracy)", fontsize=FONT_SIZE)
+    return figure
 
 
 FIGURES: dict[str, Draw] = {
     "error": error_per_method,
     "curves": learning_curves,
-    "noise": accuracy_against_noise,
+    "noise": accuracy_by_noise,
     "transition": transition_matrices,
-    "difference-to-base": combinations,
+    "difference-to-base": differences,
 }
 
 
@@ -349,7 +423,7 @@ def _panels(part: Part, height: float = 0) -> tuple[Figure, list[tuple[Axes, str
     panels = []
     for line, backbone in zip(grid, backbones, strict=True):
         for axes, noise in zip(line, noises, strict=True):
-            axes.set_title(f"{backbone}, {noise}")
+            axes.set_title(f"{part.names.backbones[backbone]}, {part.names.noise[noise]}")
             panels.append((axes, noise, backbone))
     return figure, panels
 

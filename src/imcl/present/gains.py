@@ -3,22 +3,11 @@
 from imcl.analysis.gains import Gain
 from imcl.analysis.rows import SummaryRow
 from imcl.analysis.summary import Summary
-from imcl.present.by_method import Part, ending, metric, split
+from imcl.present.by_method import Part, covered, metric, seeds, split
 from imcl.present.differences import difference
-from imcl.present.render import MISSING, Entry, Row, Table
+from imcl.present.render import MISSING, NOT_TRAINED, Entry, Row, Table
 
-OF_BASE = (
-    metric("base (%)", "accuracy", 100),
-    metric("fitted (%)", "train_accuracy", 100),
-    metric("lost", "lost_since_best", 100),
-)
-
-# From base to `all`: a metric and its scale.
-CHANGES = {
-    "ECE": ("ece", 100),
-    "channels": ("channel_correlation", 1000),
-    "kernels": ("kernel_cosine", 1000),
-}
+FITTED = metric("fitted (%)", "train_accuracy", 100)
 
 
 def table(summary: Summary, part: Part) -> Table | None:
@@ -27,36 +16,42 @@ def table(summary: Summary, part: Part) -> Table | None:
     groups: dict[str, list[Row]] = {}
     for gain in summary["gains"]:
         if gain["dataset"] == part.dataset and gain["noise"] in part.axes["noise"]:
-            groups.setdefault(gain["backbone"], []).append(_row(gain, cells))
+            groups.setdefault(gain["backbone"], []).append(_row(gain, cells, part))
     if not groups:
         return None
-    caption = (
-        f"{part.title}: where the gain comes from. Accuracy on the "
-        f"{split(summary, part.dataset)} images at the last epoch; differences in points, paired "
-        "by seed. Fitted: share of the training labels that base predicts, on augmented images. "
-        "Lost: base's accuracy at the best evaluated epoch minus that at the last. Views: control "
-        "minus base; control uses no way but sees as many augmentations of each image as output "
-        "compares. Ways: all minus control. Bold as in the tables of differences. Last columns, "
-        "from base to all: expected calibration error (ECE, %), redundancy of channels and of "
-        f"kernels (× 1000). {ending(summary, part.dataset)}"
+    title = (
+        f"{part.title}: where the gain comes from. Fitted: training labels that base predicts; "
+        "views: control minus base; ways: all minus control; ECE (%) from base to all. "
+        f"{seeds(summary, part.dataset)}"
     )
-    header = ["backbone", "noise", *(column.title for column in OF_BASE)]
-    header += ["views", "ways", "all − base", *CHANGES]
-    return Table(f"gain-{part.name}", caption, header, list(groups.values()))
+    rules = (
+        f"Differences in points of {split(summary, part.dataset)} accuracy at the last epoch, "
+        "paired by seed. Training labels are predicted on augmented images. Control uses no way, "
+        "but sees as many augmentations of each image as output compares. Bold as in the tables of "
+        "differences. ECE: expected calibration error. "
+        f"{covered(summary, part.dataset)}"
+    )
+    header = ["backbone", "labels", FITTED.title, "views", "ways", "all − base", "ECE"]
+    return Table(f"gain-{part.name}", title, header, list(groups.values()), rules=rules.strip())
 
 
-def _row(gain: Gain, cells: dict[str, SummaryRow]) -> Row:
+def _row(gain: Gain, cells: dict[str, SummaryRow], part: Part) -> Row:
     base, all_ways = cells[gain["base"]], cells[gain["all_ways"]]
-    views = difference(cells[gain["control"]]) if gain["control"] else None
+    before, after = (100 * gain["ece"][when] for when in ("before", "after"))
     entries = [
-        *(column.show(base) for column in OF_BASE),
-        views,
-        difference(all_ways, "control"),
+        FITTED.show(base),
+        difference(cells[gain["control"]]) if gain["control"] else Entry(NOT_TRAINED),
+        difference(all_ways, "control") if gain["control"] else Entry(NOT_TRAINED),
         difference(all_ways),
+        Entry(
+            f"{before:.1f} to {after:.1f}",
+            value=after,
+            rule="mean ece × 100, from base to all",
+            sources=(base["key"], all_ways["key"]),
+        ),
     ]
-    for name, scale in CHANGES.values():
-        before, after = (gain["changes"][name][when] * scale for when in ("before", "after"))
-        text, rule = f"{before:.1f} to {after:.1f}", f"mean {name} × {scale}, from base to all"
-        entries.append(Entry(text, False, after, rule, (base["key"], all_ways["key"])))
-    names = [Entry(gain["backbone"]), Entry(gain["noise"])]
-    return names + [entry or Entry(MISSING) for entry in entries]
+    labels = [
+        Entry(part.names.backbones[gain["backbone"]], name=gain["backbone"]),
+        Entry(part.names.noise[gain["noise"]], name=gain["noise"]),
+    ]
+    return labels + [entry or Entry(MISSING) for entry in entries]

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from imcl.analysis.summary import Summary, Used
+from imcl.present import names
 from imcl.present.render import MISSING, Entry, Row, Table, number
 
 Placed = tuple[str, Any]  # where a value holds, in words, and the value
@@ -11,7 +12,7 @@ Placed = tuple[str, Any]  # where a value holds, in words, and the value
 
 def data(summary: Summary) -> Table:
     """A row for each dataset and for each of its noisy labels."""
-    rows = []
+    rows, shown = [], names.of(summary)
     for name, dataset in summary["data"].items():
         cells = [row for row in summary["cells"] if row["dataset"] == name]
         sources = [row["key"] for row in cells]
@@ -21,25 +22,28 @@ def data(summary: Summary) -> Table:
             number(dataset["n_test"] or None, sources, "dataset.n_test", digits=0),
         ]
         no_rates = [Entry(MISSING), Entry(MISSING)]
-        rows.append([Entry(name), Entry("clean"), *sizes, *no_rates, _hash(summary, name)])
-        for key, noise in summary["noise"].items():
-            of, label = key.split(" ")
+        label = Entry(shown.datasets[name], name=name)
+        clean = Entry(shown.noise.get("clean", "clean labels"), name="clean")
+        rows.append([label, clean, *sizes, *no_rates, _hash(summary, name)])
+        for key, info in summary["noise"].items():
+            of, labels = key.split(" ")
             if of == name:
-                noisy = [row["key"] for row in cells if row["noise"] == label]
+                noisy = [row["key"] for row in cells if row["noise"] == labels]
                 rates = [
-                    number(noise[rate], noisy, f"noise.{rate}", scale=100, digits=2, unit=" %")
+                    number(info[rate], noisy, f"noise.{rate}", scale=100, digits=2, unit=" %")
                     for rate in ("nominal_rate", "realised_rate")
                 ]
-                rows.append([Entry(name), Entry(label), *sizes, *rates, _hash(summary, key)])
-    header = ["dataset", "noise", "training", "validation", "test"]
+                noise = Entry(shown.noise[labels], name=labels)
+                rows.append([label, noise, *sizes, *rates, _hash(summary, key)])
+    header = ["dataset", "labels", "training", "validation", "test"]
     header += ["nominal rate", "realised rate", "SHA-256"]
-    caption = (
+    title = (
         "Data and labels: number of images, nominal and realised noise rate, and the hash of the "
         "data or, in rows with noise, of the noisy labels."
     )
     if any(len(hashes) > 1 for hashes in summary["hashes"].values()):
-        caption += " If each run draws its own, rates are means over the runs."
-    return Table("data", caption, header, [rows])
+        title += " If each run draws its own, rates are means over the runs."
+    return Table("data", title, header, [rows])
 
 
 def _hash(summary: Summary, key: str) -> Entry:
@@ -65,10 +69,12 @@ def settings(summary: Summary) -> Table:
     groups += [_group(name, options) for name, options in summary["baselines"].items()]
     groups.append(_own("default", summary["default"]))
     groups += [_own(cell, choice["options"]) for cell, choice in summary["chosen"].items()]
-    caption = "Every setting of the study. All of them are choices of this reproduction."
+    title = (
+        "Every setting of the study, as params.yaml names it. All are choices of this reproduction."
+    )
     if summary["chosen"]:
-        caption += " What the search chose for a cell, at the end, comes before what is said above."
-    return Table("settings", caption, ["part", "setting", "value"], [*filter(None, groups)])
+        title += " What the search chose for a cell, at the end, comes before what is said above."
+    return Table("settings", title, ["part", "setting", "value"], [*filter(None, groups)])
 
 
 def trained(summary: Summary, key: str) -> list[Placed]:

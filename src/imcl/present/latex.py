@@ -15,6 +15,7 @@ from pathlib import Path
 import jinja2
 
 from imcl.files import atomic
+from imcl.present.render import Table
 
 
 class _Verbatim(str):
@@ -38,6 +39,18 @@ _ESCAPED = {
 _SPECIAL = re.compile(rf"[{re.escape(''.join(_ESCAPED))}]|([-`',])(?=\1)|[!?](?=`)")
 # They tell where a text from right to left ends, which TeX has its own way for.
 _MARKS = re.compile("[\u061c\u200e\u200f\u2066-\u2069]")
+# Sizes of letters, with the width of an em in points; small letters are wider than their size.
+SIZES = (
+    ("normalsize", 10.0),
+    ("small", 9.25),
+    ("footnotesize", 8.5),
+    ("scriptsize", 7.97),
+    ("tiny", 6.8),
+)
+# Widths of characters in em: narrow, as wide as a digit, capitals, wide.
+WIDTHS = {**dict.fromkeys(" .,:;'!|/()[]fijlrt", 0.36), **dict.fromkeys("±×−–+<>=%mwMW", 0.8)}
+TEXT_POINTS = 459  # the width of the paper's text
+COLUMN_GAP = 4  # points on each side of a column
 _FONT = "DejaVu Sans"  # comes with matplotlib; it has Hebrew, Arabic, Greek and Cyrillic
 _SIZE = 10  # points, of drawn words; LaTeX scales them to the text around them
 
@@ -63,8 +76,65 @@ def environment(templates: Path, pictures: Path) -> jinja2.Environment:
         finalize=partial(_finalize, pictures=pictures),
         autoescape=False,
     )
-    latex.filters |= {"verbatim": _Verbatim, "zip": zip}
+    latex.filters |= {
+        "verbatim": _Verbatim,
+        "columns": _columns,
+        "size": _size,
+        "spans": _spans,
+        "titles": _titles,
+    }
     return latex
+
+
+def _columns(table: Table) -> str:
+    """LaTeX's columns: labels left, numbers right."""
+    return "l" * table.labels + "r" * (len(table.header) - table.labels)
+
+
+def _spans(table: Table) -> list[tuple[str, int]]:
+    """What stands over several columns' titles, each with its number of columns; else nothing."""
+    spans = [(over, len([*columns])) for over, columns in groupby(table.over)]
+    return spans if any(over and count > 1 for over, count in spans) else []
+
+
+def _titles(table: Table) -> list[str]:
+    """The columns' titles without what stands over them."""
+    if not _spans(table):
+        return table.header
+    pairs = zip(table.header, table.over, strict=True)
+    return [title.removeprefix(over).strip() for title, over in pairs]
+
+
+def _size(table: Table, floating: bool) -> str:
+    """The largest size of letters at which the table is no wider than the text.
+
+    Args:
+        table: without columns of a fixed width, else it has the size of the text.
+        floating: whether it stands in the main part, where letters may be larger.
+    """
+    if table.align and floating:
+        return ""
+    rows = [row for group in table.groups for row in group]
+    columns = [
+        max([_em(title), *(_em(row[index].text, row[index].bold) for row in rows)])
+        for index, title in enumerate(_titles(table))
+    ]
+    start = 0
+    for over, count in _spans(table):  # columns are at least as wide as what stands over them
+        below = sum(columns[start : start + count])
+        columns[start] += max(0.0, _em(over) - below)
+        start += count
+    room = TEXT_POINTS - 2 * COLUMN_GAP * len(columns)
+    sizes = SIZES if floating else SIZES[2:]
+    size = next((size for size, em in sizes if sum(columns) * em <= room), SIZES[-1][0])
+    gap = COLUMN_GAP / 2 if table.align else COLUMN_GAP
+    return rf"\{size}\setlength{{\tabcolsep}}{{{gap:g}pt}}"
+
+
+def _em(text: str, bold: bool = False) -> float:
+    """About how wide a text is, in em."""
+    widths = (WIDTHS.get(c, 0.72 if c.isupper() else 0.52) for c in text)
+    return sum(widths) * (1.15 if bold else 1)
 
 
 def escape(text: str, pictures: Path) -> str:

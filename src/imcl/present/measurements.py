@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
+from typing import Any
 
+from imcl.present import names
 from imcl.present.render import Entry, Row, Table, isolated, number
 from imcl.records.record import Measurement
 
@@ -30,19 +32,31 @@ def _name(path: str) -> str:
     return PurePosixPath(path).stem
 
 
+def _names(row: Mapping[str, Any]) -> Row:
+    """The entries of a row's backbone and method."""
+    backbone, method = row["backbone"], row["method"]
+    return [
+        Entry(names.backbone(backbone), name=backbone),
+        Entry(names.method(method), name=method),
+    ]
+
+
 def _overhead(path: str, measurement: Measurement) -> Table:
     settings, where = measurement["settings"], measurement["environment"]
-    caption = (
+    title = (
         f"overhead: one training step on {settings['batch_size']} images of CIFAR's shape, "
         f"backbones of width {settings['width']}, {settings['precision']}, on "
         f"{_where(measurement)}, {where['threads']} threads; median of {settings['repeats']} "
-        "interleaved steps. Training and served: parameters (millions) during training and of the "
-        "network that is used afterwards. Multiply-adds, time and peak memory: relative to base."
+        "interleaved steps."
+    )
+    rules = (
+        "Training and served: parameters (millions) during training and of the network that is "
+        "used afterwards. Multiply-adds, time and peak memory: relative to base."
     )
     header = ["backbone", "method", "training", "served", "multiply-adds", "time", "memory"]
     groups: dict[str, list[Row]] = {}
     for row in measurement["rows"]:
-        names = [Entry(row["backbone"]), Entry(row["method"])]
+        labels = _names(row)
         sizes = [
             number(row[key], [path], key, scale=1e-6)
             for key in ("training_parameters", "parameters")
@@ -51,16 +65,19 @@ def _overhead(path: str, measurement: Measurement) -> Table:
             number(row[key], [path], f"{key}, to base in the same run", digits=2)
             for key in ("macs_ratio", "time_ratio", "memory_ratio")
         ]
-        groups.setdefault(row["backbone"], []).append([*names, *sizes, *ratios])
-    return Table(_name(path), caption, header, list(groups.values()))
+        groups.setdefault(row["backbone"], []).append([*labels, *sizes, *ratios])
+    return Table(_name(path), title, header, list(groups.values()), rules=rules)
 
 
 def _loop(path: str, measurement: Measurement) -> Table:
     settings, where = measurement["settings"], measurement["environment"]
-    caption = (
+    title = (
         f"loop: training speed in images per second, in batches of {settings['batch_size']} images "
         f"of CIFAR's shape, on {_where(measurement)}, {where['threads']} threads; medians of "
-        f"{settings['repeats']} interleaved epochs. Usual: PIL transforms in a DataLoader with two "
+        f"{settings['repeats']} interleaved epochs."
+    )
+    rules = (
+        "Usual: PIL transforms in a DataLoader with two "
         "workers, float32, NCHW, .item() in each step. Tuned: channels last, fused update, no "
         ".item(), the same precision as ours. Limit: the measured rate of matrix products divided "
         "by the operations per image. Packed: total speed of single-threaded networks, one per "
@@ -70,7 +87,8 @@ def _loop(path: str, measurement: Measurement) -> Table:
     header += ["ours/usual", "ours/tuned", "ours/limit", "packed/ours", "augmentation"]
     groups: dict[str, list[Row]] = {}
     for row in measurement["rows"]:
-        names = [Entry(str(row[key])) for key in header[:3]]
+        named = names.backbone(row["backbone"])
+        labels = [Entry(named), *(Entry(str(row[key])) for key in header[1:3])]
         rates = [
             number(row[key], [path], f"{key}, median", digits=0)
             for key in ("images_per_second", "usual", "tuned", "limit")
@@ -81,16 +99,19 @@ def _loop(path: str, measurement: Measurement) -> Table:
         ]
         rule = "images_per_second divided by those of augmentation alone"
         share = number(row["augmentation_share"], [path], rule, scale=100, unit=" %")
-        groups.setdefault(row["backbone"], []).append([*names, *rates, *ratios, share])
-    return Table(_name(path), caption, header, list(groups.values()), labels=3)
+        groups.setdefault(row["backbone"], []).append([*labels, *rates, *ratios, share])
+    return Table(_name(path), title, header, list(groups.values()), labels=3, rules=rules)
 
 
 def _steps(path: str, measurement: Measurement) -> Table:
     settings = measurement["settings"]
-    caption = (
+    title = (
         f"steps: counts of one training step on {settings['batch_size']} images of CIFAR's shape, "
         f"backbones of width {settings['width']}, {settings['precision']}, on "
-        f"{_where(measurement)}. Views: augmentations of each image. Operations: those that "
+        f"{_where(measurement)}."
+    )
+    rules = (
+        "Views: augmentations of each image. Operations: those that "
         "compute something, forward, backward and update. Allocated: all memory that the step "
         "allocates, whether or not it is freed again. Waits: how often the CPU waits for a result "
         "of a GPU. Captures: graphs that a training captures in two epochs, on a GPU."
@@ -99,7 +120,7 @@ def _steps(path: str, measurement: Measurement) -> Table:
     header += ["waits", "captures"]
     groups: dict[str, list[Row]] = {}
     for row in measurement["rows"]:
-        names = [Entry(row["backbone"]), Entry(row["method"])]
+        labels = _names(row)
         shown = (
             ("views", 1, 0),
             ("operations", 1, 0),
@@ -110,20 +131,21 @@ def _steps(path: str, measurement: Measurement) -> Table:
             ("captures", 1, 0),
         )
         numbers = [number(row[key], [path], key, scale=s, digits=d) for key, s, d in shown]
-        groups.setdefault(row["backbone"], []).append([*names, *numbers])
-    return Table(_name(path), caption, header, list(groups.values()))
+        groups.setdefault(row["backbone"], []).append([*labels, *numbers])
+    return Table(_name(path), title, header, list(groups.values()), rules=rules)
 
 
 def _pipeline(path: str, measurement: Measurement) -> Table:
-    caption = (
-        f"pipeline: a study from nothing to its paper, on {_where(measurement)}. Wall: wall-clock "
+    title = f"pipeline: a study from nothing to its paper, on {_where(measurement)}."
+    rules = (
+        "Wall: wall-clock "
         "time. Own: training and evaluation of the cells, from their records, divided by the "
         "cores. Ratio: wall divided by own. No-op: a second run, which has nothing to do."
     )
     header = ["study", "cores", "cells", "networks", "wall (s)", "own (s)", "ratio", "no-op (s)"]
     rows = []
     for row in measurement["rows"]:
-        names = [Entry(row["study"]), Entry(str(row["cores"]))]
+        labels = [Entry(row["study"]), Entry(str(row["cores"]))]
         shown = (
             ("cells", row["cells"], 0),
             ("networks", row["networks"], 0),
@@ -132,39 +154,42 @@ def _pipeline(path: str, measurement: Measurement) -> Table:
             ("overhead_ratio", row["overhead_ratio"], 2),
             ("nothing_to_do_seconds", row["nothing_to_do_seconds"], 1),
         )
-        rows.append(names + [number(v, [path], rule, digits=d) for rule, v, d in shown])
-    return Table(_name(path), caption, header, [rows])
+        rows.append(labels + [number(v, [path], rule, digits=d) for rule, v, d in shown])
+    return Table(_name(path), title, header, [rows], rules=rules)
 
 
 def _growth(path: str, measurement: Measurement) -> Table:
-    caption = (
-        f"growth: seconds on {_where(measurement)}. Last column: the factor by which the time has "
+    title = f"growth: seconds on {_where(measurement)}."
+    rules = (
+        "Last column: the factor by which the time has "
         "grown since the smallest size, divided by the factor by which the size has; at most 1 "
         "means that the time does not grow faster than linearly."
     )
     header = ["what", "size", "time (s)", "time / size factor"]
     groups: dict[str, list[Row]] = {}
     for row in measurement["rows"]:
-        names = [Entry(row["what"]), Entry(f"{row['size']:,} {row['unit']}")]
+        labels = [Entry(row["what"]), Entry(f"{row['size']:,} {row['unit']}")]
         seconds = number(row["seconds"], [path], "seconds")
         ratio = number(row["ratio_to_linear"], [path], "ratio_to_linear", digits=2)
-        groups.setdefault(row["what"], []).append([*names, seconds, ratio])
-    return Table(_name(path), caption, header, list(groups.values()))
+        groups.setdefault(row["what"], []).append([*labels, seconds, ratio])
+    return Table(_name(path), title, header, list(groups.values()), rules=rules)
 
 
 def _agreement(path: str, measurement: Measurement) -> Table:
     settings = measurement["settings"]
-    caption = (
+    title = (
         f"agreement: test accuracy (%) of base, width {settings['width']}, after "
         f"{settings['epochs']} epochs in our loop ({settings['precision']}) and in the usual one "
-        f"(float32); mean of n = {settings['seeds']} seeds ± 95 % t-interval. All runs "
-        "use the same images, so intervals cover the training's randomness alone. Overlap: whether "
-        f"the two intervals overlap. Measured on {_where(measurement)}."
+        f"(float32); mean of n = {settings['seeds']} seeds ± 95 % t-interval."
+    )
+    rules = (
+        "All runs use the same images, so intervals cover the training's randomness alone. "
+        f"Overlap: whether the two intervals overlap. Measured on {_where(measurement)}."
     )
     header = ["dataset", "backbone", "ours", "usual", "overlap"]
     rows = []
     for row in measurement["rows"]:
-        names = [Entry(row["dataset"]), Entry(row["backbone"])]
+        labels = [Entry(row["dataset"]), Entry(names.backbone(row["backbone"]))]
         numbers = [
             number(
                 {"mean": row[f"{loop}_mean"], "half_width": row[f"{loop}_half_width"]},
@@ -174,8 +199,8 @@ def _agreement(path: str, measurement: Measurement) -> Table:
             )
             for loop in ("ours", "usual")
         ]
-        rows.append([*names, *numbers, Entry("yes" if row["agree"] else "no")])
-    return Table(_name(path), caption, header, [rows])
+        rows.append([*labels, *numbers, Entry("yes" if row["agree"] else "no")])
+    return Table(_name(path), title, header, [rows], rules=rules)
 
 
 BUILDERS: dict[str, Callable[[str, Measurement], Table]] = {

@@ -38,7 +38,14 @@ KINDS = {
     "asymmetric": "{rate} % look-alike labels",
     "pair": "{rate} % next-class labels",
     "instance": "{rate} % wrong labels by image",
-    "human": "CIFAR-10N {labels}",
+    "human": "CIFAR-10N {labels} labels",
+}
+HUMAN = {  # sets of CIFAR-10N's labels
+    "aggre": "aggregate",
+    "random1": "random 1",
+    "random2": "random 2",
+    "random3": "random 3",
+    "worse": "worst",
 }
 
 
@@ -84,7 +91,9 @@ def noise(name: str, options: Mapping[str, Any] | None) -> str:
     known = KINDS.get(options["kind"])
     if known is None:
         return name
-    return known.format(rate=f"{100 * options.get('rate', 0):g}", labels=options.get("labels"))
+    return known.format(
+        rate=f"{100 * options.get('rate', 0):g}", labels=HUMAN.get(options.get("labels", ""))
+    )
 
 
 def backbone(name: str) -> str:
@@ -93,7 +102,7 @@ def backbone(name: str) -> str:
 
 
 def method(name: str) -> str:
-    """A method: its baseline and ways. Trials of the search keep their name."""
+    """A method: its baseline and ways."""
     first, *ways = name.split("+")
     return " + ".join([BASELINES.get(first, first), *ways])
 

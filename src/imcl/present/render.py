@@ -18,7 +18,7 @@ from imcl.files import at_once, write_text
 from imcl.study.grid import Draw
 
 MISSING = "–"
-ROWS_OF_PAGE = 48  # of a table in the paper, beside its caption
+NOT_TRAINED = ""
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Entry:
             `number` takes it. None for names, settings and gaps.
         rule: how the value follows from the sources, in words.
         sources: keys of the cells whose records it comes from, or paths of files.
+        name: what `imcl trace` calls it, if not by the text.
     """
 
     text: str
@@ -39,6 +40,7 @@ class Entry:
     value: dict[str, Any] | float | None = None
     rule: str = ""
     sources: tuple[str, ...] = ()
+    name: str = ""
 
     @property
     def mean(self) -> float | None:
@@ -60,41 +62,39 @@ class Table:
 
     Attributes:
         name: of its files, and in `imcl trace`.
-        caption: below it.
+        title: what it shows, in at most three lines of the paper.
         header: titles of the columns.
         groups: blocks of rows; a rule separates them.
         labels: how many leading columns name a row.
         shown: False for the numbers of a figure or of the text, which are no table in the paper.
         align: LaTeX's columns, if labels left and numbers right do not fit.
+        rules: how to read it, if it stands alone. The paper has a section for that.
+        over: for each column, how its title begins if neighbours share that.
+        columns: what `imcl trace` calls them, if not by their titles.
     """
 
     name: str
-    caption: str
+    title: str
     header: list[str]
     groups: list[list[Row]] = field(default_factory=list)
     labels: int = 2
     shown: bool = True
     align: str = ""
+    rules: str = ""
+    over: list[str] = field(default_factory=list)
+    columns: list[str] = field(default_factory=list)
 
-    def pages(self) -> list[list[list[Row]]]:
-        """The groups page by page; a table that fits on one page is one."""
-        pages: list[list[list[Row]]] = [[]]
-        left = ROWS_OF_PAGE
-        for group in self.groups:
-            for start in range(0, len(group), ROWS_OF_PAGE):
-                part = group[start : start + ROWS_OF_PAGE]
-                if len(part) > left:
-                    pages.append([])
-                    left = ROWS_OF_PAGE
-                pages[-1].append(part)
-                left -= len(part)
-        return pages
+    @property
+    def caption(self) -> str:
+        """What it shows and how to read it."""
+        return f"{self.title} {self.rules}".strip()
 
     def rows(self) -> dict[str, dict[str, Entry]]:
-        """Entries by row and column. A row's name is its labels, joined with `/`."""
+        """Entries by row and column. A row's name is that of its labels, joined with `/`."""
+        columns = (self.columns or self.header)[self.labels :]
         return {
-            "/".join(entry.text for entry in row[: self.labels]): dict(
-                zip(self.header[self.labels :], row[self.labels :], strict=True)
+            "/".join(entry.name or entry.text for entry in row[: self.labels]): dict(
+                zip(columns, row[self.labels :], strict=True)
             )
             for group in self.groups
             for row in group

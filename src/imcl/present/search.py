@@ -14,7 +14,8 @@ def table(tried: Sequence[SearchRow]) -> Table:
         sources, bold = [row["record"]], row["chosen"]
         groups.setdefault(place, []).append(
             [
-                *map(Entry, place),
+                Entry(", ".join(place[:3]), name="/".join(place[:3])),
+                Entry(place[3]),
                 Entry(str(row["candidate"]), bold),
                 Entry(str(row["rung"])),
                 Entry(row["settings"], bold),
@@ -25,16 +26,18 @@ def table(tried: Sequence[SearchRow]) -> Table:
                 number(row["regret"], sources, "best true accuracy minus this, × 100", scale=100),
             ]
         )
-    caption = (
+    title = (
         "The search for the settings on held-out training images. Each rung trains the candidates "
-        "that are left, and keeps the best of each method. Held out: accuracy (%) at the last "
-        "epoch on the labels of these images, mean over n seeds. These labels are as noisy as "
-        "those trained on, so with noise even a perfect classifier scores only the clean share. "
-        "Nothing else decides; bold: chosen. True: the same networks on the true labels. Regret: "
-        "how many points the choice loses against the best candidate of the last rung by true "
-        "labels."
+        "that are left, and keeps the best of each method. Bold: chosen."
     )
-    header = ["dataset", "noise", "backbone", "method", "candidate", "rung", "settings", "epochs"]
+    rules = (
+        "Held out: accuracy (%) at the last epoch on the labels of these images, mean over n "
+        "seeds. These labels are as noisy as those trained on, so with noise even a perfect "
+        "classifier scores only the clean share. Nothing else decides. True: the same networks on "
+        "the true labels. Regret: how many points the choice loses against the best candidate of "
+        "the last rung by true labels."
+    )
+    header = ["setting", "method", "candidate", "rung", "settings", "epochs"]
     header += ["n", "held out", "true", "regret"]
-    align = "llllrrL{46mm}rrrrr"
-    return Table("search", caption, header, [*groups.values()], labels=6, align=align)
+    align = "llrrL{46mm}rrrrr"
+    return Table("search", title, header, [*groups.values()], labels=4, align=align, rules=rules)

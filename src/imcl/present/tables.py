@@ -3,7 +3,6 @@
 Figures and text take their numbers from these tables too.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 from imcl.analysis.rows import DIFFERENCES
@@ -20,8 +19,9 @@ from imcl.present import (
     search,
     text,
 )
-from imcl.present.by_method import Part, all_parts, covered, parts
+from imcl.present.by_method import Part, all_parts, split
 from imcl.present.documents import Documents
+from imcl.present.names import of as named
 from imcl.present.render import Table, markdown
 from imcl.project import Project
 
@@ -31,7 +31,7 @@ def build(documents: Documents) -> list[Table]:
     summary = documents.summary
     found = [table for part in all_parts(summary) for table in of_part(documents, part)]
     if summary["aggregate"]:
-        found.append(differences.aggregate(summary))
+        found += differences.aggregate(summary)
     if summary["search"]:
         found.append(search.table(summary["search"]))
     return [
@@ -53,6 +53,7 @@ def of_part(documents: Documents, part: Part) -> list[Table]:
     gain = gains.table(summary, part)
     return [
         cells.accuracy(summary, part),
+        *([differences.effects(summary, part)] if "base" in references else []),
         *(differences.table(summary, part, reference) for reference in references),
         *([gain] if gain else []),
         cells.oracle(summary, part),
@@ -63,20 +64,24 @@ def of_part(documents: Documents, part: Part) -> list[Table]:
     ]
 
 
-def _shown(documents: Documents, dataset: str) -> Iterator[dict[str, Any]]:
-    """What the paper shows of each part of a dataset."""
-    for part in parts(documents.summary, dataset):
-        there = part.axes["methods"]
-        lines = drawn.lines(there)
-        yield {
-            "name": part.name,
-            "title": part.title,
-            "noise": part.axes["noise"],
-            "compared": "base" in there,
-            "tables": [table.name for table in of_part(documents, part) if table.shown],
-            "combinations": drawn.combinations(there),
-            "not_drawn": [name for name in there if name not in lines],
-        }
+def _shown(documents: Documents, part: Part, single: bool) -> dict[str, Any]:
+    """What the paper shows of a part; if it is the only one, its main tables are apart."""
+    built = {table.name: table for table in of_part(documents, part) if table.shown}
+    main = [f"{kind}-{part.name}" for kind in ("effects", "gain")]
+    main = [name for name in main if name in built] or [f"accuracy-{part.name}"]
+    both = len(part.axes["noise"]) <= differences.MOST_BOTH and f"effects-{part.name}" in built
+    left = [name for name in built if not (both and name == f"accuracy-{part.name}")]
+    return {
+        "name": part.name,
+        "dataset": part.dataset,
+        "title": part.title,
+        "split": split(documents.summary, part.dataset),
+        "noise": part.axes["noise"],
+        "compared": f"difference-to-base-{part.name}" in built and "base" in part.axes["methods"],
+        "gain": f"gain-{part.name}" in built,
+        "main": main if single else [],
+        "tables": [name for name in left if not (single and name in main)],
+    }
 
 
 def write(project: Project, documents: Documents) -> list[Table]:
@@ -95,26 +100,38 @@ def write(project: Project, documents: Documents) -> list[Table]:
     for old in folder.iterdir():
         if old.stem not in names:
             old.unlink()
+    summary = documents.summary
+    of_parts = all_parts(summary)
+    parts = [_shown(documents, part, len(of_parts) == 1) for part in of_parts]
+    single = parts[0] if len(parts) == 1 else None
+    aggregates = sorted(name for name in names if name.startswith("aggregate"))
+    # A wide one has several parts, which are in the appendix.
+    floating = {
+        "claims",
+        *(single["main"] if single else aggregates if len(aggregates) == 1 else ()),
+    }
+    found = text.findings(documents)
     environment = latex.environment(project.templates, folder)
     template = environment.get_template("table.tex.j2")
     for table in shown:
-        write_text(folder / f"{table.name}.tex", template.render(table=table))
+        made = template.render(table=table, floating=table.name in floating)
+        write_text(folder / f"{table.name}.tex", made)
         write_text(folder / f"{table.name}.md", markdown(table))
-    summary = documents.summary
     values = {
         "summary": summary,
-        "cells": {row["key"]: row for row in summary["cells"]},
-        "claims": documents.claims,
+        "claims": text.judged(documents),
+        "findings": found,
+        "advice": text.advice(found),
+        "gaps": text.untrained(summary),
         "tables": {table.name: table for table in built},
         "measured": measurements.tables(documents.measurements),
         "said": {row: entry["value"].text for row, entry in text.table(documents).rows().items()},
-        "parts": {
-            dataset: [*_shown(documents, dataset)] for dataset in summary["axes"]["datasets"]
-        },
+        "parts": parts,
+        "single": single,
+        "aggregates": aggregates,
+        "names": named(summary),
         "options_differ": inputs.options_differ(summary),
-        "covered": {name: covered(summary, name) for name in summary["axes"]["datasets"]},
     }
-    for name in ("numbers", "results", "discussion"):
-        rendered = environment.get_template(f"{name}.tex.j2").render(values)
-        write_text(project.build / f"{name}.tex", rendered)
+    for path in project.texts:
+        write_text(path, environment.get_template(f"{path.name}.j2").render(values))
     return shown
