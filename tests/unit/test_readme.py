@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -86,8 +87,14 @@ def test_the_time_it_gives_for_a_study_is_that_of_the_records():
 
 def test_the_claims_are_what_the_committed_records_say():
     judged = claims.judge(PROJECT, load(PROJECT.params), committed=True)
-    table = render.markdown(claims_tables.table(judged))
-    assert between(READMES["paper/README.md"], "claims") == table
+    table = claims_tables.table(judged)
+    assert between(READMES["paper/README.md"], "claims") == render.markdown(table)
+    brief = render.markdown(replace(table, rules=""))
+    assert between(READMES["README.md"], "claims") == brief
+
+
+def test_the_first_page_is_short():
+    assert len(READMES["README.md"].splitlines()) <= 150
 
 
 @pytest.mark.parametrize("name", ["loop-cpu", "pipeline-cpu", "growth-cpu", "agreement-cpu"])

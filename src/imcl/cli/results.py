@@ -3,6 +3,7 @@ documents."""
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from imcl import terminal
@@ -43,6 +44,9 @@ def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) ->
         type=Path,
         metavar="FILE",
         help="put the table between `<!-- claims -->` and `<!-- /claims -->` in this file",
+    )
+    claims.add_argument(
+        "--brief", action="store_true", help="with --write: without how to read the table"
     )
 
     summary = "Write the tables of the summarised study, and print the accuracy tables."
@@ -110,7 +114,10 @@ def _claims(arguments: argparse.Namespace) -> None:
         from imcl.present import claims as made
         from imcl.present import render
 
-        render.insert(arguments.write, "claims", made.table(judged))
+        table = made.table(judged)
+        if arguments.brief:
+            table = replace(table, rules="")
+        render.insert(arguments.write, "claims", table)
         print(arguments.write)
     else:
         from imcl.present import shown
