@@ -1,35 +1,41 @@
 """Attaches the ways to a network: logits and loss for any training loop."""
 
+import gc
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, NamedTuple, TypeVar, get_args
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from imcl.baselines.baseline import BaselineMethod, Outputs, StageHook
-from imcl.errors import UsageError, unknown
+from imcl.baselines.baseline import BaselineMethod, Outputs
+from imcl.errors import UsageError, shown, unknown
 from imcl.models.backbone import Backbone, at_least_float32, head, pool
+from imcl.models.classifier import Classifier, Needs, Place, Split, unwrapped
 from imcl.study import faults
-from imcl.study.options import Output, Way
+from imcl.study.options import PAPER_WAYS, Output, Way
 from imcl.ways import output
-from imcl.ways.parts import NOTHING, Observer, Parts, Stages, total
+from imcl.ways.parts import NOTHING, Observer, Parts, Stages, mean, total
 from imcl.ways.ramp import ramp_up
 
 Model = TypeVar("Model", bound=nn.Module)
+Criterion = Callable[[Tensor, Any], Tensor]
+IGNORED = -100  # the label that torch's cross-entropy ignores
 
 
 class Step(NamedTuple):
     """The result of one call.
 
     Attributes:
-        logits: (B, classes) of the first view, mean over the parts of the output layer; detached.
+        logits: (B, classes) of the first view, mean over the parts of the output layer; detached
+            unless the call asked otherwise.
         loss: the scalar to minimise.
-        terms: the loss's terms, detached scalars: first `cross_entropy` or the baseline's, then
-            each way's, without its weight.
+        terms: the loss's terms, detached scalars: first `cross_entropy`, `criterion` or the
+            baseline's, then each way's, without its weight.
     """
 
     logits: Tensor
@@ -37,32 +43,33 @@ class Step(NamedTuple):
     terms: dict[str, Tensor]
 
 
-@runtime_checkable
-class HasFeatures(Protocol):
-    """A network that returns its stages' features, such as the backbones of this package."""
-
-    def features(self, images: Tensor, hook: StageHook) -> list[Tensor]:
-        """The stage features [F_1 .. F_S]; the next stage takes what `hook` returns for each."""
-
-
 class Collaboration(Generic[Model]):
     """The loss of a network whose own parts teach each other: CE + sum of w(t) weight L.
 
     The model is not changed: no parameter is added, and between calls nothing is attached to it.
+    Its stages and its head are found in the first call; `describe` shows them.
 
     Args:
-        model: a network with `features(images, hook) -> [F_1 .. F_S]` and `classifier`, as the
-            backbones here have, or any other together with `stages` and `classifier`.
+        model: any classifier: a module that maps images (B, ...) to logits (B, classes). With
+            several processes, the `DistributedDataParallel` that wraps it. Of one that
+            `torch.compile` made, the calls that look inside run uncompiled.
         ways: options by way; an option that is left out has its default (see
-            `imcl.study.options`). Without ways: plain cross-entropy.
+            `imcl.study.options`). Or the names alone, as a list; then each way compares what one
+            augmentation of an image gives (`output` with `dropout`, `intermediate` with
+            `relation`), unless `views` is more. Without ways: plain cross-entropy.
         views: the least number of augmentations of each image. Without ways, more than one gives a
             control for the ways, which see several augmentations too.
-        stages: names of the model's submodules whose outputs (B, C, H, W) are the stages, in
-            order. For torchvision's ResNets: ["layer1", "layer2", "layer3", "layer4"].
-        classifier: name of the submodule that maps the last stage's average (B, D) to logits.
+        stages: names of the model's submodules whose outputs are the stages, in order: maps
+            (B, C, H, W) or (B, H, W, C), tokens (B, N, C) or features (B, C). Without it: timm's
+            `feature_info`, or the last map of each resolution, or the blocks of a transformer at
+            quarters of its depth. `kernel` needs none.
+        classifier: name of the submodule that maps features (B, D) to logits. Without it: the last
+            linear layer. Only the variants `dropout` and `channel` of `output` need it.
         generator: random stream of the ways' masks and splits, on the model's device.
         baseline: a method of `imcl.baselines` instead of plain cross-entropy, for the backbones
             of this package. Its parameters train with the model's.
+        criterion: the loss of logits (B, classes) and labels, a scalar, instead of cross-entropy;
+            the mean over parts and views counts. `output` also takes it for the labels' misfit.
 
     Raises:
         UsageError: an unknown way, option, variant or submodule, or a model without the parts that
@@ -72,19 +79,20 @@ class Collaboration(Generic[Model]):
     def __init__(
         self,
         model: Model,
-        ways: Mapping[str, Mapping[str, Any] | Way],
+        ways: Mapping[str, Mapping[str, Any] | Way] | Sequence[str],
         *,
         views: int = 1,
         stages: Sequence[str] | None = None,
-        classifier: str = "classifier",
+        classifier: str | None = None,
         generator: torch.Generator | None = None,
         baseline: BaselineMethod | None = None,
+        criterion: Criterion | None = None,
     ):
         self.model = model
-        self.baseline, self.generator = baseline, generator
+        self.baseline, self.generator, self.criterion = baseline, generator, criterion
         # One module for the optimizer, and for train() before each epoch.
         self.trained = model if baseline is None else nn.ModuleList([model, baseline])
-        self.ways = {name: faults.way(name, options) for name, options in ways.items()}
+        self.ways = _ways(ways, views)
         compared = 1 if baseline is None else baseline.views
         self.views = max([views, compared, *(way.views for way in self.ways.values())])
         self.calls = 0
@@ -95,12 +103,7 @@ class Collaboration(Generic[Model]):
             for name, module in modules.items()
             for statistic in getattr(module, "STATISTICS", {}).get(self.ways[name].variant, ())
         )
-        named = dict(model.named_modules())
-        for name in [*(stages or ()), classifier]:
-            if name not in named:
-                raise UsageError(unknown("submodule", name, named))
-        self._classifier = classifier
-        self._run = _pass_through(model, baseline, stages, classifier)
+        self._classifier = self._looked_into(stages, classifier)
         if "kernel" in self.ways and not self._kernels():
             raise UsageError("kernel: the model has no convolution larger than 1 x 1")
 
@@ -110,33 +113,108 @@ class Collaboration(Generic[Model]):
         own = None if self.baseline is None else self.baseline.generator
         return [stream for stream in (self.generator, own) if stream is not None]
 
+    def describe(self, images: Tensor | None = None) -> None:
+        """Print a table of the parts that are found in the model.
+
+        Args:
+            images: a batch of what the model takes. Without it: blank images of the size that the
+                model states, or of 224 x 224 pixels.
+
+        Raises:
+            UsageError: the model does not take such images.
+        """
+        classifier = self._classifier or Classifier(self.model, Needs(False, None))
+        print(classifier.described(images))
+
     def __call__(
         self,
         images: Tensor | Sequence[Tensor],
-        labels: Tensor,
+        labels: Any,
         progress: float | Tensor = 1.0,
         indices: Tensor | None = None,
         step: int | Tensor | None = None,
+        *,
+        detach: bool = True,
     ) -> Step:
         """One pass through the network.
 
         Args:
-            images: (B, C, H, W), or for several `views` a sequence of as many such batches:
-                augmentations of the same images.
-            labels: int64 (B,).
+            images: (B, C, H, W) or what else the model takes, or for several `views` a sequence of
+                as many such batches: augmentations of the same images.
+            labels: class numbers (B,), of which cross-entropy ignores -100, or probabilities
+                (B, classes), as of mixup; for a criterion of your own whatever it takes.
             progress: the share of training that is done, in 0..1, for a baseline: a number, or a
                 scalar on the device.
             indices: int64 (B,), the images' sample indices in the training set; a baseline needs
                 them.
             step: how many steps of training are done, for the ways' ramp-up: a number, or a scalar
                 on the device. By default, the calls so far.
+            detach: whether the returned logits are cut off from the graph. If not, a further loss
+                of them can be added.
 
         Raises:
-            UsageError: the number of batches is not `views`, a batch has another size than
-                `labels`, indices are missing, or `classifier` does not take the average of the
-                last stage.
+            UsageError: the batches, labels or progress do not fit, indices are missing, or the
+                model has not the parts that a way compares.
         """
+        if torch.compiler.is_compiling():
+            raise UsageError("a collaboration cannot be compiled; compile the model alone")
+        batches = self._batches(images, labels)
+        if indices is None and self.baseline is not None:
+            raise UsageError("a baseline needs the images' sample indices; pass indices=...")
+        if not isinstance(progress, Tensor) and not 0 <= progress <= 1:
+            raise UsageError(
+                f"progress is {progress}; give the share of the training that is done, in 0..1, "
+                "such as epoch / epochs"
+            )
+        if not self.calls:
+            _check_wrapped(self.model)
+        images = torch.cat(batches) if len(batches) > 1 else batches[0]
+        observer = Observer(self._needed)
+        logits, last, extra = self._pass(images, labels, indices, observer)
+        with torch.autocast(logits.device.type, enabled=False):
+            if self.baseline is None or indices is None or last is None:
+                terms = self._hard_terms(logits, labels)
+            else:
+                outputs = Outputs(logits, last, labels, indices, progress, extra)
+                terms = self.baseline.loss(outputs)
+            parts = self._parts(logits, self._misfit(logits, labels, terms), observer.stages())
+            step = self.calls if step is None else step
+            self.calls += 1
+            return self._step(parts, terms, len(batches[0]), step, detach)
+
+    def _looked_into(
+        self, stages: Sequence[str] | None, classifier: str | None
+    ) -> Classifier | None:
+        """The model with the parts to look at; None for a backbone, which gives them itself."""
+        inner = unwrapped(self.model)
+        if self.baseline is not None:
+            if not isinstance(self.model, Backbone):
+                raise UsageError(f"a baseline needs a backbone of imcl.models, not {_type(inner)}")
+            if self.criterion is not None:
+                raise UsageError("a baseline has a loss of its own; leave the criterion out")
+        if isinstance(stages, str) or (stages is not None and not stages):
+            raise UsageError(
+                f"stages={stages!r} names no stages; give a list of submodules, or leave it out to "
+                "find them"
+            )
+        named = dict(inner.named_modules())
+        for name in [*(stages or ()), *([] if classifier is None else [classifier])]:
+            if name not in named:
+                raise UsageError(unknown("submodule", name, named))
+        if isinstance(self.model, Backbone) and stages is None:
+            return None
+        options, place = self.ways.get("output"), None
+        if options is not None and options.views == 1:
+            place = Place.AVERAGE if options.variant == "spatial" else Place.HEAD
+        return Classifier(self.model, Needs(bool(self._needed), place), stages, classifier)
+
+    def _batches(self, images: Tensor | Sequence[Tensor], labels: Any) -> list[Tensor]:
+        """The views' batches, once they and the labels are checked."""
         batches = [images] if isinstance(images, Tensor) else list(images)
+        if not all(isinstance(batch, Tensor) for batch in batches):
+            raise UsageError(
+                f"images are {type(images).__name__}; give a tensor, or a list of them"
+            )
         if len(batches) != self.views:
             augmented = any(way.views > 1 for way in self.ways.values())
             raise UsageError(
@@ -144,43 +222,78 @@ class Collaboration(Generic[Model]):
                 f"pass a list of {self.views} batches"
                 + (", or choose variants other than 'augment'" if augmented else "")
             )
-        if any(len(batch) != len(labels) for batch in batches):
+        count = len(batches[0])
+        if count == 0:
+            raise UsageError("the batch is empty; leave it out")
+        if self.criterion is None:
+            _check_labels(labels)
+        if isinstance(labels, Tensor) and any(len(batch) != len(labels) for batch in batches):
             raise UsageError(f"{len(labels)} labels for batches of {[len(b) for b in batches]}")
-        if indices is None and self.baseline is not None:
-            raise UsageError("a baseline needs the images' sample indices; pass indices=...")
-        step = self.calls if step is None else step
-        self.calls += 1
-        images = torch.cat(batches) if len(batches) > 1 else batches[0]
-        observer = Observer(self._needed)
-        last, extra = self._run(images, labels, indices, observer)
+        if any(batch.shape != batches[0].shape for batch in batches):
+            shapes = " and ".join(str(tuple(batch.shape)) for batch in batches)
+            raise UsageError(f"the augmentations' shapes differ: {shapes}; give them one size")
+        return batches
+
+    def _pass(
+        self, images: Tensor, labels: Tensor, indices: Tensor | None, observer: Observer
+    ) -> tuple[Tensor, Tensor | None, Any]:
+        """The parts' logits (K, N, classes), a backbone's last map, and what a baseline adds."""
+        if self._classifier is not None:
+            split, options = None, self.ways.get("output")
+            parts = repeats = 1  # K, and how many of them see the same images
+            if isinstance(options, Output):
+                parts = repeats = options.parts
+                split = self._split(options)
+                if split is None:
+                    parts, repeats = self.views, 1
+            logits = self._classifier(images, observer, split)
+            if len(logits) != repeats * len(images):
+                raise UsageError(
+                    f"the model gives {len(logits)} rows of logits for {repeats * len(images)} "
+                    "images; give a model with a row for each image"
+                )
+            return at_least_float32(logits).unflatten(0, (parts, -1)), None, None
+        assert isinstance(self.model, Backbone)
+        if self.baseline is not None and indices is not None:
+            last, extra = self.baseline.run(self.model, images, labels, indices, observer)
+        else:
+            last, extra = self.model.features(images, observer)[-1], None
         with torch.autocast(last.device.type, enabled=False):
             last = at_least_float32(last)
-            logits = self._logits(last)
-            if self.baseline is None or indices is None:
-                terms = {"cross_entropy": _cross_entropy(logits, labels)}
-            else:
-                outputs = Outputs(logits, last, labels, indices, progress, extra)
-                terms = self.baseline.loss(outputs)
-            parts = self._parts(logits, labels, observer.stages())
-            return self._step(parts, terms, len(labels), step)
+            return self._part_logits(last), last, extra
 
-    def _logits(self, last: Tensor) -> Tensor:
-        """(K, N, classes) of the K parts of the output layer."""
+    def _split(self, options: Output) -> Split | None:
+        """What makes the parts of the output layer inside the model, if they are made there."""
+        if options.views > 1:
+            return None
+        return lambda features: output.split(options, features, self.generator).flatten(0, 1)
+
+    def _part_logits(self, last: Tensor) -> Tensor:
+        """A backbone's logits (K, N, classes) of its last map."""
         options = self.ways.get("output")
+        classify = partial(head, self.model.get_submodule("classifier"))
         if isinstance(options, Output):
-            return output.part_logits(options, last, self._classify, self.views, self.generator)
+            return output.part_logits(options, last, classify, self.views, self.generator)
         if self.baseline is not None:
-            return self.baseline.part_logits(last, self._classify)
-        return self._classify(pool(last))[None]
+            return self.baseline.part_logits(last, classify)
+        return classify(pool(last))[None]
 
-    def _parts(self, logits: Tensor, labels: Tensor, stages: Stages) -> Parts:
+    def _misfit(self, logits: Tensor, labels: Any, terms: Mapping[str, Tensor]) -> Tensor:
+        """The loss of the labels as a share of the cross-entropy of a guess; see `Parts`."""
+        if "output" not in self.ways:
+            return NOTHING
+        if self.criterion is None:
+            loss = _cross_entropy(logits.detach(), labels)
+        else:
+            loss = terms["criterion"].detach().clamp(min=0)
+        return (loss / math.log(max(2, logits.shape[2]))).clamp(max=1)
+
+    def _parts(self, logits: Tensor, misfit: Tensor, stages: Stages) -> Parts:
         weights = self._kernels() if "kernel" in self.ways else []
-        kernels = [at_least_float32(weight) for weight in weights]
-        misfit = _misfit(logits.detach(), labels) if "output" in self.ways else NOTHING
+        # FSDP leaves them in shards between the passes through their modules.
+        whole = [w.full_tensor() if hasattr(w, "full_tensor") else w for w in weights]
+        kernels = [at_least_float32(weight) for weight in whole]
         return Parts(logits, stages, kernels, self.views, misfit)
-
-    def _classify(self, pooled: Tensor) -> Tensor:
-        return head(self.model.get_submodule(self._classifier), pooled)
 
     def _kernels(self) -> list[Tensor]:
         return [
@@ -191,7 +304,28 @@ class Collaboration(Generic[Model]):
             and module.out_channels > 1
         ]
 
-    def _step(self, parts: Parts, terms: dict[str, Tensor], count: int, step: int | Tensor) -> Step:
+    def _hard_terms(self, logits: Tensor, labels: Any) -> dict[str, Tensor]:
+        """What the labels alone teach, from logits (K, N, classes)."""
+        images = logits.shape[1] // self.views
+        if self.criterion is None:
+            if not self.calls:
+                _check_range(labels, logits.shape[-1])
+            return {"cross_entropy": _cross_entropy(logits, labels)}
+        losses = [self.criterion(each, labels) for each in logits.flatten(0, 1).split(images)]
+        for loss in losses:
+            if not isinstance(loss, Tensor) or loss.ndim:
+                found = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+                raise UsageError(f"the criterion gives {found}, not a scalar; take its mean")
+        return {"criterion": mean(losses)}
+
+    def _step(
+        self,
+        parts: Parts,
+        terms: dict[str, Tensor],
+        count: int,
+        step: int | Tensor,
+        detach: bool,
+    ) -> Step:
         loss = total(terms.values())
         terms = {name: term.detach() for name, term in terms.items()}
         lengths = {options.ramp_up_steps for options in self.ways.values()}
@@ -202,90 +336,76 @@ class Collaboration(Generic[Model]):
             terms[name] = term.detach()
         parts_are_views = "output" in self.ways and self.ways["output"].views > 1
         logits = parts.logits[0] if parts_are_views else parts.logits.mean(0)
-        return Step(logits[:count].detach(), loss, terms)
+        logits = logits[:count]
+        return Step(logits.detach() if detach else logits, loss, terms)
 
 
-class NamedStages:
-    """A model without `features`, whose stages are submodules with known names.
+def _ways(
+    ways: Mapping[str, Mapping[str, Any] | Way] | Sequence[str], views: int
+) -> dict[str, Way]:
+    """The options by way."""
+    if isinstance(ways, Mapping):
+        return {name: faults.way(name, options) for name, options in ways.items()}
+    names = [ways] if isinstance(ways, str) else ways
+    names = [name for given in names for name in (PAPER_WAYS if given == "all" else [given])]
+    return {name: _by_name(name, views) for name in names}
 
-    Args:
-        model: the network.
-        stages: names of the submodules, in order.
-        classifier: name of the submodule that must take the average of the last stage.
-    """
 
-    def __init__(self, model: nn.Module, stages: Sequence[str], classifier: str):
-        self.model, self.stages, self.classifier = model, list(stages), classifier
-        self._checked = False
+def _by_name(name: str, views: int) -> Way:
+    """A way with its default options, in a variant that compares no more than so many views."""
+    way = faults.way(name, {})
+    if way.views <= views:
+        return way
+    variants = get_args(type(way).model_fields["variant"].annotation)
+    made = (faults.way(name, {"variant": variant}) for variant in variants)
+    return next(way for way in made if way.views <= views)
 
-    def features(self, images: Tensor, hook: StageHook) -> list[Tensor]:
-        """As `Backbone.features`."""
-        found: dict[str, Tensor] = {}
 
-        def at_stage(name: str) -> Callable[..., Tensor]:
-            def forward_hook(module: nn.Module, inputs: tuple[Any, ...], result: Tensor) -> Tensor:
-                found[name] = hook(result)
-                return found[name]
-
-            return forward_hook
-
-        def at_classifier(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-            found[self.classifier] = inputs[0]
-
-        # Hooks for this call only: permanent ones would also run in every later model(x).
-        module = self.model.get_submodule
-        handles = [module(name).register_forward_hook(at_stage(name)) for name in self.stages]
-        handles.append(module(self.classifier).register_forward_pre_hook(at_classifier))
-        try:
-            self.model(images)
-        finally:
-            for handle in handles:
-                handle.remove()
-        for name in [*self.stages, self.classifier]:
-            if name not in found:
-                raise UsageError(f"{name!r} did not run when the model was called")
-        if not self._checked:
-            self._check(found[self.classifier], found[self.stages[-1]])
-            self._checked = True
-        return [found[name] for name in self.stages]
-
-    def _check(self, taken: Tensor, last: Tensor) -> None:
-        """Raise UsageError if the classifier does not take the average of the last stage."""
-        average = last.mean((2, 3)) if last.ndim == 4 else last
-        close = taken.shape == average.shape and torch.allclose(
-            taken.float(), average.float(), rtol=1e-2, atol=1e-3
+def _check_wrapped(model: nn.Module) -> None:
+    """Raise UsageError if another object wraps the model to reduce its gradients."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return
+    inner = unwrapped(model)
+    if any(isinstance(module, DistributedDataParallel) for module in model.modules()):
+        return
+    wrappers = [found for found in gc.get_objects() if type(found) is DistributedDataParallel]
+    if any(unwrapped(wrapper) is inner for wrapper in wrappers):
+        raise UsageError(
+            f"DistributedDataParallel wraps {_type(inner)}, but the collaboration calls it "
+            "without the wrapper, so no gradient would be reduced; give Collaboration the wrapper"
         )
-        if not close:
-            raise UsageError(
-                f"{self.classifier!r} does not take the average (B, D) of the last stage "
-                f"{self.stages[-1]!r}; name the submodule whose output is averaged"
-            )
 
 
-def _pass_through(
-    model: nn.Module,
-    baseline: BaselineMethod | None,
-    stages: Sequence[str] | None,
-    classifier: str,
-) -> Callable[..., tuple[Tensor, Any]]:
-    """A function that passes a batch through the network; see `BaselineMethod.run`."""
-    if baseline is not None:
-        if not isinstance(model, Backbone):
-            raise UsageError(f"a baseline needs a backbone of imcl.models, not {_type(model)}")
-        return partial(baseline.run, model)
-    if stages is not None:
-        network: HasFeatures = NamedStages(model, stages, classifier)
-    elif isinstance(model, HasFeatures):
-        network = model
-    else:
-        raise UsageError(f"name the stages of {_type(model)} with stages=[...]")
+def _check_labels(labels: Any) -> None:
+    """Raise UsageError unless labels are class numbers (B,) or probabilities (B, classes)."""
+    if not isinstance(labels, Tensor):
+        raise UsageError(
+            f"labels are {shown(labels)}; give a tensor, or a criterion that takes them"
+        )
+    numbers = not labels.is_floating_point() and not labels.is_complex()
+    if labels.dtype == torch.bool or labels.ndim != (1 if numbers else 2) or labels.is_complex():
+        raise UsageError(
+            f"labels are {labels.dtype} of shape {tuple(labels.shape)}; give class numbers as "
+            "integers (B,), probabilities as floats (B, classes), or a criterion that takes them"
+        )
 
-    def run(
-        images: Tensor, labels: Tensor, indices: Tensor | None, hook: StageHook
-    ) -> tuple[Tensor, None]:
-        return network.features(images, hook)[-1], None
 
-    return run
+def _check_range(labels: Tensor, classes: int) -> None:
+    """Raise UsageError if cross-entropy cannot be taken of the labels."""
+    if classes < 2:
+        raise UsageError(
+            f"the model gives {classes} logit for each image, for which cross-entropy is always "
+            "zero; give it an output for each class, or pass a criterion"
+        )
+    if labels.ndim == 2:
+        if labels.shape[1] != classes:
+            raise UsageError(f"labels of {labels.shape[1]} classes for logits of {classes}")
+        return
+    wrong = labels[(labels != IGNORED) & ((labels < 0) | (labels >= classes))]
+    if len(wrong):
+        raise UsageError(
+            f"label {int(wrong[0])} is out of range; the model has the classes 0 to {classes - 1}"
+        )
 
 
 def _type(model: nn.Module) -> str:
@@ -293,11 +413,12 @@ def _type(model: nn.Module) -> str:
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over parts, views and images; logits (K, V * B, classes), labels (B,)."""
+    """Mean over parts, views and images; logits (K, V * B, classes), labels as for a call."""
     flat = logits.flatten(0, 1)
-    return F.cross_entropy(flat, labels.repeat(len(flat) // len(labels)))
-
-
-def _misfit(logits: Tensor, labels: Tensor) -> Tensor:
-    """The cross-entropy as a share of that of a guess; see `Parts`."""
-    return (_cross_entropy(logits, labels) / math.log(max(2, logits.shape[2]))).clamp(max=1)
+    repeated = labels.repeat(len(flat) // len(labels), *[1] * (labels.ndim - 1))
+    repeated = repeated.to(flat.dtype if labels.is_floating_point() else torch.int64)
+    try:
+        return F.cross_entropy(flat, repeated)
+    except (IndexError, RuntimeError):
+        _check_range(labels, logits.shape[-1])
+        raise

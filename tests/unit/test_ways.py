@@ -545,55 +545,15 @@ def test_losses_are_float32_under_autocast():
     assert {t.dtype for t in (step.logits, step.loss, *step.terms.values())} == {torch.float32}
 
 
-STAGES = ["layer1", "layer2", "layer3", "layer4"]
-THEIRS = {"stages": STAGES, "classifier": "fc"}
-
-
-def torchvisions() -> torch.nn.Module:
-    torch.manual_seed(0)
-    return torchvision.models.resnet18(num_classes=5)
-
-
-def test_it_attaches_to_a_network_of_torchvision():
-    model, (images, labels) = torchvisions(), batch(side=64)
-    before = sum(p.numel() for p in model.parameters())
-    ways = {
-        "output": {"variant": "dropout", "dropout_rate": 0.0},
-        "intermediate": {"variant": "relation"},
-        "kernel": {},
-    }
-    collaboration = imcl.Collaboration(model.eval(), ways, **THEIRS)
-    step = collaboration(images, labels)
-    torch.testing.assert_close(step.logits, model(images))
-    step.loss.backward()
-    assert all(p.grad is not None for p in model.parameters())
-    assert sum(p.numel() for p in model.parameters()) == before
-
-
 def test_between_calls_nothing_is_attached_to_the_model():
-    model, (images, labels) = torchvisions(), batch(side=64)
-    collaboration = imcl.Collaboration(model, {"representation": {}}, **THEIRS)
+    model, (images, labels) = torchvision.models.resnet18(num_classes=5), batch(side=64)
+    collaboration = imcl.Collaboration(model, ["representation"])
     collaboration(images, labels)
     torch.save(copy.deepcopy(model), io.BytesIO())
     kept = []
     model.layer1.register_forward_hook(lambda *hook: kept.append(weakref.ref(hook[2])))
     model(images)
     assert kept[0]() is None  # what a later pass computes is not held
-
-
-def test_a_classifier_that_takes_something_else_is_refused():
-    images, labels = batch(side=64)
-    wrong = imcl.Collaboration(torchvisions(), {}, stages=STAGES[:3], classifier="fc")
-    with pytest.raises(UsageError, match="'fc' does not take the average"):
-        wrong(images, labels)
-
-
-def test_a_stage_that_does_not_run_is_named():
-    model, (images, labels) = torchvisions(), batch(side=64)
-    model.idle = torch.nn.Conv2d(3, 3, 3)
-    collaboration = imcl.Collaboration(model, {}, stages=["idle", *STAGES], classifier="fc")
-    with pytest.raises(UsageError, match="'idle' did not run"):
-        collaboration(images, labels)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
@@ -653,23 +613,10 @@ def test_options_may_be_typed():
     assert collaboration.views == 3
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"stages": ["layer1", "layer5"], "classifier": "fc"}, "unknown submodule 'layer5'"),
-        ({"stages": STAGES}, "unknown submodule 'classifier'"),
-        ({"classifier": "fc"}, "name the stages of ResNet with stages="),
-    ],
-)
-def test_a_misspelt_submodule_is_named(options, message):
-    with pytest.raises(UsageError, match=message):
-        imcl.Collaboration(torchvisions(), {}, **options)
-
-
 def test_kernel_wants_a_convolution():
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.Linear(4, 5))
     with pytest.raises(UsageError, match="no convolution larger than 1 x 1"):
-        imcl.Collaboration(model, {"kernel": {}}, stages=["0"], classifier="1")
+        imcl.Collaboration(model, ["kernel"])
 
 
 def test_missing_views_are_asked_for():

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from imcl.errors import ImclError
+from imcl.errors import ImclError, UsageError
 from imcl.study.options import Intermediate
 from imcl.ways.parts import Parts, mean, total
 
@@ -27,12 +27,18 @@ def loss(options: Intermediate, parts: Parts) -> Tensor:
     """The variant's loss, mean over stages (or pairs of them).
 
     Raises:
-        ImclError: `relation` or `attention` with fewer than two stages.
+        ImclError: `relation` or `attention` with fewer than two stages, or `attention` where no
+            two stages have several positions.
     """
     variant, centred, stages = options.variant, options.centred, parts.stages
     if variant != "augment" and len(stages.channels) < 2:
         raise ImclError(f"ways.intermediate: variant {variant!r} needs two stages")
     if variant == "attention":
+        if all(deep[0].numel() == 1 for deep in stages.energy[1:]):
+            raise UsageError(
+                "ways.intermediate: variant 'attention' compares where stages look, and no stage "
+                "after the first has more than one position; take 'relation', or larger images"
+            )
         return mean([attention(shallow, deep) for shallow, deep in pairwise(stages.energy)])
     if variant == "relation":
         return relation(stages.pooled[:-1], stages.pooled[-1], centred)
@@ -44,7 +50,7 @@ def relation(shallow: Tensor, deep: Tensor, centred: bool = False) -> Tensor:
 
     R_s[i, j] = cos(GAP(F_s)_i, GAP(F_s)_j); mean over s and i != j of (R_s - R_S)^2, no gradient
     through R_S. The stages may have different widths. After Tung and Mori, "Similarity-Preserving
-    Knowledge Distillation" (ICCV 2019).
+    Knowledge Distillation" (ICCV 2019). For one sample it is zero.
 
     Args:
         shallow: (..., N, C), pooled features of one stage or several, the students.
@@ -55,7 +61,7 @@ def relation(shallow: Tensor, deep: Tensor, centred: bool = False) -> Tensor:
     difference = _similarities(shallow, centred) - _similarities(deep.detach(), centred)
     samples = len(deep)
     different = 1 - torch.eye(samples, dtype=deep.dtype, device=deep.device)
-    pairs = difference.numel() // samples * (samples - 1)
+    pairs = max(difference.numel() // samples * (samples - 1), 1)  # one image has no pairs
     return (difference * different).square().sum() / pairs
 
 

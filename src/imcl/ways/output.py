@@ -64,21 +64,32 @@ def part_logits(
         generator: the random stream of masks and splits, on the features' device.
 
     Raises:
+        ImclError: as for `split`.
+    """
+    if options.variant == "augment":
+        return classifier(pool(features)).unflatten(0, (views, -1))
+    taken = features if options.variant == "spatial" else pool(features)
+    pooled = split(options, taken, generator)
+    return classifier(pooled.flatten(0, 1)).unflatten(0, (options.parts, -1))
+
+
+def split(options: Output, features: Tensor, generator: torch.Generator | None) -> Tensor:
+    """The pooled features (K, N, D) of the K parts that a variant other than `augment` makes.
+
+    Args:
+        options: which variant, and into how many parts.
+        features: the pooled features (N, D), or for `spatial` the last map (N, D, ...).
+        generator: the random stream of masks and splits, on the features' device.
+
+    Raises:
         ImclError: `spatial` on a map with fewer positions than parts, or `channel` with fewer
             channels.
     """
-    variant, parts = options.variant, options.parts
-    if variant == "spatial":
-        pooled = _spatial(features, parts, generator)
-    else:
-        pooled = pool(features)
-        if variant == "augment":
-            return classifier(pooled).unflatten(0, (views, -1))
-        if variant == "dropout":
-            pooled = _dropout(pooled, parts, options.dropout_rate, generator)
-        else:
-            pooled = _channel(pooled, parts, generator)
-    return classifier(pooled.flatten(0, 1)).unflatten(0, (parts, -1))
+    if options.variant == "spatial":
+        return _spatial(features, options.parts, generator)
+    if options.variant == "dropout":
+        return _dropout(features, options.parts, options.dropout_rate, generator)
+    return _channel(features, options.parts, generator)
 
 
 def _dropout(pooled: Tensor, parts: int, rate: float, generator: torch.Generator | None) -> Tensor:
@@ -105,14 +116,14 @@ def _channel(pooled: Tensor, parts: int, generator: torch.Generator | None) -> T
 
 
 def _spatial(features: Tensor, parts: int, generator: torch.Generator | None) -> Tensor:
-    """The positions of the last map (N, D, H, W) in K random parts, each averaged: (K, N, D)."""
-    positions = features.shape[2] * features.shape[3]
+    """The positions of the last map (N, D, ...) in K random parts, each averaged: (K, N, D)."""
+    flat = features.flatten(2)
+    positions = flat.shape[2]
     if positions < parts:
-        height, width = features.shape[2:]
+        sides = " x ".join(map(str, features.shape[2:]))
         raise ImclError(
-            f"ways.output: variant 'spatial' cannot split the last {height} x {width} map into "
-            f"{parts} parts; take another variant, fewer parts or larger images"
+            f"ways.output: variant 'spatial' cannot split the last {sides} map into {parts} parts; "
+            "take another variant, fewer parts or larger images"
         )
     order = torch.randperm(positions, generator=generator, device=features.device)
-    flat = features.flatten(2)
     return torch.stack([flat[:, :, part].mean(2) for part in order.tensor_split(parts)])

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from imcl.models.backbone import at_least_float32
+from imcl.models.classifier import saved_hooks
 
 NOTHING = torch.empty(0)  # in place of a statistic that no way needs
 
@@ -107,7 +108,11 @@ class _Pass(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, stage: Tensor) -> tuple[Tensor, ...]:
-        context.save_for_backward(stage)
+        # An activation checkpoint saves all again when it computes the stage again, but by then
+        # nobody observes the stage. So there the map is kept beside what is saved.
+        context.kept = stage.detach() if saved_hooks() else None
+        if context.kept is None:
+            context.save_for_backward(stage)
         context.set_materialize_grads(False)
         samples, channels, height, width = stage.shape
         empty = stage.new_empty((), dtype=torch.promote_types(stage.dtype, torch.float32))
@@ -123,7 +128,7 @@ class _Pass(torch.autograd.Function):
         products: Tensor | None,
         energy: Tensor | None,
     ) -> Tensor:
-        (stage,) = context.saved_tensors
+        (stage,) = context.saved_tensors if context.kept is None else (context.kept,)
         gradient = torch.zeros_like(stage) if passed is None else passed
         if products is not None:
             # In float32: far from zero, what comes through the products and what comes through

@@ -9,6 +9,7 @@ standard deviation of 1e-4, below which a channel counts as idle).
 import torch
 from torch import Tensor
 
+from imcl.errors import UsageError
 from imcl.study.options import Representation
 from imcl.ways.cosines import squared_cosines
 from imcl.ways.parts import Parts
@@ -25,8 +26,16 @@ def loss(options: Representation, parts: Parts) -> Tensor:
     """The redundancy of the stages' channels, mean over stages.
 
     It is that of `mean_squared_off_diagonal`, computed for all stages at once.
+
+    Raises:
+        UsageError: a stage has one channel.
     """
     stages = parts.stages
+    if 1 in stages.channels:
+        raise UsageError(
+            f"ways.representation: stage {stages.channels.index(1) + 1} has one channel, which "
+            "resembles no other; leave the stage out (stages=[...]) or widen it"
+        )
     products = stages.products
     least: Tensor | float = LEAST_SQUARE
     if options.variant == "correlation":
