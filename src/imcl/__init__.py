@@ -2,7 +2,7 @@
 
 A reproduction of Fang and Lin (arXiv 2105.09590, 2021). In your own training loop::
 
-    collaboration = imcl.Collaboration(model, {"output": {"variant": "dropout"}, "kernel": {}})
+    collaboration = imcl.Collaboration(model, ways=["output", "kernel"])
     logits, loss, terms = collaboration(images, labels)
     loss.backward()
 """

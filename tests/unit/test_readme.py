@@ -1,5 +1,6 @@
 """What the READMEs show is what there is."""
 
+import importlib.util
 import json
 import re
 from dataclasses import replace
@@ -7,6 +8,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
+import torchvision
 
 from imcl.analysis import claims
 from imcl.cli import main
@@ -47,6 +50,30 @@ def test_the_training_loop_runs_as_written():
     scope: dict = {}
     exec(code, scope)
     assert all(p.grad is not None for p in scope["model"].parameters())
+
+
+@pytest.mark.parametrize(
+    ("loop", "needed"),
+    [
+        ("a plain loop", "torch"),
+        ("Lightning", "lightning"),
+        ("Hugging Face Trainer", "accelerate"),
+        ("timm", "timm"),
+    ],
+)
+def test_the_loops_of_others_run_as_written(loop, needed, tmp_path, monkeypatch):
+    if importlib.util.find_spec(needed) is None:
+        pytest.skip(f"{needed} is not installed, so its example is not run")
+    text = READMES["src/imcl/README.md"]
+    (code,) = re.findall(rf"```python\n# {loop}\n(.*?)```", text, flags=re.DOTALL)
+    assert len(code.splitlines()) < 30
+    monkeypatch.chdir(tmp_path)
+    model = torchvision.models.shufflenet_v2_x0_5(num_classes=10)
+    before = model.fc.weight.detach().clone()
+    images = torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    exec(code, {"model": model, "images": images, "labels": torch.arange(16) % 10})
+    assert model.fc.weight.isfinite().all()
+    assert not torch.equal(model.fc.weight.cpu(), before)
 
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda p: f"{p.parent.name}/{p.stem}")
