@@ -291,11 +291,11 @@ class Collaboration(Generic[Model]):
         """The loss of the labels as a share of the cross-entropy of a guess; see `Parts`."""
         if "output" not in self.ways:
             return NOTHING
-        if self.criterion is None:
-            loss = _cross_entropy(logits.detach(), labels)
+        if self.baseline is None:
+            loss = total(terms.values()).detach()
         else:
-            loss = terms["criterion"].detach().clamp(min=0)
-        return (loss / math.log(max(2, logits.shape[2]))).clamp(max=1)
+            loss = _cross_entropy(logits.detach(), labels)
+        return (loss / math.log(max(2, logits.shape[2]))).clamp(0, 1)
 
     def _parts(self, logits: Tensor, misfit: Tensor, stages: Stages) -> Parts:
         weights = self._kernels() if "kernel" in self.ways else []
