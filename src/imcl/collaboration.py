@@ -54,9 +54,10 @@ class Collaboration(Generic[Model]):
             several processes, the `DistributedDataParallel` that wraps it. Of one that
             `torch.compile` made, the calls that look inside run uncompiled.
         ways: options by way; an option that is left out has its default (see
-            `imcl.study.options`). Or the names alone, as a list; then each way compares what one
-            augmentation of an image gives (`output` with `dropout`, `intermediate` with
-            `relation`), unless `views` is more. Without ways: plain cross-entropy.
+            `imcl.study.options`). Or the names alone, as a list, for the defaults. Then, if the
+            first call has one augmentation of each image, ways that compare several take a variant
+            that compares one (`output` takes `dropout`, `intermediate` takes `relation`). Without
+            ways: plain cross-entropy.
         views: the least number of augmentations of each image. Without ways, more than one gives a
             control for the ways, which see several augmentations too.
         stages: names of the model's submodules whose outputs are the stages, in order: maps
@@ -92,10 +93,18 @@ class Collaboration(Generic[Model]):
         self.baseline, self.generator, self.criterion = baseline, generator, criterion
         # One module for the optimizer, and for train() before each epoch.
         self.trained = model if baseline is None else nn.ModuleList([model, baseline])
-        self.ways = _ways(ways, views)
-        compared = 1 if baseline is None else baseline.views
-        self.views = max([views, compared, *(way.views for way in self.ways.values())])
         self.calls = 0
+        self._least_views, self._named_parts = views, (stages, classifier)
+        self._by_name_alone = not isinstance(ways, Mapping)
+        self._choose(_ways(ways))
+        if "kernel" in self.ways and not self._kernels():
+            raise UsageError("kernel: the model has no convolution larger than 1 x 1")
+
+    def _choose(self, ways: dict[str, Way]) -> None:
+        """Take these ways, and what they need."""
+        self.ways = ways
+        compared = 1 if self.baseline is None else self.baseline.views
+        self.views = max([self._least_views, compared, *(way.views for way in self.ways.values())])
         modules = {name: import_module(f"imcl.ways.{name}") for name in self.ways}
         self._losses = {name: module.loss for name, module in modules.items()}
         self._needed = frozenset(
@@ -103,9 +112,7 @@ class Collaboration(Generic[Model]):
             for name, module in modules.items()
             for statistic in getattr(module, "STATISTICS", {}).get(self.ways[name].variant, ())
         )
-        self._classifier = self._looked_into(stages, classifier)
-        if "kernel" in self.ways and not self._kernels():
-            raise UsageError("kernel: the model has no convolution larger than 1 x 1")
+        self._classifier = self._looked_into(*self._named_parts)
 
     @property
     def generators(self) -> list[torch.Generator]:
@@ -211,6 +218,8 @@ class Collaboration(Generic[Model]):
     def _batches(self, images: Tensor | Sequence[Tensor], labels: Any) -> list[Tensor]:
         """The views' batches, once they and the labels are checked."""
         batches = [images] if isinstance(images, Tensor) else list(images)
+        if self._by_name_alone and self._least_views == len(batches) == 1 and not self.calls:
+            self._choose({name: _with_one_view(way) for name, way in self.ways.items()})
         if not all(isinstance(batch, Tensor) for batch in batches):
             raise UsageError(
                 f"images are {type(images).__name__}; give a tensor, or a list of them"
@@ -282,11 +291,11 @@ class Collaboration(Generic[Model]):
         """The loss of the labels as a share of the cross-entropy of a guess; see `Parts`."""
         if "output" not in self.ways:
             return NOTHING
-        if self.criterion is None:
-            loss = _cross_entropy(logits.detach(), labels)
+        if self.baseline is None:
+            loss = total(terms.values()).detach()
         else:
-            loss = terms["criterion"].detach().clamp(min=0)
-        return (loss / math.log(max(2, logits.shape[2]))).clamp(max=1)
+            loss = _cross_entropy(logits.detach(), labels)
+        return (loss / math.log(max(2, logits.shape[2]))).clamp(0, 1)
 
     def _parts(self, logits: Tensor, misfit: Tensor, stages: Stages) -> Parts:
         weights = self._kernels() if "kernel" in self.ways else []
@@ -340,25 +349,22 @@ class Collaboration(Generic[Model]):
         return Step(logits.detach() if detach else logits, loss, terms)
 
 
-def _ways(
-    ways: Mapping[str, Mapping[str, Any] | Way] | Sequence[str], views: int
-) -> dict[str, Way]:
+def _ways(ways: Mapping[str, Mapping[str, Any] | Way] | Sequence[str]) -> dict[str, Way]:
     """The options by way."""
     if isinstance(ways, Mapping):
         return {name: faults.way(name, options) for name, options in ways.items()}
     names = [ways] if isinstance(ways, str) else ways
     names = [name for given in names for name in (PAPER_WAYS if given == "all" else [given])]
-    return {name: _by_name(name, views) for name in names}
+    return {name: faults.way(name, {}) for name in names}
 
 
-def _by_name(name: str, views: int) -> Way:
-    """A way with its default options, in a variant that compares no more than so many views."""
-    way = faults.way(name, {})
-    if way.views <= views:
+def _with_one_view(way: Way) -> Way:
+    """The way, in its first variant that compares what one augmentation gives."""
+    if way.views == 1:
         return way
     variants = get_args(type(way).model_fields["variant"].annotation)
-    made = (faults.way(name, {"variant": variant}) for variant in variants)
-    return next(way for way in made if way.views <= views)
+    made = (type(way)(variant=variant) for variant in variants)
+    return next(way for way in made if way.views == 1)
 
 
 def _check_wrapped(model: nn.Module) -> None:

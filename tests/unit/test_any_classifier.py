@@ -325,11 +325,22 @@ def test_one_name_is_for_all_ways():
     assert list(imcl.Collaboration(build("resnet18"), "all").ways) == ALL
 
 
-def test_names_alone_compare_one_augmentation_unless_several_are_asked_for():
-    model = build("resnet18")
-    assert imcl.Collaboration(model, ALL).views == 1
-    assert imcl.Collaboration(model, ALL, views=2).ways["output"].variant == "augment"
-    assert imcl.Collaboration(model, {"output": {}}).views == 2
+def test_names_alone_compare_the_augmentations_that_the_first_call_gives():
+    images, labels = batch()
+    two, one = (imcl.Collaboration(build("convnext_tiny"), ALL) for _ in range(2))
+    two([images, images.flip(3)], labels)
+    one(images, labels)
+    chosen = [
+        (c.views, c.ways["output"].variant, c.ways["intermediate"].variant) for c in (two, one)
+    ]
+    assert chosen == [(2, "augment", "augment"), (1, "dropout", "relation")]
+    for refused in (
+        imcl.Collaboration(build("mlp"), ["output"], views=2),
+        imcl.Collaboration(build("mlp"), {"output": {}}),
+        two,
+    ):
+        with pytest.raises(UsageError, match="2 augmentations of each image are needed, 1 given"):
+            refused(images, labels)
 
 
 def test_kernel_and_no_ways_need_no_parts():
