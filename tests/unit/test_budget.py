@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
 def cells(study: str = "quick", **changes: object) -> list[Cell]:
     """The cells of a study whose entry in params.yaml is changed."""
     raw = parameters()
-    raw["studies"][study] |= changes
+    raw["studies"][study] |= {"seeds": [1, 2] if study == "quick" else [1, 2, 3], **changes}
     return grid.cells(checked(raw, Path("params.yaml")), study)
 
 
@@ -198,10 +198,10 @@ def test_only_what_is_missing_counts(project):
     before = bills.bill(project, settings, rate=100.0)
     planned = grid.cells(settings)
     for cell in planned[:3]:
-        write(project, cell, record(cell, [0.5, 0.5]))
+        write(project, cell, record(cell, [0.5] * len(cell.seeds)))
     after = bills.bill(project, settings, rate=100.0)
-    assert [bill["rows"][-1]["cells"] for bill in (before, after)] == [24, 21]
-    assert [bill["rows"][-1]["seeds"] for bill in (before, after)] == [48, 42]
+    assert [bill["rows"][-1]["cells"] for bill in (before, after)] == [28, 25]
+    assert [bill["rows"][-1]["seeds"] for bill in (before, after)] == [84, 75]
     assert after["rows"][-1]["seconds"] < before["rows"][-1]["seconds"]
     first, second, *_ = planned[3:]
     trained = [*first.runs, second.runs[0]]  # a cell to be collected, and half of another
@@ -209,10 +209,10 @@ def test_only_what_is_missing_counts(project):
         write_text(project.run(run.run_key), "")
     assert [
         bills.bill(project, settings, rate=100.0)["rows"][-1][key] for key in ("cells", "seeds")
-    ] == [20, 39]
+    ] == [24, 71]
     # Records by hand took 3 s a seed.
     (told,) = after["accuracy"]
-    assert (told["device"], told["seeds"]) == ("a machine (cpu)", 6)
+    assert (told["device"], told["seeds"]) == ("a machine (cpu)", 9)
     speed = budget.at_rate(100.0)
     ratios = [speed.seconds(cell, seed_of(cell)) / 3 for cell in planned[:3]]
     assert (told["least"], told["most"]) == pytest.approx((min(ratios), max(ratios)))
@@ -241,8 +241,8 @@ def test_archives_arrays_and_labels_count_once_and_only_if_they_are_not_there(pr
 
 def test_a_study_that_is_done(project, imcl):
     for cell in grid.cells(load(project.params)):
-        write(project, cell, record(cell, [0.5, 0.5]))
-    told = "study quick: nothing to do, all 24 cells are done\n"
+        write(project, cell, record(cell, [0.5] * len(cell.seeds)))
+    told = "study quick: nothing to do, all 28 cells are done\n"
     assert imcl("plan", "--budget") == (0, told, "")
     code, out, _ = imcl("plan", "--budget", "--json")
     assert (code, json.loads(out)["rows"]) == (0, [])
@@ -251,7 +251,7 @@ def test_a_study_that_is_done(project, imcl):
 def test_a_study_that_is_trained_but_not_collected_is_not_done(project, imcl):
     first, second, *others = grid.cells(load(project.params))
     for cell in others:
-        write(project, cell, record(cell, [0.5, 0.5]))
+        write(project, cell, record(cell, [0.5] * len(cell.seeds)))
     for run in (*first.runs, *second.runs):
         write_text(project.run(run.run_key), "")
     told = "study quick: all seeds are trained; 2 cells are still to be collected\n"
@@ -261,7 +261,7 @@ def test_a_study_that_is_trained_but_not_collected_is_not_done(project, imcl):
 def test_as_json(imcl):
     code, out, _ = imcl("plan", "--budget", "--json", "--rate", "500", "--watts", "20")
     bill = json.loads(out)
-    assert (code, bill["rate"], bill["watts"], bill["cells"]) == (0, 500, 20, 24)
+    assert (code, bill["rate"], bill["watts"], bill["cells"]) == (0, 500, 20, 28)
     digits, whole = bill["rows"]
     assert (digits["dataset"], whole["dataset"]) == ("digits", None)
     assert whole["makespan"].keys() == {"1", "8", "64"}
@@ -356,7 +356,7 @@ def test_numbers_that_are_refused(imcl, capsys, option, value):
 
 def test_a_damaged_record_does_not_hide_the_bill(project, imcl):
     cell = grid.cells(load(project.params))[0]
-    write(project, cell, record(cell, [0.5, 0.5])).write_text("{")
+    write(project, cell, record(cell, [0.5] * len(cell.seeds))).write_text("{")
     assert imcl("plan", "--budget", "--rate", "100")[0] == 0
 
 

@@ -98,7 +98,7 @@ def committed(tmp_path_factory) -> Path:
     (folder / "paper/templates").symlink_to(ROOT / "paper/templates")
     for name in ("quick", "cpu", "bench"):
         shutil.copytree(ROOT / "paper/results" / name, folder / "paper/results" / name)
-    for command in ("summary", "claims --save", "search"):
+    for command in ("summary", "claims --save"):
         assert main([*command.split(), "--committed", f"--project={folder}"]) == 0
     return folder
 

@@ -9,6 +9,7 @@ import time
 from imcl import terminal
 from imcl.cli.commands import Commands, Parents, command, settings, with_study
 from imcl.errors import ImclError, Stopped, printable
+from imcl.files import at_once, read_bytes
 from imcl.project import VARIABLE, Project
 
 POLL_SECONDS = 0.5
@@ -36,7 +37,7 @@ def _reproduce(arguments: argparse.Namespace) -> None:
     cells = [] if arguments.committed else grid.cells(loaded)
     log = project.logs / "snakemake.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as file, Follower(project, cells) as follower:
+    with open(log, "wb", opener=at_once) as file, Follower(project, cells) as follower:
         todo = f"{len(follower.missing)} of {len(cells)} cells to train"
         todo = todo if cells else "documents from committed records"
         terminal.tell(f"study {loaded.study}: {todo}; Snakemake's log is {log}")
@@ -63,7 +64,7 @@ def _reproduce(arguments: argparse.Namespace) -> None:
             engine.wait()
         follower.update()
     if engine.returncode:
-        end = log.read_text(errors="replace").splitlines()[-TAIL:]
+        end = read_bytes(log).decode(errors="replace").splitlines()[-TAIL:]
         terminal.tell("\n".join(map(printable, end)))
         failed = ", ".join(follower.failed())
         at = f" at {failed}" if failed else ""

@@ -7,7 +7,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 from imcl.errors import ImclError
-from imcl.files import write_text
+from imcl.files import read_bytes, write_text
 from imcl.project import Project
 from imcl.study.load import load
 from imcl.study.settings import Choice, Settings
@@ -27,7 +27,7 @@ def write(project: Project, settings: Settings, chosen: Mapping[str, Choice]) ->
     Raises:
         ImclError: something else in the file would change with it, or the disk is full.
     """
-    text = _replaced(project.params.read_text(encoding="utf-8"), settings.study, chosen)
+    text = _replaced(read_bytes(project.params).decode(), settings.study, chosen)
     copy = Snapshot.holding(project, text.encode()).write()
     plan = settings.chosen_study.model_copy(update={"chosen": dict(chosen)})
     wanted = settings.model_copy(update={"studies": {**settings.studies, settings.study: plan}})
