@@ -25,8 +25,8 @@ def test_snakemake_builds_everything(finished):
         assert {"accuracy-digits", "difference-to-base-digits", "data", "settings"} <= names
     for kind in ("pdf", "png"):
         names = {path.stem for path in (build / "figures").glob(f"*.{kind}")}
-        of_digits = {f"{name}-digits" for name in ("error", "curves", "noise", "transition")}
-        assert names == {*of_digits, "growth-cpu"}
+        drawn = ("error", "curves", "noise", "transition", "difference-to-base")
+        assert names == {*(f"{name}-digits" for name in drawn), "growth-cpu", "network"}
     if can_build():
         assert (build / "paper.pdf").read_bytes().startswith(b"%PDF")
         assert "undefined" not in (build / "paper.log").read_text(errors="replace").lower()

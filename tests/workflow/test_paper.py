@@ -97,7 +97,7 @@ def test_a_study_is_shown_as_far_as_its_committed_records_go(original):
     row = r"\| VGG-16 +\| all +\| [\d.]+ ± [\d.]+ +\| +\|"
     assert re.search(row, (original.folder / "paper/build/tables/accuracy-digits.md").read_text())
     report = (original.folder / "paper/build/report.html").read_text()
-    assert re.search(r">23</button> of 24 planned cells", report)
+    assert re.search(r">27</button> of 28 planned cells", report)
 
 
 def test_a_study_without_committed_records_is_refused(original):
@@ -109,7 +109,7 @@ def test_records_of_another_study_made_here_are_no_hindrance(original):
     """As after `make reproduce`: they are no inputs, and the claims are not read from them."""
     here = original.folder / "results/records"
     base, kernel = (
-        next((ROOT / "paper/results/every/records").glob(f"cifar10_5k-n50-vgg16-{method}-*"))
+        next((ROOT / "paper/results/every/records").glob(f"digits-n50-vgg16-{method}-*"))
         for method in ("base", "kernel")
     )
     shutil.rmtree(original.folder / "results")  # so that everything has to be made

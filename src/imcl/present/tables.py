@@ -66,7 +66,8 @@ def of_part(documents: Documents, part: Part) -> list[Table]:
 
 def _shown(documents: Documents, part: Part, single: bool) -> dict[str, Any]:
     """What the paper shows of a part; if it is the only one, its main tables are apart."""
-    built = {table.name: table for table in of_part(documents, part) if table.shown}
+    tables = of_part(documents, part)
+    built = {table.name: table for table in tables if table.shown and any(table.groups)}
     main = [f"{kind}-{part.name}" for kind in ("effects", "gain")]
     main = [name for name in main if name in built] or [f"accuracy-{part.name}"]
     both = len(part.axes["noise"]) <= differences.MOST_BOTH and f"effects-{part.name}" in built
@@ -77,7 +78,7 @@ def _shown(documents: Documents, part: Part, single: bool) -> dict[str, Any]:
         "title": part.title,
         "split": split(documents.summary, part.dataset),
         "noise": part.axes["noise"],
-        "compared": f"difference-to-base-{part.name}" in built and "base" in part.axes["methods"],
+        "compared": f"difference-to-base-{part.name}" in built,
         "gain": f"gain-{part.name}" in built,
         "main": main if single else [],
         "tables": [name for name in left if not (single and name in main)],
