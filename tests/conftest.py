@@ -15,6 +15,8 @@ from typing import Any
 
 # Two workers share two cores: with more threads they wait for each other. Read when torch starts.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Workers are told to be 80 columns wide; what is printed into a pipe has no width.
+os.environ.pop("COLUMNS", None)
 
 import pytest
 import yaml

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from imcl.errors import UsageError
 from imcl.study import grid, methods
 from imcl.study.load import checked, load
-from imcl.study.options import BASELINES, WAYS
+from imcl.study.options import BASELINES, DEFAULT, WAYS
 from imcl.study.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,6 +115,9 @@ def check_plan(text: str, settings: Settings) -> None:
             entry = raw["datasets"][cell.dataset.name]
             assert config["dataset"] == {"name": cell.dataset.name} | entry
             for way, options in config["ways"].items():
+                if cell.method == "default":  # whatever the file says
+                    assert options == WAYS[way](**DEFAULT[way]).used()
+                    continue
                 own = {}
                 for overrides in plan["ways"]:
                     own |= overrides.get(config["noise"]["name"], {}).get(way, {})
@@ -252,7 +255,7 @@ def changed(old: str, new: str) -> str:
     return TEXT.replace(old, new)
 
 
-QUICK = "    methods: [base, output, intermediate, representation, kernel, all]"
+QUICK = "    methods: [base, output, intermediate, representation, kernel, all, default]"
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
 def cells(study: str = "quick", **changes: object) -> list[Cell]:
     """The cells of a study whose entry in params.yaml is changed."""
     raw = parameters()
-    raw["studies"][study] |= {"seeds": [1, 2] if study == "quick" else [1, 2, 3], **changes}
+    raw["studies"][study] |= changes
     return grid.cells(checked(raw, Path("params.yaml")), study)
 
 
@@ -201,7 +201,7 @@ def test_only_what_is_missing_counts(project):
         write(project, cell, record(cell, [0.5] * len(cell.seeds)))
     after = bills.bill(project, settings, rate=100.0)
     assert [bill["rows"][-1]["cells"] for bill in (before, after)] == [28, 25]
-    assert [bill["rows"][-1]["seeds"] for bill in (before, after)] == [84, 75]
+    assert [bill["rows"][-1]["seeds"] for bill in (before, after)] == [56, 50]
     assert after["rows"][-1]["seconds"] < before["rows"][-1]["seconds"]
     first, second, *_ = planned[3:]
     trained = [*first.runs, second.runs[0]]  # a cell to be collected, and half of another
@@ -209,10 +209,10 @@ def test_only_what_is_missing_counts(project):
         write_text(project.run(run.run_key), "")
     assert [
         bills.bill(project, settings, rate=100.0)["rows"][-1][key] for key in ("cells", "seeds")
-    ] == [24, 71]
+    ] == [24, 47]
     # Records by hand took 3 s a seed.
     (told,) = after["accuracy"]
-    assert (told["device"], told["seeds"]) == ("a machine (cpu)", 9)
+    assert (told["device"], told["seeds"]) == ("a machine (cpu)", 6)
     speed = budget.at_rate(100.0)
     ratios = [speed.seconds(cell, seed_of(cell)) / 3 for cell in planned[:3]]
     assert (told["least"], told["most"]) == pytest.approx((min(ratios), max(ratios)))
@@ -383,7 +383,8 @@ def test_the_readme_shows_what_is_printed(project, capsys):
     text = (ROOT / "workflow" / "README.md").read_text(encoding="utf-8")
     (shown,) = re.findall(r"```\n(study paper: .*?)```", text, re.S)
     assert "\nimcl plan --budget --study paper --rate 23800 " in text
-    bills.show(bills.bill(project, load(project.params, "paper"), rate=23_800))
+    settings = load(ROOT / "params.yaml", "paper")
+    bills.show(bills.bill(project, settings, rate=23_800))
     assert capsys.readouterr().out == shown
 
 

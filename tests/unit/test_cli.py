@@ -82,7 +82,7 @@ def test_plan_as_a_table(imcl):
     done = imcl("plan")
     assert done.code == 0
     assert CELL in done.out
-    assert done.out.splitlines()[-1].endswith(" cells, 0 done, 24 missing")
+    assert done.out.splitlines()[-1].endswith(" cells, 0 done, 28 missing")
 
 
 @pytest.fixture
@@ -337,7 +337,7 @@ def test_train_without_data(imcl):
 def test_summary_without_records(imcl):
     done = imcl("summary")
     assert (done.code, done.out) == (1, "")
-    assert done.err.startswith("imcl summary: 24 of 24 cells have no record yet (digits-")
+    assert done.err.startswith("imcl summary: 28 of 28 cells have no record yet (digits-")
     assert "--partial" in done.err
 
 

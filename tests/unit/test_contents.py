@@ -221,7 +221,7 @@ def test_pictures_that_are_gone_count_as_they_were_last_seen(project):
 
 def test_without_its_pictures_no_cell_is_trained_to_verify_it(project):
     write(project, cell(project), record(cell(project), [0.5]))
-    here = verify.Study(settings(project), False, project.records, {})
+    here = verify.Study(settings(project), [cell(project)], False, project.records, {})
     assert len(verify.sample(project, [here], 1)) == 1
     shutil.rmtree(project.root / "pictures")
     assert verify.sample(project, [here], 1) == []
