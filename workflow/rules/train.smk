@@ -95,7 +95,7 @@ rule search:
         PROJECT.logs / "search.log",
     conda:
         "../envs/imcl.yaml"
-    threads: workflow.cores or 1
+    threads: lambda wildcards: workflow.cores
     params:
         study=STUDY,
     message:
