@@ -33,6 +33,7 @@ def write(project: Project) -> Path:
         "-g",  # otherwise it does not try again what failed or was interrupted
         "-interaction=nonstopmode",
         "-halt-on-error",
+        "-bibfudge-",  # from its own folder BibTeX would need the whole path, with any signs in it
         f"-outdir={project.build.name}",
         "-jobname=paper",
         "main.tex",
