@@ -85,7 +85,7 @@ def test_a_record_that_cannot_be_read_ends_nothing(project, cells, capsys):
         project.record(cells[0].key).parent.mkdir(parents=True)
         project.record(cells[0].key).write_text("{")
         shown.update()
-    assert re.search(r"  \? +1 of 24 cells, ", capsys.readouterr().err)
+    assert re.search(r"  \? +1 of 28 cells, ", capsys.readouterr().err)
 
 
 def test_on_a_terminal_it_is_one_table(project, cells, clock, capsys, monkeypatch):
@@ -109,7 +109,7 @@ def test_on_a_terminal_it_is_one_table(project, cells, clock, capsys, monkeypatc
         f"{cells[0].name} 50.0 %",
         f"{cells[1].name} running 12%",  # of its two seeds
         f"{cells[2].name} failed 12%",
-        "1 of 24 cells, 3 min 48 s left",  # 22.75 cells at 10 s: the two eighths were there before
+        "1 of 28 cells, 4 min 28 s left",  # 22.75 cells at 10 s: the two eighths were there before
     ]
     assert capsys.readouterr().err.count("digits") >= 3  # and it is shown while it goes on
 
@@ -136,7 +136,7 @@ def test_if_snakemake_fails_the_end_of_its_log_is_told(project, capsys, argument
     named = ["--params", str(project.params)]
     assert main(["reproduce", f"--project={project.root}", *arguments, *named]) == 1
     out, err = capsys.readouterr()
-    told = "documents from committed records" if arguments else "24 of 24 cells to train"
+    told = "documents from committed records" if arguments else "28 of 28 cells to train"
     study = words[0].partition("=")[2]
     log = project.logs / "snakemake.log"
     first, *tail, last = out.splitlines()

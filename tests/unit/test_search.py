@@ -237,8 +237,7 @@ def choice(weight: float) -> Choice:
 @pytest.fixture
 def own(project) -> Project:
     """A project whose params.yaml is its own, and in which nothing is chosen."""
-    text = project.params.read_text(encoding="utf-8")
-    project.params.unlink()
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     text = re.sub(r"    chosen:\n(?:      .*\n)+", "", text)
     project.params.write_text(text, encoding="utf-8")
     return project

@@ -35,6 +35,7 @@ def study(tmp_path) -> Study:
 def quick(tmp_path_factory) -> Project:
     """A project with the committed records of the study `quick`, and none made there."""
     project = empty_project(tmp_path_factory.mktemp("quick"))
+    shutil.copy(ROOT / "params.yaml", project.params)
     shutil.copytree(ROOT / "paper/results/quick", project.committed / "quick")
     return project
 
@@ -177,5 +178,5 @@ def test_the_trace_reads_committed_records_without_a_summary(quick, capsys, monk
     assert "  config.method: all\n" in hashes
     assert not re.search(r"\d\.\d{7}", shown + hashes)  # no digits that mean nothing
     assert main([*command, "--json", "text:StudySeeds:value"]) == 0
-    assert json.loads(capsys.readouterr().out)["value"] == 2
+    assert json.loads(capsys.readouterr().out)["value"] == 3
     assert main([*command, "accuracy-digits:vgg16/al:clean"]) == 2
