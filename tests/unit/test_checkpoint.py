@@ -23,6 +23,7 @@ import torch
 import yaml
 from conftest import without_cost
 from forked import FORK, Command
+from quick import EVERY_STEP, STEPS
 
 from imcl.cli import main
 from imcl.errors import ImclError, Stopped
@@ -41,32 +42,9 @@ from imcl.training.report import Report
 from imcl.training.worker import RunOptions
 
 CPU = RunOptions("cpu")
-EVERY_STEP = RunOptions("cpu", checkpoint_share=1e9)  # allows a checkpoint at each step
-STEPS = 5  # of an epoch
 
 TRAINING = {"epochs": 3, "evaluations": 2}
 ONE_EPOCH = {"epochs": 1, "warmup_epochs": 0}
-
-
-class Killed(BaseException):
-    """As SIGKILL is to a process: nothing catches it."""
-
-
-def train_and_kill(project: Project, cell: Cell, steps: int = STEPS) -> None:
-    """Let a run end, as if by SIGKILL, after so many steps, each of which is saved."""
-    save, count = Checkpoints.save, 0
-
-    def counted(self: Checkpoints, state: Callable[[], SeedState]) -> bool:
-        nonlocal count
-        count += 1
-        assert save(self, state)
-        if count == steps:
-            raise Killed
-        return True
-
-    with pytest.MonkeyPatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(Checkpoints, "save", counted)
-        worker.train(project, cell, EVERY_STEP)
 
 
 def folder(project: Project, cell: Cell) -> Path:
@@ -149,7 +127,7 @@ def test_a_run_stopped_between_any_steps_resumes_to_the_same_bits(project, metho
     # Within the first epoch, at its end, within the second, within the third, at the end of all.
     steps = (4, 1, 3, 6, 1)
     for count, stop in enumerate(steps, 1):
-        train_and_kill(project, cell, stop)
+        quick.train_and_kill(project, cell, stop)
         assert saved(project, cell)[-1] == sum(steps[:count])
     again = worker.train(project, cell, CPU)
     assert without_cost(again) == without_cost(whole)
@@ -174,7 +152,7 @@ def test_a_run_stopped_again_and_again_remembers_finished_seeds(project, monkeyp
     quick.forget(project, cell)
     trained = epochs(monkeypatch)
     for _ in range(2 * 3):
-        train_and_kill(project, cell)
+        quick.train_and_kill(project, cell)
     again = worker.train(project, cell, CPU)
     assert trained == [0, 1, 2, 0, 1, 2]  # not one epoch twice
     assert without_cost(again) == without_cost(whole)
@@ -226,7 +204,7 @@ def test_another_seed_costs_one_seed(project, monkeypatch):
 
 def test_the_events_tell_where_a_run_resumed(project):
     cell = quick.cell(project, "digits-clean-resnet18-base", training=TRAINING, seeds=[4])
-    train_and_kill(project, cell, 2 * STEPS + 1)
+    quick.train_and_kill(project, cell, 2 * STEPS + 1)
     worker.train(project, cell, CPU)
     events = Events.read(project.events(cell.run_key))
     kinds = [event["event"] for event in events]
@@ -269,7 +247,7 @@ def interrupted_once(small, tmp_path_factory) -> Interrupted:
     cell = quick.cell(project, "digits-n50-resnet18-all", training=TRAINING)
     whole = worker.train(project, cell, CPU)
     quick.forget(project, cell)
-    train_and_kill(project, cell, LAST)
+    quick.train_and_kill(project, cell, LAST)
     assert saved(project, cell) == [LAST - 1, LAST]
     return Interrupted(project, cell, whole)
 
@@ -334,7 +312,7 @@ def test_a_run_continues_elsewhere_and_its_record_says_so(project, monkeypatch, 
         monkeypatch.setattr(device, "environment", elsewhere)
 
     on("kernel 1")
-    train_and_kill(project, cell, 3 * STEPS + STEPS + 1)  # seed 1, and a part of seed 2
+    quick.train_and_kill(project, cell, 3 * STEPS + STEPS + 1)  # seed 1, and a part of seed 2
     on("kernel 2")
     record = worker.train(project, cell, CPU)
     first, second = record["runs"]

@@ -75,14 +75,36 @@ def test_in_bf16_the_classifier_runs_in_float32():
     assert all(len(row.unique()) > 250 for row in found)
 
 
-def test_tf32_is_for_convolutions_alone():
-    """Elsewhere it would round as much as it does there, but heads and sums are float32."""
+def test_tf32_is_for_training_alone():
+    """What is measured stays float32."""
     threads = torch.get_num_threads()
-    device.settle(threads, "tf32")
-    assert torch.backends.cudnn.allow_tf32
-    assert not torch.backends.cuda.matmul.allow_tf32
-    device.settle(threads, "float32")
-    assert not torch.backends.cudnn.allow_tf32
+    products = torch.backends.cuda.matmul
+    for precision, convolutions, others in (
+        ("tf32", True, True),
+        ("bf16", False, True),  # the convolutions are in bf16
+        ("float32", False, False),
+    ):
+        device.settle(threads, precision)
+        assert torch.backends.cudnn.allow_tf32 == convolutions
+        assert products.allow_tf32 == others
+        with device.exact_products():
+            assert not products.allow_tf32
+        assert products.allow_tf32 == others
+
+
+def test_redundancy_is_measured_with_exact_products(monkeypatch):
+    device.settle(torch.get_num_threads(), "bf16")
+    model, images = resnet18.build(5, 3, 4), torch.zeros(2, 8, 8, 3).byte()
+    allowed = []
+    features = model.features
+    monkeypatch.setattr(
+        model,
+        "features",
+        lambda x: allowed.append(torch.backends.cuda.matmul.allow_tf32) or features(x),
+    )
+    redundancy(model, images, Normalise(*torch.ones(2, 3) / 2))
+    device.settle(torch.get_num_threads(), "float32")
+    assert allowed == [False]
 
 
 def test_redundancy_agrees_with_numpy_across_batches(monkeypatch):

@@ -20,7 +20,7 @@ from imcl.project import Project
 from imcl.records.store import Store
 from imcl.study import grid
 from imcl.study.settings import Training
-from imcl.training import device, evaluation, loop, seed, worker
+from imcl.training import device, evaluation, seed, worker
 from imcl.training.batches import Augmentation, Batches, Normalise
 from imcl.training.network import build
 from imcl.training.optimizer import SGD, learning_rate
@@ -322,18 +322,6 @@ def test_compiled_stages_give_the_numbers_of_eager_ones(project, monkeypatch):
     counters.clear()
     worker.train(project, cell, RunOptions("cpu", compiled=True, again=True))
     assert counters["stats"]["unique_graphs"] == 0  # the next network takes the same code
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="a captured step needs a GPU")
-@pytest.mark.parametrize("method", ["base", "all", "elr", "cskd", "coteaching"])
-def test_a_captured_step_gives_the_numbers_of_an_eager_one(project, method, monkeypatch):
-    cell = quick.cell(project, f"digits-n50-resnet18-{method}")
-    captured = worker.train(project, cell, RunOptions("cuda"))
-    quick.forget(project, cell)
-    monkeypatch.setattr(loop, "EAGER_STEPS", 10**9)
-    eager = worker.train(project, cell, RunOptions("cuda"))
-    for mine, theirs in zip(captured["runs"], eager["runs"], strict=True):
-        assert_same_losses(mine, theirs, relative=1e-3)
 
 
 def test_held_out_images_are_evaluated_with_labels_as_noisy_as_the_others(project):

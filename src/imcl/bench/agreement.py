@@ -125,5 +125,5 @@ class Contest(NamedTuple):
     def _accuracy(self, model: Backbone) -> float:
         images = torch.from_numpy(self.arrays.test_images).to(self.device)
         logits = evaluation.predict(model, images, self._normalise(), self.training.precision)
-        labels = torch.from_numpy(self.arrays.test_labels).to(self.device)
+        labels = torch.from_numpy(self.arrays.test_labels)
         return evaluation.metrics(logits, labels)["accuracy"]

@@ -177,7 +177,7 @@ def _evaluation(work: Work, count: int, device: torch.device, threads: int) -> f
     )
     model = assemble(_architecture(work), Method(), 0, batches).model
     normalise = batches.normalise
-    return _seconds(lambda: evaluation.predict(model, images, normalise, precision).cpu(), device)
+    return _seconds(lambda: evaluation.predict(model, images, normalise, precision), device)
 
 
 def _seconds(run: Callable[[], object], device: torch.device) -> float:

@@ -95,6 +95,18 @@ class Batch(NamedTuple):
     indices: Tensor
 
 
+class Draws(NamedTuple):
+    """The random numbers of an epoch of N images, on their device.
+
+    Attributes:
+        order: int64 (N,), sample indices.
+        augmentations: for each view what `Augmentation.draw` gives, in that order.
+    """
+
+    order: Tensor
+    augmentations: list[tuple[Tensor, Tensor]]
+
+
 class Batches:
     """The training set, shuffled and augmented anew in each epoch.
 
@@ -133,20 +145,36 @@ class Batches:
         """The random streams that an epoch draws from."""
         return [self.shuffling, *self.views]
 
-    def epoch(self, first: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch, from number `first` on."""
-        count = len(self.labels)
-        order = torch.randperm(count, generator=self.shuffling, device=self.images.device)
-        draws = [self.augmentation.draw(count, stream) for stream in self.views]
-        for step in range(first, len(self)):
-            part = slice(step * self.batch_size, (step + 1) * self.batch_size)
-            indices = order[part]
-            images = self.images[indices]
-            crops = [
-                self.augmentation.apply(images, offsets[part], flipped[part])
-                for offsets, flipped in draws
-            ]
-            yield Batch([self.normalise(crop) for crop in crops], self.labels[indices], indices)
+    def draw(self) -> Draws:
+        """Draw the order and the augmentations of an epoch."""
+        count, device = len(self.labels), self.images.device
+        order = torch.randperm(count, generator=self.shuffling, device=device)
+        return Draws(order, [self.augmentation.draw(count, stream) for stream in self.views])
+
+    def batch(self, draws: Draws, positions: slice | Tensor) -> Batch:
+        """A batch of an epoch.
+
+        Args:
+            draws: of the epoch.
+            positions: of the batch's images in the epoch's order; int64 (B,) on the device, or a
+                slice.
+        """
+        indices = draws.order[positions]
+        images = self.images[indices]
+        crops = [
+            self.augmentation.apply(images, offsets[positions], flipped[positions])
+            for offsets, flipped in draws.augmentations
+        ]
+        return Batch([self.normalise(crop) for crop in crops], self.labels[indices], indices)
+
+    def epoch(self) -> Iterator[Batch]:
+        """The batches of the next epoch."""
+        draws = self.draw()
+        return (self.batch(draws, self.positions(step)) for step in range(len(self)))
+
+    def positions(self, step: int) -> slice:
+        """Where the images of a step, counted from 0, are in an epoch's order."""
+        return slice(step * self.batch_size, (step + 1) * self.batch_size)
 
     def augmented(self, indices: Tensor, generator: torch.Generator) -> Tensor:
         """Images float32 (B, C, H, W) by their sample indices, augmented by another stream."""

@@ -5,7 +5,8 @@ import os
 import platform
 import resource
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -81,13 +82,26 @@ def settle(threads: int, precision: str) -> None:
 
     Args:
         threads: of the CPU.
-        precision: of params.yaml; tf32 is float32 except in a GPU's convolutions.
+        precision: of params.yaml. tf32 is float32 except in a GPU's convolutions and products;
+            with bf16, what stays float32 takes TF32 in a GPU's products too.
     """
     torch.set_num_threads(threads)
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
-    torch.backends.cuda.matmul.allow_tf32 = False  # for heads and statistics, which stay float32
+    # The ways' products: in bf16 the maps have fewer digits than TF32 keeps, so nothing is lost.
+    torch.backends.cuda.matmul.allow_tf32 = precision != "float32"
     _keep_memory()
+
+
+@contextmanager
+def exact_products() -> Iterator[None]:
+    """Matrix products in float32, not in TF32, for what is measured."""
+    allowed = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = allowed
 
 
 def compile_stages(model: Backbone) -> None:

@@ -9,10 +9,14 @@ from torch import Tensor
 
 from imcl.models.backbone import Backbone
 from imcl.records.record import Metrics, Predictions
+from imcl.training import memory
 from imcl.training.batches import Normalise
+from imcl.training.device import exact_products
 from imcl.ways import kernel, representation
 
-BATCH = 500
+BATCH = 500  # images of CIFAR's size; on a GPU as many as take this share of its memory
+MEMORY_SHARE = 1 / 64
+MAPS_AT_ONCE = 4  # as large as the first stage's, in float32
 BINS = 15
 CONFUSION_CLASSES = 20  # a larger matrix is not stored
 
@@ -36,11 +40,11 @@ def predict(model: Backbone, images: Tensor, normalise: Normalise, precision: st
     """Logits, float32 (N, classes), of uint8 images (N, H, W, C), in evaluation mode.
 
     With `precision` bf16 the stages run in bf16; pooling and classifier run in float32, as in
-    training.
+    training. The logits are on the CPU, where sums over them have always the same order.
     """
     model.eval()
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        return torch.cat([model(batch) for batch in _batches(images, normalise)])
+        return torch.cat([model(batch) for batch in _batches(model, images, normalise)]).cpu()
 
 
 def metrics(logits: Tensor, labels: Tensor) -> Metrics:
@@ -58,7 +62,7 @@ def metrics(logits: Tensor, labels: Tensor) -> Metrics:
         from sklearn.metrics import roc_auc_score  # takes 3 s to import
 
         scores = logits[:, 1] - logits[:, 0]  # in the same order as the probability
-        measured["roc_auc"] = float(roc_auc_score(labels.cpu(), scores.cpu()))
+        measured["roc_auc"] = float(roc_auc_score(labels, scores))
     return measured
 
 
@@ -110,11 +114,12 @@ def _calibration_sums(probabilities: Tensor, labels: Tensor, bins: int) -> tuple
 
 
 @torch.no_grad()
+@exact_products()
 def redundancy(model: Backbone, images: Tensor, normalise: Normalise) -> Redundancy:
     """How alike the network's parts are, in float32 over all images (N, H, W, C)."""
     model.eval()
     moments: list[_Moments] = []
-    for batch in _batches(images, normalise):
+    for batch in _batches(model, images, normalise):
         for index, stage in enumerate(model.features(batch)):
             positions = stage.permute(0, 2, 3, 1).flatten(0, 2)
             if index == len(moments):
@@ -155,6 +160,15 @@ class _Moments:
         return self.products / self.count - torch.outer(average, average)
 
 
-def _batches(images: Tensor, normalise: Normalise) -> Iterator[Tensor]:
-    for batch in images.split(BATCH):
+def _batches(model: Backbone, images: Tensor, normalise: Normalise) -> Iterator[Tensor]:
+    for batch in images.split(_at_once(model, images)):
         yield normalise(batch)
+
+
+def _at_once(model: Backbone, images: Tensor) -> int:
+    """How many images (N, H, W, C) go through the network at once."""
+    if images.device.type == "cpu":
+        return BATCH
+    channels = next(p.shape[0] for p in model.parameters() if p.ndim == 4)
+    each = MAPS_AT_ONCE * memory.FLOAT * channels * images.shape[1:3].numel()
+    return max(1, int(memory.there(images.device) * MEMORY_SHARE / each))

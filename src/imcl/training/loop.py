@@ -4,7 +4,7 @@ Losses stay on the device for a whole epoch and are read once at its end.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from imcl.errors import ImclError
 from imcl.models.backbone import Backbone
 from imcl.records.record import Epoch
 from imcl.study.settings import Training
-from imcl.training.batches import Batch, Batches
+from imcl.training.batches import Batch, Batches, Draws
 from imcl.training.optimizer import SGD, learning_rate
 
 EAGER_STEPS = 3  # before a step is captured, so that libraries have chosen their algorithms
@@ -86,7 +86,8 @@ class Trainer:
         self.device = batches.images.device
         self.done = 0  # epochs
         self._names: list[str] = []
-        self._rows: list[Tensor] = []  # of the steps of the epoch that is being trained
+        self._steps = 0  # of the epoch that is being trained
+        self._rows = torch.empty(0)  # what each of them returned; made when the first has
         self._begun_with = _states(batches.generators)
         self._eager_steps = EAGER_STEPS if self.device.type == "cuda" else math.inf
         self._captured: _Captured | None = None
@@ -101,34 +102,51 @@ class Trainer:
             ImclError: the loss is not finite.
         """
         self.collaboration.trained.train()
-        epoch, steps = self.done, len(self.batches)
-        first = len(self._rows)
-        for index, batch in enumerate(self.batches.epoch(first), first):
-            step = epoch * steps + index
-            rate = learning_rate(step, steps, self.training)
-            moment = Moment(step, epoch / self.training.epochs, rate)
+        steps, draws = len(self.batches), self.batches.draw()
+        moments = [self._moment(step) for step in range(steps)]
+        replay: Callable[[], None] | None = None
+        for step in range(self._steps, steps):
             if self._eager_steps > 0:
                 self._eager_steps -= 1
-                self._names, row = self.step(batch, moment)
+                batch = self.batches.batch(draws, self.batches.positions(step))
+                self._keep(step, *self.step(batch, moments[step]))
             else:
-                self._captured = self._captured or _Captured(self, batch)
-                self._names, row = self._captured(batch, moment)
-            self._rows.append(row)
-            if index + 1 < steps:
+                replay = replay or self._replay(draws, moments)
+                replay()
+            self._steps = step + 1
+            if self._steps < steps:
                 after_step(self.state)
         names = self._names
-        values, correct = torch.stack(self._rows).cpu().split([len(names), 1], 1)
-        self._check_finite(values, names, epoch)
+        values, correct = self._rows.cpu().split([len(names), 1], 1)
+        self._check_finite(values, names, self.done)
         loss, *terms = values.double().mean(0).tolist()
-        self.done, self._names, self._rows = epoch + 1, [], []
+        self.done, self._steps = self.done + 1, 0
         self._begun_with = _states(self.batches.generators)
         return {
-            "epoch": epoch + 1,
-            "learning_rate": rate,
+            "epoch": self.done,
+            "learning_rate": float(moments[-1].rate),
             "loss": loss,
             "terms": dict(zip(names[1:], terms, strict=True)),
             "train_accuracy": correct.double().sum().item() / (steps * self.batches.batch_size),
         }
+
+    def _moment(self, step: int) -> Moment:
+        """Of a step of the epoch that is being trained."""
+        step += self.done * len(self.batches)
+        rate = learning_rate(step, len(self.batches), self.training)
+        return Moment(step, self.done / self.training.epochs, rate)
+
+    def _keep(self, step: int, names: list[str], row: Tensor) -> None:
+        """Keep what a step of the epoch returned."""
+        if not self._names:
+            self._names, self._rows = names, row.new_zeros(len(self.batches), len(row))
+        self._rows[step] = row
+
+    def _replay(self, draws: Draws, moments: Sequence[Moment]) -> Callable[[], None]:
+        """What trains the next step of the epoch, at each call, as it was captured."""
+        self._captured = self._captured or _Captured(self, draws, self._rows)
+        self._captured.begin(draws, moments, self._steps)
+        return self._captured.graph.replay
 
     def step(self, batch: Batch, moment: Moment) -> tuple[list[str], Tensor]:
         """Forward, backward and update of one batch.
@@ -155,8 +173,8 @@ class Trainer:
         """The state to store. It is not a copy: further training changes it."""
         return {
             "epoch": self.done,
-            "names": self._names,
-            "rows": torch.stack(self._rows) if self._rows else torch.empty(0),
+            "names": self._names if self._steps else [],
+            "rows": self._rows[: self._steps].clone() if self._steps else torch.empty(0),
             "trained": self.collaboration.trained.state_dict(),
             "momentum": self.optimizer.buffers,
             "streams": [*self._begun_with, *_states(self.collaboration.generators)],
@@ -174,10 +192,12 @@ class Trainer:
             # Libraries choose their algorithms at their first steps, so do these before a capture.
             self.collaboration.trained.train()
             for batch in islice(self.batches.epoch(), EAGER_STEPS):
-                self.step(batch, Moment(0, 0.0, 0.0))
-        self.done, self._names = state["epoch"], state["names"]
-        self._rows = list(state["rows"].to(self.device))
-        self._eager_steps -= self.done * len(self.batches) + len(self._rows)
+                self._keep(0, *self.step(batch, Moment(0, 0.0, 0.0)))
+        self.done = state["epoch"]
+        for row in state["rows"].to(self.device):
+            self._keep(self._steps, state["names"], row)
+            self._steps += 1
+        self._eager_steps -= self.done * len(self.batches) + self._steps
         self.collaboration.trained.load_state_dict(state["trained"])
         for group, stored in zip(self.optimizer.buffers, state["momentum"], strict=True):
             for buffer, values in zip(group, stored, strict=True):
@@ -247,33 +267,47 @@ def _form(state: State) -> tuple[object, ...]:
 
 
 class _Captured:
-    """A step as a CUDA graph: its hundreds of kernels are launched at once.
+    """A step as a CUDA graph, from drawing its images to its row: hundreds of kernels, launched at
+    once.
 
-    One by one from Python, launching them takes longer than running them.
+    One by one from Python, launching them takes longer than running them. The graph reads the
+    epoch's random numbers and moments from memory of its own, and counts its steps itself. So a
+    step needs nothing from the CPU but its start.
+
+    Args:
+        trainer: of the step.
+        draws: of an epoch.
+        rows: (steps, terms + 2), where each step writes its row.
     """
 
-    def __init__(self, trainer: Trainer, batch: Batch):
-        views, labels, indices = batch
-        self.batch = Batch([view.clone() for view in views], labels.clone(), indices.clone())
-        self.scalars = [torch.zeros((), device=trainer.device) for _ in Moment._fields]
+    def __init__(self, trainer: Trainer, draws: Draws, rows: Tensor):
+        batches, device = trainer.batches, trainer.device
+        self.draws = [tensor.clone() for tensor in _tensors(draws)]
+        self.moments = torch.zeros(len(batches), len(Moment._fields), device=device)
+        self.step = torch.zeros(1, dtype=torch.int64, device=device)
         self.graph = torch.cuda.CUDAGraph()
         for generator in trainer.collaboration.generators:
             self.graph.register_generator_state(generator)
+        order, *drawn = self.draws
+        own = Draws(order, [*zip(drawn[::2], drawn[1::2], strict=True)])
         with torch.cuda.graph(self.graph):
-            self.names, self.row = trainer.step(self.batch, Moment(*self.scalars))
+            first = self.step * batches.batch_size
+            batch = batches.batch(own, first + torch.arange(batches.batch_size, device=device))
+            _, row = trainer.step(batch, Moment(*self.moments[self.step][0]))
+            rows.index_copy_(0, self.step, row[None])
+            self.step += 1
 
-    def __call__(self, batch: Batch, moment: Moment) -> tuple[list[str], Tensor]:
-        for own, given in zip(_tensors(self.batch), _tensors(batch), strict=True):
-            own.copy_(given)
-        for scalar, now in zip(self.scalars, moment, strict=True):
-            scalar.fill_(now)
-        self.graph.replay()
-        return self.names, self.row.clone()
+    def begin(self, draws: Draws, moments: Sequence[Moment], step: int) -> None:
+        """Make a step of an epoch the next one to replay."""
+        for own, drawn in zip(self.draws, _tensors(draws), strict=True):
+            own.copy_(drawn)
+        self.moments.copy_(torch.tensor(moments))
+        self.step.fill_(step)
 
 
 def _states(generators: list[torch.Generator]) -> list[Tensor]:
     return [generator.get_state() for generator in generators]
 
 
-def _tensors(batch: Batch) -> list[Tensor]:
-    return [*batch.views, batch.labels, batch.indices]
+def _tensors(draws: Draws) -> list[Tensor]:
+    return [draws.order, *(tensor for drawn in draws.augmentations for tensor in drawn)]

@@ -73,7 +73,7 @@ class Network(NamedTuple):
         batches: the training images.
         normalise: for the evaluated images.
         images: uint8 (N, H, W, C), evaluated after epochs.
-        labels: int64 (N,), of these images.
+        labels: int64 (N,), of these images, on the CPU.
     """
 
     collaboration: Collaboration[Backbone]
@@ -163,8 +163,8 @@ class SeedRun:
         collaboration = assemble(architecture, method, self.seed, batches)
         if self.task.environment.get("compiled"):
             compile_stages(collaboration.model)
-        images, labels = (torch.from_numpy(array).to(device) for array in data.evaluated)
-        return Network(collaboration, batches, normalise, images, labels)
+        images, labels = map(torch.from_numpy, data.evaluated)
+        return Network(collaboration, batches, normalise, images.to(device), labels)
 
     def train(self, network: Network) -> None:
         """Train to the last epoch; evaluate after epochs, and save after steps."""
@@ -242,7 +242,7 @@ class SeedRun:
         logits = self._logits(network)
         final: FinalMetrics = {**self.history[-1]["evaluation"], **redundancy}
         if self.data.true_labels is not None:
-            truth = torch.from_numpy(self.data.true_labels).to(logits.device)
+            truth = torch.from_numpy(self.data.true_labels)
             final["true_accuracy"] = evaluation.metrics(logits, truth)["accuracy"]
         return Measured(
             final=final,
