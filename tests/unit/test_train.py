@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 import quick
 import torch
 from conftest import without_cost
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from imcl import verify
 from imcl.cli import main
@@ -22,6 +25,7 @@ from imcl.study import grid
 from imcl.study.settings import Training
 from imcl.training import device, evaluation, seed, worker
 from imcl.training.batches import Augmentation, Batches, Normalise
+from imcl.training.loop import EAGER_STEPS, Trainer
 from imcl.training.network import build
 from imcl.training.optimizer import SGD, learning_rate
 from imcl.training.worker import RunOptions
@@ -457,3 +461,97 @@ def test_each_run_trains_on_a_subset_of_its_own(project, trained):
     store = Store(project)
     assert store.faults(cell, store.path(cell)) == []
     assert verify.retrain(project, cell, store.path(cell)) == ("bit for bit", None)
+
+
+class Recorded:
+    """Stands in for a CUDA graph: what is captured is undone, and replayed operation by operation.
+
+    As in a graph, a number that Python computes while capturing stays what it was, and each result
+    stays where it was.
+    """
+
+    def __init__(self) -> None:
+        self.operations: list[tuple[Any, Any, Any, Any]] = []
+        self.before: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.streams: list[torch.Generator] = []
+
+    def register_generator_state(self, stream: torch.Generator) -> None:
+        self.streams.append(stream)
+
+    @contextmanager
+    def capturing(self):
+        states = [stream.get_state() for stream in self.streams]
+        with Recorder(self):
+            yield
+        for tensor, value in self.before.values():
+            tensor.detach().copy_(value)
+        for stream, state in zip(self.streams, states, strict=True):
+            stream.set_state(state)
+
+    def replay(self) -> None:
+        with torch.no_grad(), torch._C._AutoDispatchBelowAutograd():
+            self._replay()
+
+    def _replay(self) -> None:
+        for operation, arguments, options, results in self.operations:
+            again = operation(*arguments, **options)
+            for old, new in zip(tensors(results), tensors(again), strict=True):
+                if old.data_ptr() != new.data_ptr():
+                    old.copy_(new)
+
+
+class Recorder(TorchDispatchMode):
+    def __init__(self, into: Recorded):
+        super().__init__()
+        self.into = into
+
+    def __torch_dispatch__(self, operation, types, arguments=(), options=None):
+        options = options or {}
+        for given, stated in zip(arguments, operation._schema.arguments, strict=False):
+            if stated.alias_info and stated.alias_info.is_write:
+                for tensor in tensors(given):
+                    self.into.before.setdefault(tensor.data_ptr(), (tensor, tensor.clone()))
+        results = operation(*arguments, **options)
+        self.into.operations.append((operation, arguments, options, results))
+        return results
+
+
+def tensors(value: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+
+
+@pytest.mark.parametrize("method", ["base", "all", "elr", "coteaching", "gjs"])
+def test_a_replayed_step_is_the_next_one(project, method, monkeypatch):
+    """It has the images, augmentation, learning rate and ramp-up that an eager step would have."""
+    cell = quick.cell(
+        project,
+        f"digits-n50-resnet18-{method}",
+        training={"epochs": 2, "batch_size": 40, "warmup_epochs": 1, "learning_rate": 0.05},
+        file={"ways": {"output": {"ramp_up_steps": 15, "variant": "dropout"}}},
+        seeds=[1],
+    )
+    eager = worker.train(project, cell, CPU)
+    quick.forget(project, cell)
+    replays = []
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Recorded)
+    monkeypatch.setattr(torch.cuda, "graph", Recorded.capturing)
+    made = Trainer.__init__
+
+    def like_on_a_gpu(self: Trainer, *arguments: Any) -> None:
+        made(self, *arguments)
+        self._eager_steps = EAGER_STEPS
+
+    monkeypatch.setattr(Trainer, "__init__", like_on_a_gpu)
+    monkeypatch.setattr(Recorded, "replay", counted(Recorded.replay, replays))
+    replayed = worker.train(project, cell, CPU)
+    assert len(replays) == 2 * (replayed["dataset"]["n_train"] // 40) - EAGER_STEPS
+    for mine, theirs in zip(replayed["runs"], eager["runs"], strict=True):
+        assert_same_losses(mine, theirs, relative=1e-3)  # scalars are in float32, not float64
+
+
+def counted(method, calls):
+    def noted(self):
+        calls.append(self)
+        method(self)
+
+    return noted
