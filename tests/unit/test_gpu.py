@@ -51,6 +51,12 @@ def losses(record: Record) -> list[float]:
     return [epoch["loss"] for run in record["runs"] for epoch in run["history"]]
 
 
+def one_short_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let VGG-16 be one convolution, whose map has as many pixels as the image."""
+    monkeypatch.setattr(vgg16, "CONVOLUTIONS", (1,))
+    monkeypatch.setattr(vgg16, "MULTIPLES", (1,))
+
+
 CAPTURED = ["base", "all", "elr", "cskd", "coteaching", "multihead", "gjs", "dml", "byot", "one"]
 
 
@@ -67,6 +73,7 @@ def test_a_captured_step_gives_the_numbers_of_an_eager_one(project, method, monk
 def test_the_random_numbers_of_a_captured_step_are_new_ones_each_time(
     project, variant, monkeypatch
 ):
+    one_short_stage(monkeypatch)
     file = {"ways": {"output": {"variant": variant}}}
     cell = quick.cell(project, "digits-n50-vgg16-output", file=file, seeds=[1])
     captured = train(project, cell)
@@ -108,9 +115,7 @@ def test_a_run_stopped_between_any_steps_resumes_to_the_same_bits(project, metho
 
 
 def test_compiled_stages_give_the_numbers_of_eager_ones(project, monkeypatch):
-    # One short stage, since compiling takes seconds for each.
-    monkeypatch.setattr(vgg16, "CONVOLUTIONS", (1,))
-    monkeypatch.setattr(vgg16, "MULTIPLES", (1,))
+    one_short_stage(monkeypatch)  # since compiling takes seconds for each
     cell = quick.cell(project, "digits-n50-vgg16-kernel", training={"batch_size": 160}, seeds=[1])
     eager = train(project, cell)
     compiled = train(project, cell, RunOptions("cuda", compiled=True))

@@ -29,10 +29,12 @@ from imcl.training import memory
 from imcl.training.batches import Augmentation, Batches, Normalise
 from imcl.training.loop import Moment, Trainer
 from imcl.training.network import Architecture, Method, assemble, build
+from imcl.training.places import PER_GPU
 
 SHAPE, CLASSES = (32, 32, 3), 10
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 AUGMENTATION = Augmentation(padding=4, flip=True)
+TIMES_ON_GPU = 10  # as many steps in an epoch, since there they are so short
 PRODUCT_SIDE = {"cpu": 2048, "cuda": 8192}
 
 
@@ -46,8 +48,8 @@ def rows(project: Project, settings: Settings, options: Loop) -> list[Row]:
     Returns:
         images_per_second, and those of the `usual` and `tuned` loops and of the `limit`: the
         measured rate of matrix products over the operations that an image takes; their ratios;
-        `packed`: of one single-threaded network for each core at the same time, all together; and
-        augmentation_share: of a step's time.
+        `packed`: of one single-threaded network for each core at the same time, or of several on a
+        GPU, all together; and augmentation_share: of a step's time.
     """
     made = []
     # usual, and for each precision: ours, tuned, packed, augmentation, product
@@ -119,7 +121,9 @@ class Workload(NamedTuple):
 
 def _workload(settings: Settings, options: Loop, backbone: str, width: int) -> Workload:
     """Narrower networks train on more images, in proportion."""
-    size = options.batch_size * max(options.steps, options.steps * 64 // width)
+    on_gpu = devices.choose(options.device).type == "cuda"
+    steps = options.steps * (TIMES_ON_GPU if on_gpu else 1)
+    size = options.batch_size * max(steps, steps * 64 // width)
     changes = {
         "epochs": 100,
         "warmup_epochs": 0,
@@ -242,7 +246,7 @@ def _product_rate(device: torch.device, precision: str) -> float:
 
 
 class Packed:
-    """A process for each core, each with a network of its own in one thread."""
+    """Processes, each with a network in one thread: one for each core, or several on a GPU."""
 
     def __init__(self, workload: Workload, precision: str, device: torch.device, compiled: bool):
         context = multiprocessing.get_context("spawn")
@@ -252,7 +256,7 @@ class Packed:
         resource_tracker.ensure_running()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            for _ in range(os.cpu_count() or 1):
+            for _ in range(PER_GPU if device.type == "cuda" else os.cpu_count() or 1):
                 here, there = context.Pipe()
                 process = context.Process(
                     target=_train_when_told,

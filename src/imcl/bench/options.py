@@ -47,7 +47,9 @@ class Loop(OnDevice):
     )
     batch_size: BatchSize = Field(128, description="images in a batch")
     steps: Count = Field(
-        4, description="steps in an epoch at width 64; narrower networks take more"
+        4,
+        description="steps in an epoch at width 64; narrower networks take more, a GPU ten times "
+        "as many",
     )
     repeats: Count = Field(5, description="epochs of each loop, of which the median counts")
     compile: bool = Field(False, description="run our trainer with torch's compiler")

@@ -22,7 +22,9 @@ from imcl.training.loop import Moment, Trainer
 from imcl.training.network import Architecture, Method, assemble
 
 SHAPE, CLASSES = (32, 32, 3), 10
+RATE = 1e-3  # of learning: small, so that random labels do no harm
 EPOCHS = 100  # of the training that a step is taken from
+GPU_STEPS = 20  # of an epoch; one step alone would be mostly its start
 SINGLE_PASS = {
     "output": "dropout",
     "intermediate": "relation",
@@ -36,6 +38,7 @@ def rows(project: Project, settings: Settings, options: Overhead) -> list[Row]:
 
     A step is forward, backward and update of one batch of CIFAR's shape. Each repeat takes one step
     of every method, in a random order of its own, so that other load on the machine falls on all.
+    On a GPU it takes a short epoch of captured steps, with their augmentation, and the mean counts.
     """
     device = devices.choose(options.device)
     devices.settle(options.threads, settings.training.precision)
@@ -118,13 +121,13 @@ class Cost(TypedDict):
 
 
 class Step:
-    """One method, ready to take a step on one fixed batch.
+    """One method, ready to take a step on one fixed batch, or on a GPU a short epoch of steps.
 
     Args:
         architecture: of the network.
         method: how it is trained.
         training: for precision, momentum and weight decay.
-        batch_size: images in the batch.
+        batch_size: images in a batch.
         device: where it is trained.
     """
 
@@ -137,12 +140,13 @@ class Step:
         device: torch.device,
     ):
         generator = torch.Generator(device).manual_seed(0)
+        count = batch_size * (GPU_STEPS if device.type == "cuda" else 1)
         images = torch.randint(
-            256, (batch_size, *architecture.shape), generator=generator, device=device
+            256, (count, *architecture.shape), generator=generator, device=device
         )
         batches = Batches(
             images.byte(),
-            torch.randint(CLASSES, (batch_size,), generator=generator, device=device),
+            torch.randint(CLASSES, (count,), generator=generator, device=device),
             Normalise.to([0.5] * 3, [0.25] * 3, device),
             Augmentation(padding=4, flip=True),
             batch_size=batch_size,
@@ -150,24 +154,36 @@ class Step:
             views=[generator] * method.views,
         )
         self.batch = next(batches.epoch())
+        training = training.model_copy(update={"learning_rate": RATE, "warmup_epochs": 0})
         self.trainer = Trainer(assemble(architecture, method, 0, batches), batches, training)
         self.trainer.collaboration.trained.train()
         self.device = device
 
     def __call__(self) -> None:
-        self.trainer.step(self.batch, Moment(0, 0.5, 1e-3))
+        self.trainer.step(self.batch, Moment(0, 0.5, RATE))
 
     def seconds(self) -> float:
         """The time of one step."""
+        on_gpu = self.device.type == "cuda"
         devices.wait(self.device)
         begun = time.perf_counter()
-        self()
+        if on_gpu:
+            self._epoch()
+        else:
+            self()
         devices.wait(self.device)
-        return time.perf_counter() - begun
+        return (time.perf_counter() - begun) / (GPU_STEPS if on_gpu else 1)
+
+    def _epoch(self) -> None:
+        self.trainer.done = 0  # so that each epoch is the first
+        self.trainer.epoch()
 
     def cost(self) -> Cost:
         """What a step costs, apart from its time."""
-        self()  # what only the first step makes is no cost of every step
+        # What only the first steps make is no cost of every step.
+        if self.device.type == "cuda":
+            self._epoch()
+        self()
         with FlopCounterMode(display=False) as counter:
             self()
         collaboration = self.trainer.collaboration

@@ -156,7 +156,7 @@ def _step(
 
 def _steps(guess: float, device: torch.device) -> int:
     """The steps of an epoch that is measured, of so many seconds each."""
-    # On a GPU each epoch captures a step first, which hundreds of steps share in a training.
+    # On a GPU a few steps would be mostly the start of the epoch.
     least = GPU_STEPS if device.type == "cuda" else 1
     return max(least, min(MOST_STEPS, int(SAMPLE / guess)))
 

@@ -15,6 +15,7 @@ from imcl.cli.commands import Commands, Parents, command, number, settings, with
 from imcl.errors import ImclError, UsageError, printable, unknown
 from imcl.project import Project
 from imcl.study.spec import MOST_SEED, MOST_THREADS
+from imcl.training.places import PER_GPU
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 DEVICES = ("auto", "cpu", "cuda")
 MOST_MINUTES = 10_000_000  # 19 years
-PER_GPU = 4  # one network alone leaves a GPU idle between its operations
 
 
 def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) -> None:
