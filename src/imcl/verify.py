@@ -325,7 +325,12 @@ def retrain(project: Project, cell: Cell, path: Path) -> tuple[str, Finding | No
             inject.inject(scratch, noise)
         for run, made in zip(cell.runs, record["runs"], strict=True):
             where = environment_of(record, made)
-            options = worker.RunOptions(device=where["device"], threads=where["threads"])
+            options = worker.RunOptions(
+                device=where["device"],
+                threads=where["threads"],
+                compiled=where.get("compiled", False),
+                deterministic=where.get("deterministic", True),
+            )
             worker.train_runs(scratch, run, options)
         again = collect(scratch, cell)
     return _compare(record, again, path)

@@ -1,6 +1,7 @@
-"""A study that needs a GPU is not trained on a CPU in silence."""
+"""What a training runs on: as asked, and never on a CPU in silence if the study needs a GPU."""
 
 import pytest
+import quick
 import torch
 import yaml
 from conftest import ROOT
@@ -9,7 +10,8 @@ from imcl.cli import main
 from imcl.errors import ImclError
 from imcl.study import grid
 from imcl.study.load import load
-from imcl.training import device
+from imcl.training import device, worker
+from imcl.training.worker import RunOptions
 
 NAME = "digits-clean-resnet18-base"
 OLD = (
@@ -88,6 +90,59 @@ def test_it_can_be_trained_on_a_cpu_all_the_same(needs_gpu, monkeypatch):
     assert main([*command, "--seed", "1"]) == 0
     monkeypatch.delenv("IMCL_DEVICE")
     assert main([*command, "--seed", "2", "--device", "cpu"]) == 0
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list[RunOptions]:
+    """The options of each training that a command asks for, in place of the training."""
+    found: list[RunOptions] = []
+    monkeypatch.setattr(worker, "train_runs", lambda project, cell, options: found.append(options))
+    monkeypatch.delenv("IMCL_DEVICE", raising=False)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("stated", "environment", "words", "expected"),
+    [
+        ({}, None, [], ("auto", False, True)),
+        (
+            {"device": "cpu", "compile": True, "deterministic": False},
+            None,
+            [],
+            ("cpu", True, False),
+        ),
+        ({"device": "cuda"}, "cpu", [], ("cpu", False, True)),
+        ({"device": "cuda"}, "cpu", ["--device", "auto"], ("auto", False, True)),
+        ({"compile": True}, None, ["--no-compile", "--no-deterministic"], ("auto", False, False)),
+    ],
+)
+def test_a_command_counts_more_than_the_environment_and_that_more_than_the_file(
+    micro, asked, monkeypatch, stated, environment, words, expected
+):
+    project = micro[0]
+    quick.cell(project, "digits-clean-resnet18-base", file={"run": stated})
+    if environment:
+        monkeypatch.setenv("IMCL_DEVICE", environment)
+    train = ["--project", str(project.root), "train", "digits-clean-resnet18-base"]
+    assert main([*train, "--seed", "1", *words]) == 0
+    (options,) = asked
+    assert (options.device, options.compiled, options.deterministic) == expected
+
+
+def test_how_a_machine_trains_changes_no_digest(micro):
+    project = micro[0]
+    before = quick.cell(project, "digits-clean-resnet18-base")
+    run = {"device": "cpu", "compile": True, "deterministic": False}
+    after = quick.cell(project, "digits-clean-resnet18-base", file={"run": run})
+    assert before == after
+
+
+def test_what_is_not_deterministic_may_try_algorithms():
+    threads = torch.get_num_threads()
+    device.settle(threads, "float32", deterministic=False)
+    assert torch.backends.cudnn.benchmark and not torch.backends.cudnn.deterministic
+    device.settle(threads, "float32")
+    assert torch.backends.cudnn.deterministic and not torch.backends.cudnn.benchmark
 
 
 def test_another_name_in_the_environment_is_wrong_usage(needs_gpu, monkeypatch, capsys):

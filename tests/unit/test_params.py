@@ -19,7 +19,7 @@ from imcl.errors import UsageError
 from imcl.study import faults, grid, listing, methods, schema
 from imcl.study.load import checked, load
 from imcl.study.options import BASELINES, WAYS
-from imcl.study.settings import Settings, Training, Ways
+from imcl.study.settings import Running, Settings, Training, Ways
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMITTED: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
@@ -268,6 +268,7 @@ def test_the_listing_has_every_option_with_its_value_and_default():
     for section, specs in (("ways", WAYS), ("baselines", BASELINES)):
         for name, spec in specs.items():
             expected |= {(f"{section}.{name}", option) for option in spec.model_fields}
+    expected |= {("run", name) for name in Running.model_fields}
     assert set(found) == expected
     assert all(row["bounds"] and row["help"] for row in rows)
     assert found["ways.kernel", "weight"] == {
@@ -936,7 +937,7 @@ def test_all_faulty_values_are_listed():
         "params.yaml: noise.n20.rate: 2 is out of range; it must be at most 1",
         "params.yaml: studies.quick.seeds: 1 appears twice",
         "params.yaml: zzz: unknown key 'zzz'; "
-        "known: study, studies, datasets, noise, ways, search, baselines, training, "
+        "known: study, studies, datasets, noise, ways, search, baselines, training, run, "
         "claims",
     ]
 

@@ -165,7 +165,8 @@ def missing_runs(cell):
 
 
 # What a training asks of a cluster: a GPU if the study needs one, memory and minutes for its cell.
-ON_GPU = SETTINGS.gpu_for is not None and os.environ.get("IMCL_DEVICE") != "cpu"
+DEVICE = os.environ.get("IMCL_DEVICE") or SETTINGS.run.device
+ON_GPU = DEVICE == "cuda" or (SETTINGS.gpu_for is not None and DEVICE != "cpu")
 GRES = "gpu:1" if ON_GPU else ""
 
 

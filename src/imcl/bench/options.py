@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from imcl.study.spec import BatchSize, Options, Threads, Width
+from imcl.study.spec import BatchSize, Device, Options, Threads, Width
 
 CORES = os.cpu_count() or 1
 
@@ -20,7 +20,7 @@ class Bench(Options):
 class OnDevice(Bench):
     """A measurement in this process, on a device of its choice."""
 
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train")
+    device: Device = Field("auto", description="where to train")
     threads: Threads = Field(CORES, description="CPU threads")
 
 

@@ -8,13 +8,13 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from imcl import terminal
 from imcl.cli.commands import Commands, Parents, command, number, settings, with_study
 from imcl.errors import ImclError, UsageError, printable, unknown
 from imcl.project import Project
-from imcl.study.spec import MOST_SEED, MOST_THREADS
+from imcl.study.spec import MOST_SEED, MOST_THREADS, Device
 from imcl.training.places import PER_GPU
 
 if TYPE_CHECKING:
@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from imcl.bench.budget import Effort
     from imcl.records.record import Record
     from imcl.study.grid import Cell
-    from imcl.study.settings import Settings
+    from imcl.study.settings import Running, Settings
 
-DEVICES = ("auto", "cpu", "cuda")
 MOST_MINUTES = 10_000_000  # 19 years
 
 
@@ -77,15 +76,22 @@ def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) ->
     for sub in (train, run, search):
         sub.add_argument(
             "--device",
-            choices=DEVICES,
-            help="where to train (default: IMCL_DEVICE, or auto: the GPU if there is one, else the "
-            "CPU unless the study needs a GPU)",
+            choices=get_args(Device),
+            help="where to train (default: IMCL_DEVICE, or run.device of params.yaml); auto is the "
+            "GPU if there is one, else the CPU unless the study needs a GPU",
         )
         sub.add_argument("--threads", type=threads, default=1, help="CPU threads (default: 1)")
         sub.add_argument(
             "--compile",
-            action="store_true",
-            help="use torch's compiler; only for a GPU, since it is slower on a CPU",
+            action=argparse.BooleanOptionalAction,
+            help="use torch's compiler; only for a GPU, since it is slower on a CPU (default: "
+            "run.compile of params.yaml)",
+        )
+        sub.add_argument(
+            "--deterministic",
+            action=argparse.BooleanOptionalAction,
+            help="take only algorithms of a GPU that repeat to the bit (default: run.deterministic "
+            "of params.yaml)",
         )
     summary = "Take in the records of another machine; nothing here is replaced."
     merge = command(commands, parents, "merge", _merge, summary, "merge records.tar.gz")
@@ -125,12 +131,24 @@ def _with_jobs(sub: argparse.ArgumentParser) -> None:
     )
 
 
-def _device(arguments: argparse.Namespace) -> str:
-    """The device that the command or the environment names."""
-    named: str = arguments.device or os.environ.get("IMCL_DEVICE") or "auto"
-    if named not in DEVICES:
-        raise UsageError(f"IMCL_DEVICE={named}: {unknown('device', named, DEVICES)}")
-    return named
+def _running(arguments: argparse.Namespace, loaded: "Settings") -> "Running":
+    """How to train: what params.yaml says, unless the environment or the command says otherwise."""
+    named = os.environ.get("IMCL_DEVICE") or loaded.run.device
+    devices = get_args(Device)
+    if named not in devices:
+        raise UsageError(f"IMCL_DEVICE={named}: {unknown('device', named, devices)}")
+    given = {name: getattr(arguments, name) for name in type(loaded.run).model_fields}
+    given = {name: value for name, value in given.items() if value is not None}
+    return loaded.run.model_copy(update={"device": named, **given})
+
+
+def _words(run: "Running") -> list[str]:
+    """The options of a command that trains so."""
+    switches = {"compile": run.compile, "deterministic": run.deterministic}
+    return [
+        f"--device={run.device}",
+        *(f"--{name}" if on else f"--no-{name}" for name, on in switches.items()),
+    ]
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -138,7 +156,8 @@ def _train(arguments: argparse.Namespace) -> None:
     from imcl.study import grid
 
     project = arguments.project
-    loaded, device = settings(arguments), _device(arguments)
+    loaded = settings(arguments)
+    run = _running(arguments, loaded)
     whole = cell = grid.find(loaded, arguments.cell)
     if arguments.seed is None:
         if not arguments.again and (record := collect.kept(project, whole)):
@@ -153,9 +172,10 @@ def _train(arguments: argparse.Namespace) -> None:
         from imcl.training import worker  # imports torch, which takes seconds
 
         options = worker.RunOptions(
-            device,
+            run.device,
             arguments.threads,
-            arguments.compile,
+            run.compile,
+            run.deterministic,
             arguments.checkpoint_share,
             arguments.again,
             gpu_for=loaded.gpu_for,
@@ -204,8 +224,8 @@ def _trainer(
     from imcl.study import grid
     from imcl.training import runner
 
-    device = _device(arguments)
-    if loaded.gpu_for and device == "auto":
+    run = _running(arguments, loaded)
+    if loaded.gpu_for and run.device == "auto":
         from imcl.training.device import require_gpu  # imports torch, which takes seconds
 
         require_gpu(f"{loaded.gpu_for} needs a GPU")  # instead of each cell
@@ -213,12 +233,12 @@ def _trainer(
     until = None if arguments.minutes is None else time.monotonic() + 60 * arguments.minutes
 
     def train(project: Project, study: "Settings") -> bool:
-        options = [f"--study={study.study}", f"--device={device}", f"--threads={arguments.threads}"]
+        options = [f"--study={study.study}", f"--threads={arguments.threads}", *_words(run)]
         cells = grid.cells(study)
         failed, left = runner.run(
             project,
             cells,
-            [*options, *(["--compile"] if arguments.compile else [])],
+            options,
             jobs=jobs,
             seconds=None if until is None else until - time.monotonic(),
             grace=60 * arguments.grace,

@@ -155,6 +155,7 @@ Environment = TypedDict(
         "numpy": Line,
         "scikit-learn": Line,
         "compiled": NotRequired[bool],
+        "deterministic": NotRequired[bool],
     },
 )
 

@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from imcl import terminal
 from imcl.study.options import BASELINES, WAYS, Only
-from imcl.study.settings import Settings, Training, Ways
+from imcl.study.settings import Running, Settings, Training, Ways
 from imcl.study.spec import Options
 
 
@@ -34,7 +34,7 @@ class SettingRow(TypedDict):
 
 
 def rows(settings: Settings) -> list[SettingRow]:
-    """The options of the training, of each way and of each baseline, for the chosen study.
+    """The options of the training, the ways, the baselines and the run, for the chosen study.
 
     What holds for one noise or one block only has separate rows.
     """
@@ -51,7 +51,7 @@ def rows(settings: Settings) -> list[SettingRow]:
         found += _by_noise(own, block.ways)
     for name, baseline in BASELINES.items():
         found += _rows(f"baselines.{name}", baseline, settings.baseline(name))
-    return found
+    return [*found, *_rows("run", Running, settings.run)]
 
 
 def _by_noise(place: str, overrides: Mapping[str, Ways]) -> Iterator[SettingRow]:

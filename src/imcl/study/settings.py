@@ -16,6 +16,7 @@ from imcl.study.spec import (
     BatchSize,
     BelowOne,
     Count,
+    Device,
     Name,
     Open,
     Options,
@@ -109,6 +110,18 @@ class Training(Options):
         """Whether the network is evaluated after an epoch, counted from 1."""
         count = min(self.evaluations, self.epochs)
         return epoch * count // self.epochs > (epoch - 1) * count // self.epochs
+
+
+class Running(Options):
+    """How trainings run on a machine. No cell's digest depends on it; the records tell it."""
+
+    device: Device = Field("auto", description="auto: the GPU if there is one, else the CPU")
+    compile: bool = Field(
+        False, description="fuse operations with torch's compiler; slower on a CPU"
+    )
+    deterministic: bool = Field(
+        True, description="take only algorithms of a GPU that repeat to the bit"
+    )
 
 
 class SearchedTraining(Options):
@@ -329,6 +342,7 @@ class Settings(Options):
     training: Training = Field(
         default_factory=Training, description="overrides of the training's defaults"
     )
+    run: Running = Field(default_factory=Running, description="how trainings run on this machine")
     claims: Claims = Field(default_factory=Claims)
 
     _contents: Contents | None = PrivateAttr(None)

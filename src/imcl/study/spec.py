@@ -4,7 +4,7 @@ If an ordinary pydantic validator finds a fault, pydantic does not report the fa
 value. `validated` reports both, so that one run shows all that is wrong with params.yaml.
 """
 
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -111,6 +111,7 @@ MOST_THREADS = 1024  # with far more, torch ends the process
 Threads = Annotated[int, Field(ge=1, le=MOST_THREADS)]
 BatchSize = Annotated[int, Field(ge=2, le=1_000_000)]
 MOST_SEED = 2**32 - 1
+Device = Literal["auto", "cpu", "cuda"]
 Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_]*$", max_length=40)]

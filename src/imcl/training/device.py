@@ -77,16 +77,18 @@ def gpus() -> list[Gpu]:
     return [Gpu(i, str(each.uuid), each.total_memory) for i, each in enumerate(found)]
 
 
-def settle(threads: int, precision: str) -> None:
+def settle(threads: int, precision: str, deterministic: bool = True) -> None:
     """Set this process up for training. The same settings give the same numbers.
 
     Args:
         threads: of the CPU.
         precision: of params.yaml. tf32 is float32 except in a GPU's convolutions and products;
             with bf16, what stays float32 takes TF32 in a GPU's products too.
+        deterministic: take only algorithms of a GPU that repeat to the bit; else the fastest.
     """
     torch.set_num_threads(threads)
-    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.deterministic = deterministic
+    torch.backends.cudnn.benchmark = not deterministic
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
     # The ways' products: in bf16 the maps have fewer digits than TF32 keeps, so nothing is lost.
     torch.backends.cuda.matmul.allow_tf32 = precision != "float32"

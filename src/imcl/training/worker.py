@@ -33,6 +33,7 @@ class RunOptions:
         device: "cpu", "cuda", or "auto" for the GPU if there is one.
         threads: of the CPU, for torch.
         compiled: let torch's compiler fuse the stages' operations; this rounds differently.
+        deterministic: take only algorithms of a GPU that repeat to the bit.
         checkpoint_share: the largest share of the run time to spend on checkpoints, in 0..1.
         again: train finished seeds again.
         gpu_for: the study that needs a GPU; only "cpu" trains it without one.
@@ -41,6 +42,7 @@ class RunOptions:
     device: str = "auto"
     threads: int = 1
     compiled: bool = False
+    deterministic: bool = True
     checkpoint_share: float = 0.02
     again: bool = False
     gpu_for: str | None = None
@@ -143,7 +145,7 @@ class _Place:
         """
         params = sha256(project.params)
         target = device.choose(options.device, options.gpu_for)
-        device.settle(options.threads, cell.training.precision)
+        device.settle(options.threads, cell.training.precision, options.deterministic)
         data = load(project, cell)
         first = data[cell.seeds[0]]  # the runs' data are equally large
         count = len(first.arrays.train_labels)
@@ -162,6 +164,8 @@ class _Place:
             torch.cuda.set_device(held.enter_context(gpu).index)
         environment = device.environment(target, options.threads)
         environment["compiled"] = options.compiled
+        if target.type == "cuda":
+            environment["deterministic"] = options.deterministic
         return cls(project, options, data, target, environment, params)
 
     def task(self, run: Cell, report: Report) -> Task:
