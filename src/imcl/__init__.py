@@ -12,6 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from imcl.collaboration import Collaboration
+
 __version__ = "0.1.0"
 __all__ = ["Collaboration", "__version__"]
 
