@@ -2,6 +2,7 @@
 # make paper         the paper from committed records alone (STUDY=cpu): no GPU, data or training
 # make test          all tests, and how much of src they cover
 # make slurm         a study on a real SLURM; SLURM_UP names a script that starts and stops one, as root
+# make docs          the library's reference from its docstrings, in docs/build
 # make lint          style, types, the order of the packages, and the workflow's form
 # make environment   the locked environment; the other targets make it first
 # make clean         delete what the pipeline made, except downloaded archives
@@ -14,10 +15,10 @@ BIN := .venv/bin
 # compile every library again, which takes longer than most of their work.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help reproduce paper test slurm lint clean environment
+.PHONY: help reproduce paper test slurm docs lint clean environment
 
 help:
-	@sed -n '1,8s/^# //p' Makefile
+	@sed -n '1,9s/^# //p' Makefile
 
 reproduce: environment
 	@$(BIN)/imcl reproduce $(if $(STUDY),--study $(STUDY))
@@ -33,6 +34,9 @@ slurm: environment
 	@$(UV) sync --frozen --quiet --extra slurm
 	$(BIN)/pytest -m slurm --capture=no tests/workflow/test_slurm.py
 
+docs: environment
+	$(BIN)/python docs/make.py docs/build
+
 lint: environment
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -42,7 +46,7 @@ lint: environment
 	$(BIN)/snakemake --lint
 
 clean:
-	rm -rf results logs paper/build dvc_plots .snakemake
+	rm -rf results logs paper/build docs/build dvc_plots .snakemake
 	find data -mindepth 1 -maxdepth 1 ! -name archives -exec rm -rf {} + 2>/dev/null || true
 
 environment: $(filter .uv/%,$(UV))

@@ -1,6 +1,6 @@
 """Intra-model collaborative learning: one classifier whose own parts teach each other.
 
-A reproduction of Fang and Lin (arXiv 2105.09590, 2021). In your own training loop::
+A reproduction of Fang and Lin (arXiv 2105.09590, 2021). In your own training loop:
 
     collaboration = imcl.Collaboration(model, ways=["output", "kernel"])
     logits, loss, terms = collaboration(images, labels)
@@ -11,6 +11,8 @@ A reproduction of Fang and Lin (arXiv 2105.09590, 2021). In your own training lo
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from imcl.collaboration import Collaboration
 
 __version__ = "0.1.0"
 __all__ = ["Collaboration", "__version__"]

@@ -72,6 +72,13 @@ class Collaboration(Generic[Model]):
         criterion: the loss of logits (B, classes) and labels, a scalar, instead of cross-entropy;
             the mean over parts and views counts. `output` also takes it for the labels' misfit.
 
+    Attributes:
+        model: as given.
+        trained: all that trains, as one module: the model, and what a baseline adds to it.
+        ways: the options in use, by way.
+        views: how many augmentations of each image a call takes.
+        calls: how many calls were made.
+
     Raises:
         UsageError: an unknown way, option, variant or submodule, or a model without the parts that
             a way compares.

@@ -518,12 +518,16 @@ def test_an_error_cannot_command_the_terminal(imcl, monkeypatch):
     assert imcl("plan").err == "imcl plan: a\\x1b[2Jb\\u202ec\nnext line\n"
 
 
-def test_a_mistake_of_ours_is_not_hidden(imcl, monkeypatch):
+MISTAKES = [ZeroDivisionError(), ModuleNotFoundError(name="imcl.ways.sparsity")]
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=repr)
+def test_a_mistake_of_ours_is_not_hidden(imcl, monkeypatch, mistake):
     def stop(project, settings):
-        raise ZeroDivisionError
+        raise mistake
 
     monkeypatch.setattr(plan, "rows", stop)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(type(mistake)):
         imcl("plan")
 
 

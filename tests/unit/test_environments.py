@@ -46,7 +46,8 @@ def test_the_conda_environment_pins_what_the_rules_need_as_the_lock_does():
     pinned = dict(entry.split(" =") for entry in listed)
     python = pinned.pop("python")
     assert SpecifierSet(PROJECT["requires-python"]).contains(python)
-    needs = {need.name: need for need in map(Requirement, PROJECT["dependencies"])}
+    stated = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["pipeline"]]
+    needs = {need.name: need for need in map(Requirement, stated)}
     assert {*needs} > OUTSIDE
     inside = needs.keys() - OUTSIDE
     theirs = {name: NAMES.get(name, name) for name in inside}

@@ -218,7 +218,7 @@ def measurements(bench="*"):
 @cache
 def imports():
     """What imports what in imcl."""
-    return grimp.build_graph("imcl", cache_dir=None)
+    return grimp.build_graph("imcl", cache_dir=None, exclude_type_checking_imports=True)
 
 
 # What each command loads before it does anything. A test compares with what commands do load.

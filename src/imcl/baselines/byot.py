@@ -77,4 +77,5 @@ class OwnTeacher(BaselineMethod):
 
 
 def build(model: Backbone, options: Byot, context: Context) -> OwnTeacher:
+    """The method, with a side branch for each stage of the network but the last."""
     return OwnTeacher(options, model.channels, context.classes)

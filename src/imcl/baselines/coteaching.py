@@ -53,5 +53,6 @@ class CoTeaching(BaselineMethod):
 
 
 def build(model: Backbone, options: Coteaching, context: Context) -> CoTeaching:
+    """The method, with a second network; the context tells the noise rate and the epochs."""
     other = context.another()
     return CoTeaching(other, context.noise_rate, context.epochs, options.ramp_epochs)

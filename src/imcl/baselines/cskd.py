@@ -85,4 +85,5 @@ def frozen_statistics(model: nn.Module) -> Iterator[None]:
 
 
 def build(model: Backbone, options: Cskd, context: Context) -> ClassWise:
+    """The method; it draws further images of each class from the context's training set."""
     return ClassWise(options, context.training_set, context.generator)

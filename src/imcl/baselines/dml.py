@@ -53,4 +53,5 @@ class Mutual(BaselineMethod):
 
 
 def build(model: Backbone, options: Dml, context: Context) -> Mutual:
+    """The method, with as many further networks as the options ask for."""
     return Mutual([context.another() for _ in range(options.networks - 1)])

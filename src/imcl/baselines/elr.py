@@ -1,6 +1,6 @@
 """Early-learning regularisation: Liu et al. (NeurIPS 2020, arXiv 2007.00151).
 
-L = CE + weight mean log(1 - <t, p>). The target t has one row for each training image and follows
+L = CE + weight mean log(1 - t . p). The target t has one row for each training image and follows
 the network's own predictions: t <- beta t + (1 - beta) p / sum p, p clamped to [1e-4, 1 - 1e-4],
 without gradient. t is updated before it is used.
 
@@ -45,4 +45,5 @@ class EarlyLearning(BaselineMethod):
 
 
 def build(model: Backbone, options: Elr, context: Context) -> EarlyLearning:
+    """The method, with a row of targets for each image of the context's training set."""
     return EarlyLearning(options, len(context.training_set.labels), context.classes)

@@ -18,6 +18,8 @@ from imcl.study.options import Gce
 
 
 class GeneralisedCrossEntropy(BaselineMethod):
+    """Trains the network on (1 - p_y^q) / q alone."""
+
     def __init__(self, options: Gce):
         super().__init__()
         self.q = options.q
@@ -31,4 +33,5 @@ class GeneralisedCrossEntropy(BaselineMethod):
 
 
 def build(model: Backbone, options: Gce, context: Context) -> GeneralisedCrossEntropy:
+    """The loss with the options' `q`."""
     return GeneralisedCrossEntropy(options)

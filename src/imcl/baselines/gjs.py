@@ -21,6 +21,8 @@ from imcl.study.options import Gjs
 
 
 class GeneralisedJensenShannon(BaselineMethod):
+    """Trains the network on the divergence alone, between two augmentations and the label."""
+
     def __init__(self, options: Gjs):
         super().__init__()
         self.pi, self.views = options.pi, options.views
@@ -40,4 +42,5 @@ class GeneralisedJensenShannon(BaselineMethod):
 
 
 def build(model: Backbone, options: Gjs, context: Context) -> GeneralisedJensenShannon:
+    """The loss with the options' `pi`."""
     return GeneralisedJensenShannon(options)

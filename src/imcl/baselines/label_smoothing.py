@@ -13,6 +13,8 @@ from imcl.study.options import LabelSmoothing
 
 
 class SmoothedCrossEntropy(BaselineMethod):
+    """Trains the network on cross-entropy with smoothed labels."""
+
     def __init__(self, options: LabelSmoothing):
         super().__init__()
         self.smoothing = options.smoothing
@@ -22,4 +24,5 @@ class SmoothedCrossEntropy(BaselineMethod):
 
 
 def build(model: Backbone, options: LabelSmoothing, context: Context) -> SmoothedCrossEntropy:
+    """The loss with the options' `smoothing`."""
     return SmoothedCrossEntropy(options)

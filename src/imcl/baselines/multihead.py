@@ -28,11 +28,13 @@ class Split(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, x: Tensor, children: int) -> Tensor:
+        """`x` itself, of any shape."""
         context.children = children
         return x.view_as(x)
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """The gradient of `x`, of its shape."""
         return gradient / context.children, None
 
 
@@ -98,4 +100,5 @@ class MultiHead(BaselineMethod):
 
 
 def build(model: Backbone, options: Multihead, context: Context) -> MultiHead:
+    """The method, with the further heads that the options ask for."""
     return MultiHead(options, context.another)

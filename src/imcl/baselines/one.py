@@ -64,5 +64,6 @@ class NativeEnsemble(BaselineMethod):
 
 
 def build(model: Backbone, options: One, context: Context) -> NativeEnsemble:
+    """The method, with a copy of the last stage for each further branch, and their gate."""
     further = [context.another() for _ in range(options.branches - 1)]
     return NativeEnsemble(options, model.channels[-2], further)

@@ -49,4 +49,5 @@ class RDrop(BaselineMethod):
 
 
 def build(model: Backbone, options: Rdrop, context: Context) -> RDrop:
+    """The method; its dropout draws from the context's stream."""
     return RDrop(options, context.generator)

@@ -20,6 +20,8 @@ LOG_OF_ZERO = math.log(1e-4)
 
 
 class SymmetricCrossEntropy(BaselineMethod):
+    """Trains the network on cross-entropy and reverse cross-entropy."""
+
     def __init__(self, options: Sce):
         super().__init__()
         self.alpha, self.beta = options.alpha, options.beta
@@ -35,4 +37,5 @@ class SymmetricCrossEntropy(BaselineMethod):
 
 
 def build(model: Backbone, options: Sce, context: Context) -> SymmetricCrossEntropy:
+    """The loss with the options' `alpha` and `beta`."""
     return SymmetricCrossEntropy(options)

@@ -13,6 +13,13 @@ def main(argv: list[str] | None = None) -> int:
         from imcl.cli import program
 
         return program.run(argv)
+    except ModuleNotFoundError as error:
+        package = (error.name or "imcl").split(".")[0]
+        if package == "imcl":
+            raise
+        message = f"the commands need more packages than the library, and {package} is missing"
+        print(f"imcl: {message}; run pip install 'imcl[pipeline]'", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("imcl: interrupted", file=sys.stderr)
         return 130

@@ -1,7 +1,7 @@
 """The backbones.
 
 To add a backbone NAME, write its convolutions in `imcl.study.backbones` and the module
-imcl.models.NAME with one function::
+imcl.models.NAME with one function:
 
     def build(classes: int, channels: int = 3, width: int = 64) -> Backbone: ...
 

@@ -103,7 +103,7 @@ def _rows(section: str, spec: type[Options], options: Options) -> Iterator[Setti
             "setting": name,
             "value": getattr(options, name),
             "default": field.default,
-            "bounds": _bounds(schemas[name]),
+            "bounds": bounds(schemas[name]),
             "help": f"{field.description or ''}{note}",
         }
 
@@ -111,17 +111,19 @@ def _rows(section: str, spec: type[Options], options: Options) -> Iterator[Setti
 SIGNS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 
 
-def _bounds(schema: dict[str, Any]) -> str:
+def bounds(schema: dict[str, Any]) -> str:
     """The values that a JSON schema allows, in words."""
     match schema:
         case {"enum": values}:
             return ", ".join(values)
         case {"const": value}:
             return str(value)
+        case {"type": "string"}:
+            return "text"
         case {"type": "boolean"}:
             return "true, false"
         case {"type": "array", "items": items, "minItems": count}:
-            return f"list of {count}, each a {_bounds(items)}"
+            return f"list of {count}, each a {bounds(items)}"
     kind = "whole number" if schema["type"] == "integer" else "number"
     limits = ", ".join(f"{sign} {schema[key]}" for key, sign in SIGNS.items() if key in schema)
     return f"{kind} {limits}"

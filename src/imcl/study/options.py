@@ -4,7 +4,7 @@ params.yaml overrides these defaults. The JSON schema, the checks of `imcl.Colla
 of `imcl settings` and the settings table in the paper all come from here.
 
 A way is an entry in `WAYS` and a module imcl.ways.NAME. A baseline is an entry in `BASELINES` and a
-module imcl.baselines.NAME. An entry without options of its own is one line, here of `WAYS`::
+module imcl.baselines.NAME. An entry without options of its own is one line, here of `WAYS`:
 
     "sparsity": PlainWay,
 """
@@ -56,6 +56,8 @@ class PlainWay(Way):
 
 
 class Output(Way):
+    """The options of `imcl.ways.output`: consistency of the output layer."""
+
     variant: Literal["dropout", "spatial", "channel", "augment"] = Field(
         "augment", description="what makes the parts of the output layer differ"
     )
@@ -76,6 +78,8 @@ class Output(Way):
 
 
 class Intermediate(Way):
+    """The options of `imcl.ways.intermediate`: consistency of the intermediate layers."""
+
     variant: Literal["relation", "attention", "augment"] = Field(
         "augment",
         description="agreement of stages (relation, attention) or augmentations (augment)",
@@ -90,12 +94,16 @@ class Intermediate(Way):
 
 
 class Representation(Way):
+    """The options of `imcl.ways.representation`: less similarity between channels."""
+
     variant: Literal["correlation", "cosine"] = Field(
         "correlation", description="compare the channels minus their mean, or as they are"
     )
 
 
 class Kernel(Way):
+    """The options of `imcl.ways.kernel`: less similarity between convolution kernels."""
+
     variant: Literal["cosine", "orthogonal"] = Field(
         "cosine", description="take the mean over the pairs of filters, or their sum"
     )
@@ -170,6 +178,8 @@ class TwoNetworks(Baseline):
 
 
 class Multihead(Baseline):
+    """The options of `imcl.baselines.multihead`: heads that imitate each other."""
+
     branches: Annotated[list[Copies], Field(min_length=2, max_length=2)] = Field(
         [2, 2],
         description="branches at each of the two splits; their product is the number of heads",
@@ -189,6 +199,8 @@ class Multihead(Baseline):
 
 
 class Dml(TwoNetworks):
+    """The options of `imcl.baselines.dml`: networks that imitate each other."""
+
     networks: Copies = Field(2, description="number of networks that teach each other")
 
     @property
@@ -197,6 +209,8 @@ class Dml(TwoNetworks):
 
 
 class One(Baseline):
+    """The options of `imcl.baselines.one`: branches that imitate their gated mean."""
+
     branches: Copies = Field(3, description="number of copies of the last stage")
     temperature: Positive = Field(3.0, description="softens the predictions that are imitated")
     ramp_up: Share = Field(
@@ -212,6 +226,8 @@ class One(Baseline):
 
 
 class Byot(Baseline):
+    """The options of `imcl.baselines.byot`: early stages imitate the last."""
+
     alpha: Share = Field(0.3, description="weight of the distillation; the rest is cross-entropy")
     temperature: Positive = Field(3.0, description="softens the predictions that are imitated")
     feature_weight: Weight = Field(0.03, description="factor of the distance between features")
@@ -227,6 +243,8 @@ class Byot(Baseline):
 
 
 class Rdrop(Baseline):
+    """The options of `imcl.baselines.rdrop`: agreement of two passes with dropout."""
+
     alpha: Weight = Field(0.3, description="factor of the divergence between the two passes")
     dropout_rate: BelowOne = Field(0.1, description="rate of the dropout before the classifier")
     reduction: Literal["sum", "mean"] = Field(
@@ -241,6 +259,8 @@ class Rdrop(Baseline):
 
 
 class Cskd(Baseline):
+    """The options of `imcl.baselines.cskd`: agreement of two images of a class."""
+
     weight: Weight = Field(1.0, description="factor of the distillation")
     temperature: Positive = Field(4.0, description="softens the predictions that are imitated")
 
@@ -249,25 +269,33 @@ class Cskd(Baseline):
 
 
 class LabelSmoothing(Baseline):
+    """The options of `imcl.baselines.label_smoothing`."""
+
     smoothing: BelowOne = Field(0.1, description="share of the target spread over all classes")
 
 
 class Gce(Baseline):
+    """The options of `imcl.baselines.gce`: generalised cross-entropy."""
+
     q: Annotated[float, Field(ge=1e-3, le=1)] = Field(
         0.7, description="near 0 the loss is cross-entropy, at 1 mean absolute error"
     )
 
 
 class Sce(Baseline):
-    """For CIFAR-100 its authors use alpha 6 and beta 0.1."""
+    """The options of `imcl.baselines.sce`: symmetric cross-entropy.
+
+    For CIFAR-100 its authors use alpha 6 and beta 0.1.
+    """
 
     alpha: Weight = Field(0.1, description="factor of the cross-entropy")
     beta: Weight = Field(1.0, description="factor of the reverse cross-entropy")
 
 
 class Gjs(Baseline):
-    """Its authors use pi 0.5, 0.3, 0.9, 0.1 and 0.1 for CIFAR-10 with 0, 20, 40, 60 and 80 % noise.
+    """The options of `imcl.baselines.gjs`: generalised Jensen-Shannon divergence.
 
+    Its authors use pi 0.5, 0.3, 0.9, 0.1 and 0.1 for CIFAR-10 with 0, 20, 40, 60 and 80 % noise.
     The default is what they use most often over CIFAR-10 and CIFAR-100.
     """
 
@@ -281,13 +309,18 @@ class Gjs(Baseline):
 
 
 class Elr(Baseline):
-    """For CIFAR-100 its authors use weight 7 and beta 0.9."""
+    """The options of `imcl.baselines.elr`: early-learning regularisation.
+
+    For CIFAR-100 its authors use weight 7 and beta 0.9.
+    """
 
     weight: Weight = Field(3.0, description="factor of the regularisation")
     beta: BelowOne = Field(0.7, description="share of its old value that a target keeps in a step")
 
 
 class Coteaching(TwoNetworks):
+    """The options of `imcl.baselines.coteaching`: two networks choose each other's images."""
+
     ramp_epochs: Count = Field(
         10, description="epochs until the share of images that it ignores equals the noise rate"
     )
