@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -10,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from imcl.bench import agreement, loop, overhead, steps
-from imcl.bench.options import BENCHES, Agreement, Loop, Overhead, Steps
+from imcl.bench import agreement, library, loop, overhead, steps
+from imcl.bench.options import BENCHES, Agreement, Library, Loop, Overhead, Steps
 from imcl.bench.usual import Pictures
 from imcl.cli import main
 from imcl.data import prepare
+from imcl.present import figures
 from imcl.project import Project
+from imcl.records.store import Store
 from imcl.study import grid
 from imcl.study.load import load
 from imcl.study.options import BASELINES, WAYS
@@ -121,7 +124,7 @@ def test_a_number_that_cannot_be_is_wrong_usage(bench, name, capsys):
 
 
 def test_every_number_of_every_measurement_has_a_bound():
-    assert len(numbers()) == 19
+    assert len(numbers()) == 23
 
 
 def test_a_dataset_that_is_not_there_is_wrong_usage(capsys):
@@ -294,3 +297,127 @@ def test_recorded_measurements_are_printed_and_put_into_a_file(tmp_path, capsys)
     os.mkfifo(file)  # to read from it would wait for ever
     assert main([*tables, "--write", str(file)]) == 1
     assert f"{file}: not a file, but a device or a pipe" in capsys.readouterr().err
+
+
+# the library ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def few_digits(monkeypatch):
+    """48 training and 10 test images, in batches of 16, for one epoch of 16 x 16 pixels."""
+    read = library.digits.read(library.DATA, [], Path())
+    small = replace(
+        read,
+        train_images=read.train_images[:48],
+        train_labels=read.train_labels[:48],
+        test_images=read.test_images[:10],
+        test_labels=read.test_labels[:10],
+    )
+    monkeypatch.setattr(library.digits, "read", lambda *_: small)
+    monkeypatch.setattr(library, "BATCH_SIZE", 16)
+    return small
+
+
+def test_the_library_is_compared_with_a_plain_loop(few_digits, monkeypatch):
+    """What is trained on: the same for all methods of a seed, with half of the labels wrong."""
+    seen = []
+
+    def train(method, data, epochs, precision, seed):
+        first = next(data.batches(method.views, seed).epoch())
+        seen.append((method, seed, first, data.train_labels))
+        return method
+
+    monkeypatch.setattr(library, "train", train)
+    methods = {name: library.METHODS[name] for name in ("plain loop", "output")}
+    monkeypatch.setattr(library, "METHODS", methods)
+    found = iter([0.5, 0.7, 0.6, 0.9, 0.2, 0.4, 0.2, 0.4])
+    monkeypatch.setattr(library.Data, "accuracy", lambda *_: next(found))
+    options = Library(seeds=2, side=16, device="cpu", threads=1)
+    rows = library.rows(Project(ROOT), SETTINGS, options)
+    assert [(row["method"], row["wrong_labels"]) for row in rows] == [
+        (name, share) for share in (0.0, 0.5) for name in methods
+    ]
+    plain, output, _, tied = rows
+    assert plain["accuracy"] == [0.5, 0.7]
+    assert plain["mean"] == pytest.approx(0.6)
+    assert plain["half_width"] == pytest.approx(12.706 * 0.1, rel=1e-4)  # t of one degree
+    assert (plain["gain_mean"], plain["gain_half_width"]) == (None, None)
+    assert output["gain_mean"] == pytest.approx((0.1 + 0.2) / 2)
+    assert output["gain_half_width"] == pytest.approx(12.706 * 0.05, rel=1e-4)
+    assert (tied["gain_mean"], tied["gain_half_width"]) == (0.0, None)
+    clean = torch.from_numpy(few_digits.train_labels)
+    wrong = [(labels != clean).sum().item() for *_, labels in seen]
+    assert wrong == [0] * 4 + [24] * 4
+    for one, two in ((0, 2), (1, 3), (4, 6), (5, 7)):  # the same seed and share
+        (_, seed, plain_batch, _), (method, same, batch, _) = seen[one], seen[two]
+        assert (seed, method) == (same, methods["output"])
+        assert torch.equal(plain_batch.indices, batch.indices)
+        assert torch.equal(plain_batch.views[0], batch.views[0])
+        assert len(batch.views) == 2
+        assert not torch.equal(*batch.views)
+    assert not torch.equal(seen[0][2].indices, seen[1][2].indices)
+
+
+def test_digits_are_enlarged_to_three_equal_channels():
+    image = np.array([[0, 100], [0, 100]], np.uint8)[None, :, :, None]
+    large = library.enlarged(image, 4)
+    assert large.shape == (1, 4, 4, 3)
+    assert large.dtype == torch.uint8
+    for channel in range(3):
+        assert large[0, :, :, channel].tolist() == [[0, 25, 75, 100]] * 4
+
+
+def test_the_methods_differ_in_the_ways_alone(few_digits):
+    """With weight 0, what `output` trains is what the control trains, up to rounding."""
+    data = library.Data.of(few_digits, 16, CPU)
+
+    def logits(method):
+        model = library.train(method, data, 1, "float32", seed=1)
+        with torch.no_grad():
+            return model.eval()(data.normalise(data.test_images))
+
+    found = {name: logits(method) for name, method in library.METHODS.items()}
+    control = found["two views, cross-entropy"]
+    for name, others in found.items():
+        assert torch.isfinite(others).all()
+        assert (name == "two views, cross-entropy") == torch.allclose(others, control, atol=1e-4)
+    trained = library.train(library.METHODS["all"], data, 1, "float32", seed=1)
+    right = found["all"].argmax(1) == torch.from_numpy(few_digits.test_labels)
+    assert data.accuracy(trained, "float32") == pytest.approx(right.sum().item() / 10)
+    without = logits(library.Method(2, {"output": {"weight": 0.0}}))
+    torch.testing.assert_close(without, control, atol=1e-4, rtol=1e-3)
+
+
+def test_the_library_has_a_table_and_a_figure(tmp_path, capsys):
+    rows = [
+        {"method": name, "wrong_labels": share, **library.compared(found, plain)}
+        for share in (0.0, 0.5)
+        for name, found, plain in (
+            ("plain loop", [0.5, 0.7], None),
+            ("output", [0.6, 0.9], [0.5, 0.7]),
+        )
+    ]
+    project = Project(tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    committed = json.loads((ROOT / "paper/results/bench/agreement-cpu.json").read_text())
+    settings = {"epochs": 14, "side": 64, "seeds": 2, "precision": "float32"}
+    measurement = committed | {"bench": "library", "settings": settings, "rows": rows}
+    Store(project).write_measurement("library", "cpu", measurement)
+    page = tmp_path / "README.md"
+    page.write_text("![x](library-cpu.png)\n<!-- library-cpu -->\n<!-- /library-cpu -->\n")
+    assert main(["--project", str(tmp_path), "bench", "tables", "--write", str(page)]) == 0
+    lines = [line.strip("| ").split("|") for line in page.read_text().splitlines()]
+    cells = [[cell.strip() for cell in line] for line in lines if len(line) > 1]
+    assert cells[0] == ["labels", "method", "seed 1", "seed 2", "mean", "gain"]
+    assert cells[2] == ["clean labels", "plain loop", "50.0", "70.0", "60.0 ± 127.1", "–"]
+    gain = ["75.0 ± 190.6", "+15.0 ± 63.5"]
+    assert cells[5] == ["50 % wrong labels", "output", "60.0", "90.0", *gain]
+    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "library-cpu.png")
+    assert (tmp_path / "library-cpu.png").read_bytes().startswith(b"\x89PNG")
+    assert not (tmp_path / "library-cpu.pdf").exists()
+    clean, wrong = figures.library(measurement).axes
+    assert [axes.get_title() for axes in (clean, wrong)] == ["clean labels", "50 % wrong labels"]
+    drawn = [line.get_xdata() for line in wrong.lines if line.get_marker() == "o"]
+    np.testing.assert_allclose(drawn, [[50, 70], [60, 90]])
+    means = [line.get_xdata()[0] for line in wrong.lines if line.get_marker() == "|"]
+    assert means == pytest.approx([60, 75])

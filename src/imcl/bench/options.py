@@ -83,6 +83,16 @@ class Agreement(OnDevice):
     seeds: Annotated[int, Field(ge=2, le=1000)] = Field(5, description="seeds for each network")
 
 
+class Library(OnDevice):
+    """What the library's defaults gain in a plain loop: torchvision's ResNet-18 on digits."""
+
+    epochs: Count = Field(14, description="epochs in each training")
+    seeds: Annotated[int, Field(ge=1, le=1000)] = Field(3, description="seeds for each method")
+    side: Annotated[int, Field(ge=8, le=256)] = Field(
+        64, description="height and width that the images are resized to, in pixels"
+    )
+
+
 BENCHES: dict[str, type[Bench]] = {
     "overhead": Overhead,
     "loop": Loop,
@@ -90,6 +100,7 @@ BENCHES: dict[str, type[Bench]] = {
     "pipeline": Pipeline,
     "growth": Growth,
     "agreement": Agreement,
+    "library": Library,
 }
 
 Row = dict[str, Any]  # of a measurement; its keys are those of the bench

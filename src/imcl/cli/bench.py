@@ -13,6 +13,7 @@ from imcl.bench.options import BENCHES, Bench
 from imcl.cli.commands import Commands, Parents, command, settings, with_json, with_study
 from imcl.errors import UsageError, unknown
 from imcl.files import read_bytes
+from imcl.project import Project
 from imcl.study.faults import check
 from imcl.study.settings import Settings
 
@@ -36,7 +37,8 @@ def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) ->
         "--write",
         type=Path,
         metavar="FILE",
-        help="put each table between `<!-- NAME -->` and `<!-- /NAME -->` in this file",
+        help="put each table between `<!-- NAME -->` and `<!-- /NAME -->` in this file, and beside "
+        "the file each figure that it shows",
     )
 
 
@@ -129,3 +131,18 @@ def _tables(arguments: argparse.Namespace) -> None:
         elif f"<!-- {table.name} -->".encode() in read_bytes(arguments.write):
             render.insert(arguments.write, table.name, table)
             print(f"{arguments.write}: {table.name}")
+    if arguments.write is not None:
+        _figures(project, arguments.write)
+
+
+def _figures(project: Project, page: Path) -> None:
+    """Draw the figures of measurements that the page shows from its own folder."""
+    from imcl.present import figures
+    from imcl.records.store import Store
+
+    text = read_bytes(page)
+    for path, measurement in Store(project).measurements().items():
+        png = page.parent / f"{path.stem}.png"
+        if f"]({png.name})".encode() in text and measurement["bench"] in figures.OF_MEASUREMENTS:
+            figures.write_measured(measurement, png)
+            print(png)

@@ -77,8 +77,9 @@ def write(project: Project, documents: Documents) -> list[Path]:
                 if figure is not None:
                     written.append(_save(figure, folder, f"{name}-{part.name}"))
         for path, measurement in sorted(documents.measurements.items()):
-            if measurement["bench"] == "growth":
-                written.append(_save(growth(measurement), folder, PurePosixPath(path).stem))
+            if measurement["bench"] in OF_MEASUREMENTS:
+                figure = OF_MEASUREMENTS[measurement["bench"]](measurement)
+                written.append(_save(figure, folder, PurePosixPath(path).stem))
     names = {path.stem for path in written}
     for old in folder.iterdir():
         if old.stem not in names:
@@ -86,8 +87,14 @@ def write(project: Project, documents: Documents) -> list[Path]:
     return written
 
 
-def _save(figure: Figure, folder: Path, name: str) -> Path:
-    for kind in ("pdf", "png"):
+def write_measured(measurement: Measurement, png: Path) -> None:
+    """Write the figure of a measurement that has one, for the screen alone."""
+    with plt.rc_context(STYLE):
+        _save(OF_MEASUREMENTS[measurement["bench"]](measurement), png.parent, png.stem, ["png"])
+
+
+def _save(figure: Figure, folder: Path, name: str, kinds: Sequence[str] = ("pdf", "png")) -> Path:
+    for kind in kinds:
         path = folder / f"{name}.{kind}"
         # Without a date inside, the same records give the same file.
         metadata = {"CreationDate": None} if kind == "pdf" else {"Software": None}
@@ -195,6 +202,40 @@ def growth(measurement: Measurement) -> Figure:
     axes.set_ylabel("time relative to the smallest size")
     axes.legend()
     return figure
+
+
+def library(measurement: Measurement) -> Figure:
+    """A dot for each seed's accuracy, a line for their mean; a panel for each share of labels."""
+    by_share: dict[float, list[dict[str, Any]]] = {}
+    for row in measurement["rows"]:
+        by_share.setdefault(row["wrong_labels"], []).append(row)
+    most = max(map(len, by_share.values()))
+    figure, grid = plt.subplots(
+        1,
+        len(by_share),
+        squeeze=False,
+        sharey=True,
+        figsize=(TEXT_INCHES, 0.7 + 0.25 * most),
+    )
+    for axes, (share, rows) in zip(grid[0], by_share.items(), strict=True):
+        axes.set_title(names.wrong_labels(share))
+        axes.axvline(100 * rows[0]["mean"], color=COLOURS[0], linewidth=0.7, linestyle=":")
+        for y, row in enumerate(rows):
+            colour = COLOURS[1 if y else 0]
+            seeds = [100 * value for value in row["accuracy"]]
+            axes.plot(seeds, [y] * len(seeds), "o", color=colour, markersize=4, alpha=0.6)
+            axes.plot(100 * row["mean"], y, "|", color=colour, markersize=13, markeredgewidth=1.5)
+        shown = {row["method"]: row["method"].replace("$", r"\$") for row in rows}
+        _methods(axes, shown, [*shown])
+    figure.supxlabel("test accuracy (%)", fontsize=FONT_SIZE)
+    return figure
+
+
+# By benchmark; the others have a table alone.
+OF_MEASUREMENTS: dict[str, Callable[[Measurement], Figure]] = {
+    "growth": growth,
+    "library": library,
+}
 
 
 def learning_curves(summary: Summary, part: Part, rows: Rows) -> Figure:

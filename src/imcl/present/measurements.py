@@ -203,6 +203,44 @@ def _agreement(path: str, measurement: Measurement) -> Table:
     return Table(_name(path), title, header, [rows], rules=rules)
 
 
+def _library(path: str, measurement: Measurement) -> Table:
+    settings = measurement["settings"]
+    title = (
+        f"library: test accuracy (%) of torchvision's ResNet-18 on digits of {settings['side']} x "
+        f"{settings['side']} pixels, after {settings['epochs']} epochs ({settings['precision']}); "
+        f"mean of n = {settings['seeds']} seeds ± 95 % t-interval."
+    )
+    rules = (
+        "Plain loop: cross-entropy and one augmentation of each image; all others see two. Output "
+        "and all: imcl.Collaboration with this name alone. Gain: the difference to the plain loop "
+        "in points, paired by seed. All runs use the same images and labels, so intervals cover "
+        f"the training's randomness alone. Measured on {_where(measurement)}."
+    )
+    seeds = range(1, settings["seeds"] + 1)
+    header = ["labels", "method", *(f"seed {seed}" for seed in seeds), "mean", "gain"]
+    groups: dict[float, list[Row]] = {}
+    for row in measurement["rows"]:
+        labels = [Entry(names.wrong_labels(row["wrong_labels"])), Entry(row["method"])]
+        by_seed = [
+            number(value, [path], f"accuracy of seed {seed}", scale=100)
+            for seed, value in zip(seeds, row["accuracy"], strict=True)
+        ]
+        own = {"mean": row["mean"], "half_width": row["half_width"]}
+        gain = {"mean": row["gain_mean"], "half_width": row["gain_half_width"]}
+        shown = [
+            number(own, [path], "mean and t-interval of accuracy", scale=100),
+            number(
+                None if row["gain_mean"] is None else gain,
+                [path],
+                "mean and t-interval of the differences to the plain loop by seed",
+                scale=100,
+                signed=True,
+            ),
+        ]
+        groups.setdefault(row["wrong_labels"], []).append([*labels, *by_seed, *shown])
+    return Table(_name(path), title, header, list(groups.values()), rules=rules)
+
+
 BUILDERS: dict[str, Callable[[str, Measurement], Table]] = {
     "overhead": _overhead,
     "loop": _loop,
@@ -210,4 +248,5 @@ BUILDERS: dict[str, Callable[[str, Measurement], Table]] = {
     "pipeline": _pipeline,
     "growth": _growth,
     "agreement": _agreement,
+    "library": _library,
 }

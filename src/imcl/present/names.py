@@ -96,6 +96,11 @@ def noise(name: str, options: Mapping[str, Any] | None) -> str:
     )
 
 
+def wrong_labels(share: float) -> str:
+    """Labels of which this share is wrong, in 0..1; clean ones for 0."""
+    return noise("symmetric", {"kind": "symmetric", "rate": share} if share else None)
+
+
 def backbone(name: str) -> str:
     """A backbone."""
     return BACKBONES.get(name, name)

@@ -405,6 +405,21 @@ class AgreementRow(TypedDict):
     agree: bool
 
 
+Points = Annotated[float, Field(ge=-1, le=1)]  # a difference of shares
+
+
+class LibraryRow(TypedDict):
+    """A method's test accuracy by seed, and what it gains over the plain loop, by seed."""
+
+    method: Line
+    wrong_labels: Share
+    accuracy: Annotated[list[Share], Field(min_length=1)]
+    mean: Share
+    half_width: Amount | None
+    gain_mean: Points | None
+    gain_half_width: Amount | None
+
+
 class OverheadSettings(TypedDict):
     """Those that documents tell of. A measurement has others too, as those of all benches have."""
 
@@ -432,11 +447,19 @@ class AgreementSettings(TypedDict):
     seeds: Count
 
 
+class LibrarySettings(TypedDict):
+    epochs: Count
+    side: Count
+    precision: Line
+    seeds: Count
+
+
 SETTINGS: dict[str, Any] = {
     "overhead": OverheadSettings,
     "loop": LoopSettings,
     "steps": StepsSettings,
     "agreement": AgreementSettings,
+    "library": LibrarySettings,
 }
 
 ROWS: dict[str, Any] = {
@@ -446,4 +469,5 @@ ROWS: dict[str, Any] = {
     "pipeline": PipelineRow,
     "growth": GrowthRow,
     "agreement": AgreementRow,
+    "library": LibraryRow,
 }
