@@ -66,7 +66,7 @@ def place(fault: str) -> str:
 def test_the_committed_file_loads():
     loaded = load(ROOT / "params.yaml")
     assert loaded.study == "quick"
-    assert list(loaded.studies) == ["quick", "cpu", "cpu_more", "every", "gpu", "paper"]
+    assert list(loaded.studies) == ["quick", "cpu", "cpu_more", "every", "anchor", "gpu", "paper"]
 
 
 def test_a_study_can_be_chosen():
