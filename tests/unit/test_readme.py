@@ -127,7 +127,13 @@ def test_the_first_page_is_short():
     assert len(READMES["README.md"].splitlines()) <= 150
 
 
-@pytest.mark.parametrize("name", ["loop-cpu", "pipeline-cpu", "growth-cpu", "agreement-cpu"])
+MEASURED = [
+    *("loop-cpu", "loop-cuda", "steps-cpu", "steps-cuda", "agreement-cpu", "agreement-cuda"),
+    *("pipeline-cpu", "growth-cpu"),
+]
+
+
+@pytest.mark.parametrize("name", MEASURED)
 def test_the_measurements_are_the_recorded_ones(name):
     built = measurements.tables(documents("quick").measurements)
     table = next(table for table in built if table.name == name)

@@ -6,7 +6,7 @@ from typing import Any
 
 from imcl.present import names
 from imcl.present.render import Entry, Row, Table, isolated, number
-from imcl.records.record import Measurement
+from imcl.records.record import Environment, Measurement
 
 
 def tables(measurements: Mapping[str, Measurement]) -> list[Table]:
@@ -28,6 +28,10 @@ def _where(measurement: Measurement) -> str:
     return f"{isolated(where['device_name'])}, torch {where['torch']}"
 
 
+def _threads(where: Environment) -> str:
+    return "1 thread" if where["threads"] == 1 else f"{where['threads']} threads"
+
+
 def _name(path: str) -> str:
     return PurePosixPath(path).stem
 
@@ -46,7 +50,7 @@ def _overhead(path: str, measurement: Measurement) -> Table:
     title = (
         f"overhead: one training step on {settings['batch_size']} images of CIFAR's shape, "
         f"backbones of width {settings['width']}, {settings['precision']}, on "
-        f"{_where(measurement)}, {where['threads']} threads; median of {settings['repeats']} "
+        f"{_where(measurement)}, {_threads(where)}; median of {settings['repeats']} "
         "interleaved steps."
     )
     rules = (
@@ -73,15 +77,20 @@ def _loop(path: str, measurement: Measurement) -> Table:
     settings, where = measurement["settings"], measurement["environment"]
     title = (
         f"loop: training speed in images per second, in batches of {settings['batch_size']} images "
-        f"of CIFAR's shape, on {_where(measurement)}, {where['threads']} threads; medians of "
+        f"of CIFAR's shape, on {_where(measurement)}, {_threads(where)}; medians of "
         f"{settings['repeats']} interleaved epochs."
     )
     rules = (
         "Usual: PIL transforms in a DataLoader with two "
         "workers, float32, NCHW, .item() in each step. Tuned: channels last, fused update, no "
         ".item(), the same precision as ours. Limit: the measured rate of matrix products divided "
-        "by the operations per image. Packed: total speed of single-threaded networks, one per "
-        "core, trained at the same time. Augmentation: its share of our step's time."
+        "by the operations per image. Packed: total speed of single-threaded networks, "
+    )
+    rules += (
+        "several on the GPU at the same time. Augmentation: its time, operation by operation, as a "
+        "share of our step's, which is captured with it."
+        if where["device"] == "cuda"
+        else "one per core, trained at the same time. Augmentation: its share of our step's time."
     )
     header = ["backbone", "width", "precision", "ours", "usual", "tuned", "limit"]
     header += ["ours/usual", "ours/tuned", "ours/limit", "packed/ours", "augmentation"]
