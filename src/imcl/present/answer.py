@@ -15,12 +15,6 @@ from imcl.present import names
 from imcl.present.render import isolated, number
 
 MOST_COMPARISONS = 4  # of a claim in the picture; of more, their mean is shown
-MEASURES = {
-    "training_parameters": "parameters",
-    "macs": "multiply-adds",
-    "time": "time",
-    "memory": "memory",
-}
 
 
 class Shown(NamedTuple):
@@ -116,7 +110,7 @@ def _of_claim(claim: JudgedClaim) -> Iterator[Shown]:
     elif _unit(claim, tested[0]) == "times":
         for reading in tested:
             chosen = (value.rpartition("/")[-1] for value in reading["reading"].values())
-            words = [MEASURES.get(value, value) for value in chosen]
+            words = [names.COSTS.get(value, value) for value in chosen]
             label = ", ".join(words) or "parameters"
             yield _row(
                 claim, reading, label, reading["effect"], reading["size"], reading["verdict"]

@@ -38,13 +38,7 @@ NUMBERS = (
 )
 
 
-# The measures of costs and the units of effects, in words.
-MEASURES = {
-    "training_parameters": "parameters",
-    "macs": "multiply-adds",
-    "time": "time",
-    "memory": "memory",
-}
+# The units of effects, in words.
 UNITS = {"points": "points", "relative": "%"}
 
 
@@ -100,11 +94,11 @@ def effect(claim: JudgedClaim) -> Entry:
 def found(claim: JudgedClaim) -> str:
     """The effect of a claim that was tested; of a cost, in each of its measures."""
     told = first_tested(claim)
-    if told["measure"] not in MEASURES:
+    if told["measure"] not in names.COSTS:
         text = number(told["effect"], (), "", digits=2, signed=True).text
         return f"{text} {UNITS[told['unit']]}"
     ratios = [
-        f"{reading['effect']['mean']:.2f} × {MEASURES[reading['measure']]}"
+        f"{reading['effect']['mean']:.2f} × {names.COSTS[reading['measure']]}"
         for reading in claim["readings"]
         if reading["effect"] and reading["reading"].get("methods") == told["reading"].get("methods")
     ]
@@ -113,7 +107,7 @@ def found(claim: JudgedClaim) -> str:
 
 def scope(reading: JudgedReading) -> str:
     """What the comparisons of a reading were made with, in words; of an untested, what it needs."""
-    if reading["scope"] is None and reading["measure"] in MEASURES:
+    if reading["scope"] is None and reading["measure"] in names.COSTS:
         return "not measured"
     if reading["scope"] is None:
         needs = dict.fromkeys(c["setting"][0] for c in reading["comparisons"])
@@ -168,7 +162,7 @@ def _words(reading: JudgedReading) -> str:
     words = {
         "last": "last epoch",
         "oracle": "best epoch",
-        **MEASURES,
+        **names.COSTS,
     }
     if reading["scope"]:
         words |= {name: names.noise(name, o) for name, o in reading["scope"]["noise"].items()}

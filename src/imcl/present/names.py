@@ -31,6 +31,12 @@ BASELINES = {
     "gjs": "GJS",
     "coteaching": "Co-teaching",
 }
+COSTS = {
+    "training_parameters": "parameters",
+    "macs": "multiply-adds",
+    "time": "time",
+    "memory": "memory",
+}
 # By kind of label noise; `{rate}` is the share of labels that it changes.
 KINDS = {
     "symmetric": "{rate} % wrong labels",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from imcl import terminal
 from imcl.analysis.claims import JudgedClaim, JudgedReading, Verdict, describe
 from imcl.errors import printable
+from imcl.present import names
 from imcl.present.render import MISSING, Table, markdown, number
 
 if TYPE_CHECKING:
@@ -17,12 +18,6 @@ COLOURS: dict[Verdict, str] = {
     "partly": "yellow",
     "not reproduced": "red",
     "not tested": "dim",
-}
-COSTS = {
-    "training_parameters": "parameters",
-    "macs": "multiply-adds",
-    "time": "time",
-    "memory": "memory",
 }
 
 
@@ -78,7 +73,7 @@ def _effect(reading: JudgedReading) -> str:
     if effect is None:
         return MISSING
     if "low" in effect:
-        what = COSTS[chosen.get("measure", "training_parameters")]
+        what = names.COSTS[chosen.get("measure", "training_parameters")]
         return f"{number(effect['mean'], (), '', digits=2).text} × {what}"
     unit = "%" if chosen.get("unit") == "relative" else "points"
     return f"{number(effect, (), '', digits=2).text} {unit}"
