@@ -326,7 +326,7 @@ def retrain(project: Project, cell: Cell, path: Path) -> tuple[str, Finding | No
         for run, made in zip(cell.runs, record["runs"], strict=True):
             where = environment_of(record, made)
             options = worker.RunOptions(
-                device=where["device"],
+                device="auto" if where["device"] == "cuda" else "cpu",  # whoever has no GPU
                 threads=where["threads"],
                 compiled=where.get("compiled", False),
                 deterministic=where.get("deterministic", True),

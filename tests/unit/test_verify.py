@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import quick
+import torch
 import yaml
 from handmade import ROOT, empty_project, parameters, record, write
 
@@ -536,6 +537,14 @@ def test_another_machine_may_differ_within_the_tolerance(run, points, factor, ag
     how, finding = verify.retrain(run.project, run.cell, run.record)
     assert "an abacus" in how
     assert (finding is None) == agrees
+
+
+def test_what_a_gpu_trained_is_trained_again_without_one(run, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    change(run.record, lambda record: record["environment"].update(device="cuda"))
+    how, finding = verify.retrain(run.project, run.cell, run.record)
+    assert how.startswith("on another machine")
+    assert finding is None
 
 
 def test_a_run_that_moved_between_machines_is_compared_within_the_tolerance(run):
