@@ -265,7 +265,7 @@ def judged(documents: Documents) -> list[dict[str, Any]]:
                 "verdict": claims.verdict_of(claim),
                 "size": claim["size"],
                 "tested": claim["verdict"] != "not tested",
-                "is_cost": first["measure"] in claims.MEASURES,
+                "is_cost": first["measure"] in names.COSTS,
                 "found": claims.found(claim) if first["effect"] else "",
                 "claimed": claim["claimed"],
                 "scope": claims.scope(first),
