@@ -277,7 +277,7 @@ def test_the_listing_has_every_option_with_its_value_and_default():
         "value": 3.0,
         "default": 10.0,
         "bounds": "number >= 0, <= 1000000000",
-        "help": "factor of the loss",
+        "help": "factor of the loss; 0.0005 for orthogonal if it is not given",
     }
     assert found["baselines.elr", "beta"]["value"] == 0.9
     assert found["baselines.elr", "beta"]["bounds"] == "number >= 0, < 1"
