@@ -125,7 +125,11 @@ class Collaboration(Generic[Model]):
     def generators(self) -> list[torch.Generator]:
         """The random streams that a call draws from."""
         own = None if self.baseline is None else self.baseline.generator
-        return [stream for stream in (self.generator, own) if stream is not None]
+        found = [stream for stream in (self.generator, own) if stream is not None]
+        if not isinstance(self.model, Backbone):  # it may have dropout
+            parameter = next(self.model.parameters(), torch.empty(0))
+            found.append(global_stream(parameter.device))
+        return found
 
     def describe(self, images: Tensor | None = None) -> None:
         """Print a table of the parts that are found in the model.
@@ -354,6 +358,14 @@ class Collaboration(Generic[Model]):
         logits = parts.logits[0] if parts_are_views else parts.logits.mean(0)
         logits = logits[:count]
         return Step(logits.detach() if detach else logits, loss, terms)
+
+
+def global_stream(device: torch.device) -> torch.Generator:
+    """The random stream that torch's modules draw from on a device."""
+    if device.type != "cuda":
+        return torch.default_generator
+    index = torch.cuda.current_device() if device.index is None else device.index
+    return torch.cuda.default_generators[index]
 
 
 def _ways(ways: Mapping[str, Mapping[str, Any] | Way] | Sequence[str]) -> dict[str, Way]:

@@ -224,7 +224,7 @@ def _recorded(project: Project, settings: Settings) -> list[tuple[Cell, str, flo
 def _why_unknown(cell: Cell) -> str:
     """Why the cost of a cell is not known."""
     if cell.dataset.options.path:
-        return cell.dataset.lacks or "no pictures were found"
+        return cell.lacks or "no pictures were found"
     return f"imcl.study.sources does not state the size of {cell.dataset.options.source}"
 
 
