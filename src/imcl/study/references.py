@@ -65,7 +65,7 @@ def faults(raw: object) -> Iterator[Fault]:
         "backbones": ("backbone", [*BACKBONES, *foreign]),
     }
     for name, study in studies.items():
-        yield from _missing_faults(name, study, foreign)
+        yield from _missing_faults(name, study)
         yield from _foreign_faults(name, study, foreign, datasets)
         for place, part in _parts(name, study):
             for key, (what, names) in known.items():
@@ -114,11 +114,12 @@ def _names(block: dict[str, Any], key: str) -> list[str]:
     return methods.expanded([name for name in stated if isinstance(name, str)])
 
 
-def _missing_faults(name: str, study: dict[str, Any], foreign: Section) -> Iterator[Fault]:
+def _missing_faults(name: str, study: dict[str, Any]) -> Iterator[Fault]:
     """What neither a block nor its study states; the width is for our backbones alone."""
     for place, block in _blocks(name, study):
-        needless = {"width"} if {*_names(block, "backbones")} <= {*foreign} else set()
-        missing = [key for key in NEEDED if key not in block and key not in needless]
+        backbones = {*_names(block, "backbones")}
+        needed = [*NEEDED] if not backbones or backbones & {*BACKBONES} else [*AXES, "seeds"]
+        missing = [key for key in needed if key not in block]
         if missing:
             where = ", here or at the study" if "blocks" in place else ""
             yield Fault(place, f"missing: {', '.join(missing)}{where}")

@@ -15,7 +15,7 @@ from imcl.training.batches import Normalise
 from imcl.training.device import exact_products
 from imcl.ways import kernel, representation
 
-# Images at once: on a CPU as many, or as many fewer as have these pixels; on a GPU as many as take this
+# Images at once: on a CPU as many, or fewer if they have more pixels; on a GPU as many as take this
 # share of its memory.
 BATCH = 500
 BATCH_PIXELS = 500 * 96**2
