@@ -262,6 +262,10 @@ def test_the_weights_of_auxiliary_heads_are_left_out(tmp_path):
             lambda s: s.update({"classifier.0.bias": torch.zeros(5)}),
             "of another shape: classifier.0.bias",
         ),
+        (  # as many rows as there are classes, but in the file another number than the head has
+            lambda s: s.update({"features.0.0.weight": torch.zeros(5, 3, 3, 3)}),
+            "of another shape: classifier.3.bias, classifier.3.weight, features.0.0.weight",
+        ),
     ],
 )
 def test_weights_of_another_network_are_named(tmp_path, state, damage, message):
@@ -269,7 +273,7 @@ def test_weights_of_another_network_are_named(tmp_path, state, damage, message):
     damage(changed)
     blueprint = Blueprint.read(saved(tmp_path / "a.pth", changed), tmp_path)
     with pytest.raises(ImclError) as caught:
-        blueprint.build(32, 2)
+        blueprint.build(32, 16)
     assert str(caught.value) == (
         f"{tmp_path / 'a.pth'}: these are not the weights of torchvision's mobilenet_v3_small; "
         f"{message}"
