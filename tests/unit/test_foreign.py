@@ -19,8 +19,9 @@ from PIL import Image
 from torch import nn
 
 from imcl.analysis import summary
+from imcl.bench.budget import bill
 from imcl.cli import main
-from imcl.data import prepare
+from imcl.data import listing, prepare
 from imcl.data.contents import settings_of
 from imcl.errors import ImclError, UsageError
 from imcl.files import sha256
@@ -126,9 +127,9 @@ def project(pictures, tmp_path) -> Project:
             "name",
         ),
         (
-            {"studies__own__methods": ["base", "elr"]},
-            "studies.own.methods: elr: a baseline needs a backbone of this package (resnet18, "
-            "vgg16), not mobile; give them blocks of their own",
+            {"studies__own__methods": ["base", "elr", "cskd+kernel"]},
+            "studies.own.methods: cskd+kernel: cskd takes a backbone of this package apart "
+            "(resnet18, vgg16), not mobile; give them blocks of their own",
         ),
         (
             {
@@ -168,6 +169,9 @@ def test_a_digest_depends_on_the_weights_not_on_their_place_or_a_width(tmp_path)
     assert len({cell(project).digest, digest("a.pth"), digest("c.pth")}) == 3
     (tmp_path / "a.pth").unlink()
     assert digest("a.pth") == digest("b.pth")  # the manifest remembers it
+    assert listing.contents(project, settings_of(project)) == {
+        "backbones.mobile": sha256(tmp_path / "b.pth")
+    }
     absent = cell(project, backbones__mobile={**MOBILE, "weights": "d.pth"}).foreign
     assert absent is not None
     assert absent.lacks == "its pretrained weights are not here: bring d.pth"
@@ -204,6 +208,8 @@ def test_the_cost_of_a_cell_and_of_one_that_cannot_be_built(project, monkeypatch
     assert known.training == 2 * 3 * 4 * 2 * 3 * macs  # epochs, steps, batch, views, passes
     unknown = cell(project, backbones__mobile={"source": "torchvision", "name": "mobilenet_v9"})
     assert cost.of_seed(unknown) is None
+    with pytest.raises(ImclError, match="mine: mobile cannot be built here"):
+        bill(project, settings_of(project), rate=1.0)
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ImclError, match=r"timm is not installed.*`pip install timm`"):
         foreign.create(options("resnet10t", "timm"), 32, 2)
@@ -347,6 +353,14 @@ def test_a_record_and_the_tables_name_the_network(trained):
     rows = [[entry.text for entry in row] for group in settings_table(made).groups for row in group]
     assert ["mobile", "network", "mobilenet_v3_small"] in rows
     assert not any(row[:2] == ["backbone", "width"] for row in rows)
+
+
+def test_baselines_that_are_only_a_loss_train_it_too(project):
+    methods = ["gjs", "elr+output"]
+    for method in methods:
+        run = cell(project, f"mine-clean-mobile-{method}", studies__own__methods=methods)
+        (made,) = worker.train(project, run, CPU)["runs"]
+        assert method.partition("+")[0] in made["history"][-1]["terms"]
 
 
 class Killed(Exception):

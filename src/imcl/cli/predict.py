@@ -191,4 +191,5 @@ def _show(trained: "Trained", found: Sequence[Prediction]) -> None:
         right=["probability"],
         whole=["class", "probability"],
     )
-    terminal.tell(f"{len(found)} pictures, by {trained.run.name}, seed {trained.run.seeds[0]}")
+    pictures = "1 picture" if len(found) == 1 else f"{len(found)} pictures"
+    terminal.tell(f"{pictures}, by {trained.run.name}, seed {trained.run.seeds[0]}")

@@ -176,6 +176,10 @@ class Baseline(Options):
         return None
 
 
+class OnlyLoss(Baseline):
+    """A baseline that needs nothing of the network but its logits, so that any network will do."""
+
+
 class TwoNetworks(Baseline):
     """A baseline that trains two networks."""
 
@@ -286,13 +290,13 @@ class Cskd(Baseline):
         return sum(stage.macs for stage in stages) / 3
 
 
-class LabelSmoothing(Baseline):
+class LabelSmoothing(OnlyLoss):
     """The options of `imcl.baselines.label_smoothing`."""
 
     smoothing: BelowOne = Field(0.1, description="share of the target spread over all classes")
 
 
-class Gce(Baseline):
+class Gce(OnlyLoss):
     """The options of `imcl.baselines.gce`: generalised cross-entropy."""
 
     q: Annotated[float, Field(ge=1e-3, le=1)] = Field(
@@ -300,7 +304,7 @@ class Gce(Baseline):
     )
 
 
-class Sce(Baseline):
+class Sce(OnlyLoss):
     """The options of `imcl.baselines.sce`: symmetric cross-entropy.
 
     For CIFAR-100 its authors use alpha 6 and beta 0.1.
@@ -310,7 +314,7 @@ class Sce(Baseline):
     beta: Weight = Field(1.0, description="factor of the reverse cross-entropy")
 
 
-class Gjs(Baseline):
+class Gjs(OnlyLoss):
     """The options of `imcl.baselines.gjs`: generalised Jensen-Shannon divergence.
 
     Its authors use pi 0.5, 0.3, 0.9, 0.1 and 0.1 for CIFAR-10 with 0, 20, 40, 60 and 80 % noise.
@@ -326,7 +330,7 @@ class Gjs(Baseline):
         return 2
 
 
-class Elr(Baseline):
+class Elr(OnlyLoss):
     """The options of `imcl.baselines.elr`: early-learning regularisation.
 
     For CIFAR-100 its authors use weight 7 and beta 0.9.

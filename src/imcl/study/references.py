@@ -12,7 +12,7 @@ from imcl.errors import shown, unknown
 from imcl.study import methods
 from imcl.study.backbones import BACKBONES, CHANNELS
 from imcl.study.faults import Fault, Place
-from imcl.study.options import BASELINES, WAYS
+from imcl.study.options import BASELINES, WAYS, OnlyLoss
 from imcl.study.settings import AXES, NEEDED, Training
 from imcl.study.sources import KINDS, SOURCES
 
@@ -133,9 +133,9 @@ def _foreign_faults(
         others = [each for each in _names(block, "backbones") if each in foreign]
         for method in _names(block, "methods") if others else ():
             baseline = None if methods.fault(method) else methods.parse(method).baseline
-            if baseline:
+            if baseline and not issubclass(BASELINES[baseline], OnlyLoss):
                 message = (
-                    f"{method}: a baseline needs a backbone of this package "
+                    f"{method}: {baseline} takes a backbone of this package apart "
                     f"({', '.join(BACKBONES)}), not {others[0]}; give them blocks of their own"
                 )
                 yield Fault((*place, "methods"), message)

@@ -69,11 +69,6 @@ def build(backbone: str | Blueprint, width: int, shape: Sequence[int], classes: 
     """
     if isinstance(backbone, Blueprint):
         return backbone.build(shape[0], classes)
-    return own(backbone, width, shape, classes)
-
-
-def own(backbone: str, width: int, shape: Sequence[int], classes: int) -> Backbone:
-    """As `build`, for a backbone of this package."""
     model: Backbone = import_module(f"imcl.models.{backbone}").build(classes, shape[2], width)
     return model
 
@@ -113,13 +108,11 @@ def _baseline(
     if method.baseline is None:
         return None
     name, options = method.baseline
-    backbone, width, shape, classes = architecture
-    assert isinstance(backbone, str), "params.yaml is checked for this"
     device = training_set.labels.device
     context = Context(
-        another=partial(own, backbone, width, shape, classes),
+        another=partial(_another, architecture),
         training_set=training_set,
-        classes=classes,
+        classes=architecture.classes,
         noise_rate=method.noise_rate,
         epochs=method.epochs,
         generator=stream(seed, "baseline", device),
@@ -129,6 +122,12 @@ def _baseline(
         module = import_module(f"imcl.baselines.{name}")
         baseline: BaselineMethod = module.build(model, options, context)
     return _placed(baseline, device)
+
+
+def _another(architecture: Architecture) -> Backbone:
+    made = build(*architecture)
+    assert isinstance(made, Backbone), "params.yaml is checked: others have no such baseline"
+    return made
 
 
 def _placed(module: Module, device: torch.device) -> Module:
