@@ -67,8 +67,9 @@ class Collaboration(Generic[Model]):
         classifier: name of the submodule that maps features (B, D) to logits. Without it: the last
             linear layer. Only the variants `dropout` and `channel` of `output` need it.
         generator: random stream of the ways' masks and splits, on the model's device.
-        baseline: a method of `imcl.baselines` instead of plain cross-entropy, for the backbones
-            of this package. Its parameters train with the model's.
+        baseline: a method of `imcl.baselines` instead of plain cross-entropy. One that is more
+            than a loss of logits is for the backbones of this package. Its parameters train with
+            the model's.
         criterion: the loss of logits (B, classes) and labels, a scalar, instead of cross-entropy;
             the mean over parts and views counts. `output` also takes it for the labels' misfit.
 
@@ -125,7 +126,11 @@ class Collaboration(Generic[Model]):
     def generators(self) -> list[torch.Generator]:
         """The random streams that a call draws from."""
         own = None if self.baseline is None else self.baseline.generator
-        return [stream for stream in (self.generator, own) if stream is not None]
+        found = [stream for stream in (self.generator, own) if stream is not None]
+        if not isinstance(self.model, Backbone):  # it may have dropout
+            parameter = next(self.model.parameters(), torch.empty(0))
+            found.append(global_stream(parameter.device))
+        return found
 
     def describe(self, images: Tensor | None = None) -> None:
         """Print a table of the parts that are found in the model.
@@ -186,10 +191,10 @@ class Collaboration(Generic[Model]):
         observer = Observer(self._needed)
         logits, last, extra = self._pass(images, labels, indices, observer)
         with torch.autocast(logits.device.type, enabled=False):
-            if self.baseline is None or indices is None or last is None:
+            if self.baseline is None or indices is None:
                 terms = self._hard_terms(logits, labels)
             else:
-                outputs = Outputs(logits, last, labels, indices, progress, extra)
+                outputs = Outputs(logits, last, labels, indices, progress, extra, len(images))
                 terms = self.baseline.loss(outputs)
             parts = self._parts(logits, self._misfit(logits, labels, terms), observer.stages())
             step = self.calls if step is None else step
@@ -202,8 +207,15 @@ class Collaboration(Generic[Model]):
         """The model with the parts to look at; None for a backbone, which gives them itself."""
         inner = unwrapped(self.model)
         if self.baseline is not None:
-            if not isinstance(self.model, Backbone):
-                raise UsageError(f"a baseline needs a backbone of imcl.models, not {_type(inner)}")
+            if not self.baseline.only_loss and not isinstance(self.model, Backbone):
+                raise UsageError(
+                    f"{_type(self.baseline)} takes a backbone of imcl.models apart, not "
+                    f"{_type(inner)}"
+                )
+            if not self.baseline.only_loss and stages is not None:
+                raise UsageError(
+                    f"{_type(self.baseline)} takes the backbone apart itself; leave stages out"
+                )
             if self.criterion is not None:
                 raise UsageError("a baseline has a loss of its own; leave the criterion out")
         if isinstance(stages, str) or (stages is not None and not stages):
@@ -252,8 +264,11 @@ class Collaboration(Generic[Model]):
 
     def _pass(
         self, images: Tensor, labels: Tensor, indices: Tensor | None, observer: Observer
-    ) -> tuple[Tensor, Tensor | None, Any]:
-        """The parts' logits (K, N, classes), a backbone's last map, and what a baseline adds."""
+    ) -> tuple[Tensor, Tensor, Any]:
+        """The parts' logits (K, N, classes), a backbone's last map, and what a baseline adds.
+
+        The map is empty if the model is no backbone.
+        """
         if self._classifier is not None:
             split, options = None, self.ways.get("output")
             parts = repeats = 1  # K, and how many of them see the same images
@@ -268,7 +283,7 @@ class Collaboration(Generic[Model]):
                     f"the model gives {len(logits)} rows of logits for {repeats * len(images)} "
                     "images; give a model with a row for each image"
                 )
-            return at_least_float32(logits).unflatten(0, (parts, -1)), None, None
+            return at_least_float32(logits).unflatten(0, (parts, -1)), NOTHING, None
         assert isinstance(self.model, Backbone)
         if self.baseline is not None and indices is not None:
             last, extra = self.baseline.run(self.model, images, labels, indices, observer)
@@ -354,6 +369,14 @@ class Collaboration(Generic[Model]):
         logits = parts.logits[0] if parts_are_views else parts.logits.mean(0)
         logits = logits[:count]
         return Step(logits.detach() if detach else logits, loss, terms)
+
+
+def global_stream(device: torch.device) -> torch.Generator:
+    """The random stream that torch's modules draw from on a device."""
+    if device.type != "cuda":
+        return torch.default_generator
+    index = torch.cuda.current_device() if device.index is None else device.index
+    return torch.cuda.default_generators[index]
 
 
 def _ways(ways: Mapping[str, Mapping[str, Any] | Way] | Sequence[str]) -> dict[str, Way]:

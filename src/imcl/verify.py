@@ -222,14 +222,14 @@ def _not_as_planned(params: Path, study: Study, paths: dict[Path, Cell]) -> Iter
         yield Finding(study.records, "has no records")
     elif not there & set(paths):
         fault = f"none of its {len(there)} records belongs to study {study.records.parent.name} in "
-        lacks = next((c.dataset.lacks for c in paths.values() if c.dataset.lacks), "")
+        lacks = next((c.lacks for c in paths.values() if c.lacks), "")
         needed = lacks or f"to check them, {NEEDED}"
         yield Finding(study.records, f"{fault}{params}; {needed}")
         return
     tables_of = {path.name for path in study.made.values()}
     for path, cell in paths.items():
         if path not in there and f"accuracy-{cell.dataset.name}.md" not in tables_of:
-            yield Finding(path, "; ".join(filter(None, ["is missing", cell.dataset.lacks])))
+            yield Finding(path, "; ".join(filter(None, ["is missing", cell.lacks])))
     for path in sorted(there - set(paths)):
         yield Finding(path, f"belongs to no cell of study {study.records.parent.name}")
 

@@ -20,7 +20,7 @@ from imcl.models import resnet18, vgg16
 from imcl.models.backbone import Backbone
 from imcl.noise import inject
 from imcl.study import faults, methods
-from imcl.study.options import BASELINES
+from imcl.study.options import BASELINES, OnlyLoss
 from imcl.training import seed, worker
 from imcl.training.batches import Augmentation, Batches, Normalise
 
@@ -65,7 +65,8 @@ def outputs(logits: Any, extra: Any = None, features: Any = None, **changes: Any
     count = logits.shape[1]
     last = torch.zeros(count, 2, 1, 1) if features is None else features
     fields = {"labels": torch.zeros(count, dtype=torch.int64), "indices": torch.arange(count)}
-    return Outputs(logits, last, **{**fields, "progress": 1.0, "extra": extra, **changes})
+    fields |= {"progress": 1.0, "extra": extra, "images": len(last)}
+    return Outputs(logits, last, **{**fields, **changes})
 
 
 def step(name: str | None, model: Backbone, module=resnet18, ways=(), **changes: Any):
@@ -155,6 +156,34 @@ def test_a_way_is_added_to_a_baseline(name):
     torch.manual_seed(7)
     without, _ = step(name, network())
     assert made.loss.item() == pytest.approx((without.loss + added).item(), rel=1e-4)
+
+
+class Hidden(torch.nn.Module):
+    """A backbone that does not look like one."""
+
+    def __init__(self, model: Backbone):
+        super().__init__()
+        self.inside = model
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.inside(images)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_a_baseline_that_is_only_a_loss_trains_any_network(name):
+    """With two views, and with two parts of the output layer or one."""
+    model = network().eval()
+    indices, images = torch.arange(8), [torch.randn(8, 3, 8, 8) for _ in range(2)]
+    only_loss = build(name, model).only_loss
+    assert issubclass(BASELINES[name], OnlyLoss) == only_loss
+    for ways in ({}, {"output": {"ramp_up_steps": 0}}) if only_loss else ():
+        losses = [
+            Collaboration(each, ways, views=2, baseline=build(name, model))(
+                images, LABELS, 0.5, indices
+            ).loss
+            for each in (model, Hidden(model))
+        ]
+        assert losses[0] == losses[1]
 
 
 # by hand ----------------------------------------------------------------------------------------
@@ -463,10 +492,12 @@ def test_multihead_has_its_published_size_in_training(module, millions):
 # what a caller has to give ----------------------------------------------------------------------
 
 
-def test_a_baseline_wants_a_backbone_and_the_sample_indices():
+def test_some_baselines_want_a_backbone_and_all_want_the_sample_indices():
     model = network()
+    with pytest.raises(UsageError, match=r"takes a backbone of imcl\.models apart, not Sequential"):
+        Collaboration(torch.nn.Sequential(), {}, baseline=build("cskd", model))
+    with pytest.raises(UsageError, match="takes the backbone apart itself; leave stages out"):
+        Collaboration(model, {}, stages=["stages.0"], baseline=build("cskd", model))
     baseline = build("elr", model)
-    with pytest.raises(UsageError, match=r"needs a backbone of imcl\.models, not Sequential"):
-        Collaboration(torch.nn.Sequential(), {}, stages=[], classifier="", baseline=baseline)
     with pytest.raises(UsageError, match="pass indices="):
         Collaboration(model, {}, baseline=baseline)(torch.ones(8, 3, 8, 8), LABELS)

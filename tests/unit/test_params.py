@@ -154,7 +154,11 @@ HUMAN = {"kind": "human", "labels": "worse"}
         ("studies.Quick", COMMITTED["studies"]["quick"]),
         ("studies.quick.seeds", [1, 1]),
         ("studies.quick.seeds", []),
-        ("studies.quick.backbones", ["resnet19"]),
+        ("studies.quick.backbones", ["vgg16", "vgg16"]),
+        ("backbones.net", {"source": "torch", "name": "resnet18"}),
+        ("backbones.net", {"source": "timm"}),
+        ("backbones.net", {"source": "timm", "name": "hf-hub:me/net"}),
+        ("claims.ledger.each_way.backbones", ["resnet19"]),
         ("studies.quick.width", 1),
         ("studies.quick.training", None),
         ("studies.quick.training.epoch", 3),
@@ -188,6 +192,7 @@ def test_the_schema_refuses_what_the_package_refuses(change):
     [
         ("datasets.mine", FOLDER),
         ("noise.mine", HUMAN),
+        ("backbones.net", {"source": "timm", "name": "resnet18.a1_in1k", "weights": "a.pth"}),
         ("ways.output.weight", 1),
         ("datasets.stl10.fold", 3),
         ("baselines.multihead.branches", [2, 3]),
@@ -277,7 +282,7 @@ def test_the_listing_has_every_option_with_its_value_and_default():
         "value": 3.0,
         "default": 10.0,
         "bounds": "number >= 0, <= 1000000000",
-        "help": "factor of the loss",
+        "help": "factor of the loss; 0.0005 for orthogonal if it is not given",
     }
     assert found["baselines.elr", "beta"]["value"] == 0.9
     assert found["baselines.elr", "beta"]["bounds"] == "number >= 0, < 1"
@@ -937,8 +942,8 @@ def test_all_faulty_values_are_listed():
         "params.yaml: noise.n20.rate: 2 is out of range; it must be at most 1",
         "params.yaml: studies.quick.seeds: 1 appears twice",
         "params.yaml: zzz: unknown key 'zzz'; "
-        "known: study, studies, datasets, noise, ways, search, baselines, training, run, "
-        "claims",
+        "known: study, studies, datasets, noise, backbones, ways, search, baselines, training, "
+        "run, claims",
     ]
 
 

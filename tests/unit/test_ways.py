@@ -312,6 +312,28 @@ def test_kernel_measures_by_hand():
     assert kernel.orthogonal(filters).item() == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("module", [resnet18, torchvision.models.resnet])
+def test_both_variants_of_kernel_start_about_equally_strong(module):
+    model, found = module.build(10) if module is resnet18 else module.resnet18(), []
+    for variant in ("cosine", "orthogonal"):
+        options = Kernel(variant=variant, ramp_up_steps=0)
+        step = imcl.Collaboration(model, {"kernel": options})(
+            torch.rand(2, 3, 32, 32), torch.tensor([0, 1])
+        )
+        found.append(options.weight * step.terms["kernel"].item())
+    assert 0.5 < found[1] / found[0] < 2
+
+
+def test_a_variant_of_kernel_brings_its_weight_unless_one_is_given():
+    assert Kernel(variant="orthogonal", weight=3.0).weight == 3.0
+    stated = Kernel(weight=7.0)
+    assert (
+        stated.overridden(Kernel(variant="orthogonal")).weight
+        == Kernel(variant="orthogonal").weight
+    )
+    assert stated.overridden(Kernel(ramp_up_steps=5)).weight == 7.0
+
+
 # several at once --------------------------------------------------------------------------------
 
 

@@ -87,7 +87,7 @@ class Trained(TypedDict):
 
     Attributes:
         settings: dataset/noise/backbone of each.
-        width: channels of the first stage.
+        width: channels of the first stage; 0 for a network of torchvision or timm.
         seeds: in ascending order.
         training: as in params.yaml.
     """
@@ -142,7 +142,7 @@ class Summary(TypedDict):
         code: of the records, without repetitions; `environment` likewise.
         earlier: by dataset, what the code computes differently since, with the number of records
             concerned.
-        datasets: options by name; `noises` too.
+        datasets: options by name; `noises` too, and `backbones` of torchvision and timm.
         data: the prepared data, by dataset; that of the first run if each draws its own.
         noise: by `DATASET NOISE`, the noise's options and what its records say of the labels. If
             each run draws its own, the rate and the matrix are means over the runs.
@@ -169,6 +169,7 @@ class Summary(TypedDict):
     earlier: dict[str, dict[str, int]]
     datasets: Named
     noises: Named
+    backbones: Named
     data: dict[str, DatasetInfo]
     noise: Named
     hashes: dict[str, list[str | None]]
@@ -309,6 +310,11 @@ def _summary(
         },
         "datasets": {cell.dataset.name: cell.dataset.config for cell in there},
         "noises": {cell.noise.name: cell.noise.config for cell in there if cell.noise},
+        "backbones": {
+            cell.backbone: {key: v for key, v in cell.config["backbone"].items() if key != "name"}
+            for cell in there
+            if cell.foreign
+        },
         "data": {cell.dataset.name: datasets(found[cell.name])[0] for cell in there},
         "noise": _noise(found, there),
         "hashes": _hashes(found, there),

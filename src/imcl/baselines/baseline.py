@@ -51,11 +51,13 @@ class Outputs(NamedTuple):
 
     Attributes:
         logits: (K, N, classes) of the network's K parts.
-        last: the last stage's map, (V * B, D, H, W), the V views in turn.
+        last: the last stage's map, (V * B, D, H, W), the V views in turn; empty for a method that
+            needs only the logits, with a network that is no backbone of this package.
         labels: int64 (B,).
         indices: int64 (B,), sample indices in the training set.
         progress: the share of training that is done, in 0..1: a number, or a scalar on the device.
         extra: what `run` returned after the last stage's map.
+        images: how many, V * B.
     """
 
     logits: Tensor
@@ -64,12 +66,13 @@ class Outputs(NamedTuple):
     indices: Tensor
     progress: float | Tensor
     extra: Any
+    images: int
 
     @property
     def network(self) -> Tensor:
         """The network's logits (V * B, classes): the mean over parts that saw the same images."""
-        images = len(self.last)
-        return self.logits.mean(0) if self.logits.shape[1] == images else self.logits.flatten(0, 1)
+        alike = self.logits.shape[1] == self.images
+        return self.logits.mean(0) if alike else self.logits.flatten(0, 1)
 
     def repeated(self, values: Tensor, samples: int) -> Tensor:
         """Values of the B images (B, ...), repeated in order to `samples` rows."""
@@ -84,6 +87,12 @@ class BaselineMethod(nn.Module, ABC):
 
     generator: torch.Generator | None = None
     views = 1  # augmentations of each image that it compares
+
+    @property
+    def only_loss(self) -> bool:
+        """Whether it needs nothing of the network but its logits, so that any network will do."""
+        own = type(self)
+        return own.run is BaselineMethod.run and own.part_logits is BaselineMethod.part_logits
 
     def run(
         self, model: Backbone, images: Tensor, labels: Tensor, indices: Tensor, hook: StageHook

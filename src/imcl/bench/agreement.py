@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
 from imcl.analysis import statistics
 from imcl.bench.options import Agreement, Row
@@ -10,7 +11,6 @@ from imcl.bench.usual import Pictures, UsualLoop
 from imcl.data import prepare
 from imcl.data.arrays import Arrays
 from imcl.errors import ImclError
-from imcl.models.backbone import Backbone
 from imcl.progress import Progress
 from imcl.project import Project
 from imcl.study import grid
@@ -122,7 +122,7 @@ class Contest(NamedTuple):
     def _normalise(self) -> Normalise:
         return Normalise.to(self.description["mean"], self.description["std"], self.device)
 
-    def _accuracy(self, model: Backbone) -> float:
+    def _accuracy(self, model: nn.Module) -> float:
         images = torch.from_numpy(self.arrays.test_images).to(self.device)
         logits = evaluation.predict(model, images, self._normalise(), self.training.precision)
         labels = torch.from_numpy(self.arrays.test_labels)

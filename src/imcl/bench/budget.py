@@ -223,8 +223,10 @@ def _recorded(project: Project, settings: Settings) -> list[tuple[Cell, str, flo
 
 def _why_unknown(cell: Cell) -> str:
     """Why the cost of a cell is not known."""
+    if cost.of_dataset(cell.dataset) is not None:
+        return f"{cell.backbone} cannot be built here, as its training would tell"
     if cell.dataset.options.path:
-        return cell.dataset.lacks or "no pictures were found"
+        return cell.lacks or "no pictures were found"
     return f"imcl.study.sources does not state the size of {cell.dataset.options.source}"
 
 

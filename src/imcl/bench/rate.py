@@ -104,7 +104,7 @@ def _largest(works: Sequence[Work], key: Callable[[Cell, Cost], Key]) -> dict[Ke
 def _family(work: Work, device: torch.device, threads: int) -> Rate:
     """The rate of a plain network on one view, with as large a batch as is quick."""
     images = work.seed.images
-    network = cost.of_network(work.cell.backbone, work.cell.width, *images[2:])
+    network = cost.of_backbone(work.cell, images)
     each = cost.of_image(network)
     most = math.inf if device.type == "cuda" else MOST_MACS
     batch = int(max(2, min(_batch(work), most / each)))

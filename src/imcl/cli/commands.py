@@ -3,11 +3,13 @@
 import argparse
 import json
 import math
+import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from imcl.errors import shown
+from imcl.errors import UsageError, shown, unknown
 from imcl.project import Project
+from imcl.study.spec import Device
 
 if TYPE_CHECKING:
     from imcl.study.settings import Settings
@@ -43,6 +45,24 @@ def with_study(sub: argparse.ArgumentParser) -> None:
 
 def with_json(sub: argparse.ArgumentParser, what: str = "a JSON list") -> None:
     sub.add_argument("--json", action="store_true", help=f"print {what}")
+
+
+def with_device(sub: argparse.ArgumentParser, what: str, unless: str = "") -> None:
+    sub.add_argument(
+        "--device",
+        choices=get_args(Device),
+        help=f"{what} (default: IMCL_DEVICE, or run.device of params.yaml); auto is the GPU if "
+        f"there is one, else the CPU{unless}",
+    )
+
+
+def named_device(arguments: argparse.Namespace, loaded: "Settings") -> str:
+    """The device that the command names, or else the environment, or else params.yaml."""
+    named: str = arguments.device or os.environ.get("IMCL_DEVICE") or loaded.run.device
+    devices = get_args(Device)
+    if named not in devices:
+        raise UsageError(f"IMCL_DEVICE={named}: {unknown('device', named, devices)}")
+    return named
 
 
 def with_committed(sub: argparse.ArgumentParser) -> None:

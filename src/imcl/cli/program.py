@@ -57,6 +57,10 @@ GROUPS = {
         "imcl trace accuracy-digits:vgg16/all:clean",
         ("plan", "status", "claims", "trace", "settings", "data", "schema", "completion"),
     ),
+    "use (a trained cell, on pictures of your own)": (
+        "imcl predict mine-clean-vgg16-all new/ --csv classes.csv",
+        ("predict", "export"),
+    ),
     "check (recompute, compare and measure)": (
         "imcl verify --retrain 1",
         ("verify", "bench"),
@@ -142,7 +146,7 @@ class _Program(_Parser):
 
 def parser() -> argparse.ArgumentParser:
     # Takes a fifth of a second. Here, Ctrl-C meanwhile ends in one line as well.
-    from imcl.cli import bench, commands, data, reproduce, results, study, training, verify
+    from imcl.cli import bench, commands, data, predict, reproduce, results, study, training, verify
 
     folder = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     folder.add_argument(
@@ -166,7 +170,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="use this file instead of params.yaml (default: the one that IMCL_PARAMS names)",
     )
-    for group in (reproduce, study, data, training, results, verify, bench):
+    for group in (reproduce, study, data, training, predict, results, verify, bench):
         group.register(parser.commands, [folder, params])
     completion = commands.command(
         parser.commands,

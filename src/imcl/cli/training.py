@@ -8,13 +8,22 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from imcl import terminal
-from imcl.cli.commands import Commands, Parents, command, number, settings, with_study
+from imcl.cli.commands import (
+    Commands,
+    Parents,
+    command,
+    named_device,
+    number,
+    settings,
+    with_device,
+    with_study,
+)
 from imcl.errors import ImclError, UsageError, printable, unknown
 from imcl.project import Project
-from imcl.study.spec import MOST_SEED, MOST_THREADS, Device
+from imcl.study.spec import MOST_SEED, MOST_THREADS
 from imcl.training.places import PER_GPU
 
 if TYPE_CHECKING:
@@ -74,12 +83,7 @@ def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) ->
     with_study(train)
     with_study(run)
     for sub in (train, run, search):
-        sub.add_argument(
-            "--device",
-            choices=get_args(Device),
-            help="where to train (default: IMCL_DEVICE, or run.device of params.yaml); auto is the "
-            "GPU if there is one, else the CPU unless the study needs a GPU",
-        )
+        with_device(sub, "where to train", " unless the study needs a GPU")
         sub.add_argument("--threads", type=threads, default=1, help="CPU threads (default: 1)")
         sub.add_argument(
             "--compile",
@@ -133,13 +137,9 @@ def _with_jobs(sub: argparse.ArgumentParser) -> None:
 
 def _running(arguments: argparse.Namespace, loaded: "Settings") -> "Running":
     """How to train: what params.yaml says, unless the environment or the command says otherwise."""
-    named = os.environ.get("IMCL_DEVICE") or loaded.run.device
-    devices = get_args(Device)
-    if named not in devices:
-        raise UsageError(f"IMCL_DEVICE={named}: {unknown('device', named, devices)}")
     given = {name: getattr(arguments, name) for name in type(loaded.run).model_fields}
     given = {name: value for name, value in given.items() if value is not None}
-    return loaded.run.model_copy(update={"device": named, **given})
+    return loaded.run.model_copy(update={**given, "device": named_device(arguments, loaded)})
 
 
 def _words(run: "Running") -> list[str]:

@@ -1,4 +1,4 @@
-"""The content of a project's own files: pictures in a folder, and archives placed by hand.
+"""The content of a project's own files: pictures, pretrained weights, archives placed by hand.
 
 No published checksum says what is in them, so their content is a part of the digests: after a
 picture is added, changed or removed, its cells have other names, and they are trained again.
@@ -112,6 +112,14 @@ class Manifests:
             if digest and digest != archive.sha256:
                 found[archive.name] = digest
         return _over(found)
+
+    def weights(self, file: str) -> str | None:
+        """The SHA-256 of a file of weights; None if there is none.
+
+        Args:
+            file: as `weights` of a backbone.
+        """
+        return self._hashes(file, {file: self._project.root / file}).get(file) or None
 
     def _hashes(self, name: str, files: Mapping[str, Path]) -> dict[str, str]:
         """The SHA-256 of each file, "" if it cannot be read; the last known if none is there."""

@@ -71,12 +71,11 @@ def read(options: DatasetOptions, archives: list[Path], scratch: Path) -> Arrays
         say(f"{root}: only train and test are used, not {', '.join(beside)}")
     images: dict[str, Images] = {}
     labels: dict[str, Labels] = {}
-    with _limit(options.max_megapixels):
-        for split, found in classes.items():
-            files = [file for name in names for file in found[name]]
-            labels[split] = np.repeat(np.arange(len(names)), [len(found[name]) for name in names])
-            pictures = _images(files, side, options.max_megapixels, faults)
-            images[split] = store(scratch / f"{split}_images.npy", pictures)
+    for split, found in classes.items():
+        files = [file for name in names for file in found[name]]
+        labels[split] = np.repeat(np.arange(len(names)), [len(found[name]) for name in names])
+        pictures = _images(files, side, options.max_megapixels, faults)
+        images[split] = store(scratch / f"{split}_images.npy", pictures)
     _refuse(root, "that cannot be used", faults)
     return Arrays(images["train"], labels["train"], images["test"], labels["test"], tuple(names))
 
@@ -140,22 +139,33 @@ def _images(files: list[Path], side: int, megapixels: int, faults: list[str]) ->
         block = np.zeros((len(some), side, side, 3), np.uint8)
         for index, file in enumerate(some):
             try:
-                with Image.open(file, formats=FORMATS) as image:
-                    square = ImageOps.fit(_rgb(image), (side, side), Image.Resampling.BICUBIC)
-                block[index] = np.asarray(square)
-            except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-                faults.append(
-                    f"{file}: more than {megapixels} megapixels; make it "
-                    "smaller, or raise max_megapixels of the dataset"
-                )
-            except UnidentifiedImageError:
-                known = ", ".join(FORMATS)
-                faults.append(f"{file}: damaged, or of none of the formats {known}")
-            except MemoryError:
-                raise
-            except Exception as error:  # a damaged picture can fail in any way
-                faults.append(f"{file}: {getattr(error, 'strerror', None) or error}")
+                block[index] = square(file, side, megapixels)
+            except ImclError as error:
+                faults.append(str(error))
         yield block
+
+
+def square(file: Path, side: int, megapixels: int) -> Images:
+    """A picture as `read` gives it, uint8 (side, side, 3).
+
+    Raises:
+        ImclError: it cannot be used.
+    """
+    try:
+        with _limit(megapixels), Image.open(file, formats=FORMATS) as image:
+            return np.asarray(ImageOps.fit(_rgb(image), (side, side), Image.Resampling.BICUBIC))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        fault = (
+            f"more than {megapixels} megapixels; make it smaller, or raise max_megapixels of the "
+            "dataset"
+        )
+    except UnidentifiedImageError:
+        fault = f"damaged, or of none of the formats {', '.join(FORMATS)}"
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged picture can fail in any way
+        fault = str(getattr(error, "strerror", None) or error)
+    raise ImclError(f"{file}: {fault}")
 
 
 def _rgb(image: ImageFile) -> Image.Image:

@@ -48,13 +48,16 @@ def rows(project: Project, settings: Settings) -> list[Row]:
 
 
 def contents(project: Project, settings: Settings) -> dict[str, str]:
-    """The content of each dataset and noise with files of one's own, as their digests have it."""
+    """The content of all that has files of one's own, as the digests have it."""
     manifests = Manifests(project)
     found = {
         f"{section}.{name}": content(options, manifests)
         for section in ("datasets", "noise")
         for name, options in getattr(settings, section).items()
     }
+    for name, options in settings.backbones.items():
+        if options.weights is not None:
+            found[f"backbones.{name}"] = manifests.weights(options.weights)
     return {place: digest for place, digest in found.items() if digest}
 
 

@@ -58,6 +58,7 @@ def settings(summary: Summary) -> Table:
         [*_by_setting("study", "seeds", trained(summary, "seeds"))],
         [*_by_setting("backbone", "width", trained(summary, "width"))],
     ]
+    groups += [_group(name, options) for name, options in summary["backbones"].items()]
     groups += [_group(name, options) for name, options in summary["datasets"].items()]
     groups += [_group(name, options) for name, options in summary["noises"].items()]
     training = summary["trained"][0]["training"] if summary["trained"] else {}
@@ -78,9 +79,14 @@ def settings(summary: Summary) -> Table:
 
 
 def trained(summary: Summary, key: str) -> list[Placed]:
-    """How networks are trained: the values of `width`, `seeds` or an option of the training."""
+    """How networks are trained: the values of `width`, `seeds` or an option of the training.
+
+    Networks of torchvision and timm have no width.
+    """
     values = []
     for each in summary["trained"]:
+        if key == "width" and not each["width"]:
+            continue
         seeds = ", ".join(map(str, each["seeds"]))
         value = {**each["training"], "width": each["width"], "seeds": seeds}[key]
         values.append((value, each["settings"]))

@@ -43,7 +43,7 @@ def _study(documents: Documents) -> dict[str, Entry]:
             f"{_word(value)} ({_placed(where, shown)})" if where else _word(value)
             for where, value in values
         ]
-        return Entry(" or ".join(parts))
+        return Entry(" or ".join(parts) or "their own")
 
     return {
         "Study": Entry(summary["study"]),

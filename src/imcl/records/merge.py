@@ -125,8 +125,8 @@ class Merging:
                 f"no study in {params} has the cell {name}; add it to one, or leave this record out"
             )
         for cell in same:
-            if cell.dataset.lacks:
-                return f"cannot be told from other records: {cell.dataset.lacks}"
+            if cell.lacks:
+                return f"cannot be told from other records: {cell.lacks}"
         changed = min((grid.changes(record["config"], cell.config) for cell in same), key=len)
         return (
             f"was made with other settings than {params} has ({few(changed)}); use the params.yaml "

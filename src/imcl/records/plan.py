@@ -88,7 +88,7 @@ def _reason(store: Store, cell: Cell, made: list[Path]) -> str | None:
 
 
 def _lacking(cell: Cell, reason: str) -> str:
-    return "; ".join(filter(None, [reason, cell.dataset.lacks]))
+    return "; ".join(filter(None, [reason, cell.lacks]))
 
 
 def few(changed: list[str]) -> str:

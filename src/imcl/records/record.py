@@ -156,6 +156,9 @@ Environment = TypedDict(
         "scikit-learn": Line,
         "compiled": NotRequired[bool],
         "deterministic": NotRequired[bool],
+        # The library that the network is of.
+        "torchvision": NotRequired[Line],
+        "timm": NotRequired[Line],
     },
 )
 

@@ -193,8 +193,8 @@ class Store:
         missing = [cell for cell in cells if not paths[cell.name].exists()]
         if missing and not partial:
             # Without their pictures, records that are there are not found.
-            cell = next((cell for cell in missing if cell.dataset.lacks), missing[0])
-            why = f": {cell.dataset.lacks}" if cell.dataset.lacks else ", ..."
+            cell = next((cell for cell in missing if cell.lacks), missing[0])
+            why = f": {cell.lacks}" if cell.lacks else ", ..."
             raise ImclError(
                 f"{len(missing)} of {len(cells)} cells have no record yet ({cell.name}{why}); run "
                 "`snakemake --cores all`, or add --partial to continue without them"

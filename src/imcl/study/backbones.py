@@ -1,11 +1,16 @@
 """The backbones by name, each as its convolutions, so that its cost is known without torch.
 
 A backbone is an entry in `BACKBONES` and a module imcl.models.NAME. The entry lists the stages of
-that module; a test compares it with the module itself.
+that module; a test compares it with the module itself. Any other network is a `ForeignOptions` in
+params.yaml.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import Field, StringConstraints
+
+from imcl.study.spec import Open, Options, Text
 
 
 class Conv(NamedTuple):
@@ -94,6 +99,23 @@ def vgg16(side: int, channels: int, width: int) -> list[Stage]:
 def halved(side: int) -> int:
     """The side of a map after a padded convolution at stride 2."""
     return (side + 1) // 2
+
+
+CHANNELS = 3  # of the images that networks of torchvision and timm read
+
+
+class ForeignOptions(Options):
+    """A network of torchvision or timm."""
+
+    source: Literal["torchvision", "timm"] = Field(description="the library that has the network")
+    name: Annotated[str, StringConstraints(pattern="^[A-Za-z0-9_.]+$")] = Field(
+        description="the network, as the library names it"
+    )
+    weights: Open[Text] = Field(
+        None,
+        description="file with the weights that training starts from: a state_dict that torch.save "
+        "wrote; without it they are random",
+    )
 
 
 BACKBONES: dict[str, Shape] = {

@@ -1,5 +1,7 @@
 """What the seeds of a cell cost, from its settings alone: no torch, no data, no measurement.
 
+Only a network of torchvision or timm is built and passed through once, on torch's meta device.
+
 For the rules and for `imcl run`:
 
     one_job(cell)                          whether one process trains all seeds of the cell
@@ -16,6 +18,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+from imcl.errors import ImclError
+from imcl.study import foreign
 from imcl.study.backbones import BACKBONES, Stage
 from imcl.study.grid import Cell, Dataset
 from imcl.study.sources import SOURCES, Size
@@ -76,7 +80,7 @@ class Network(NamedTuple):
     """A backbone for images of a size.
 
     Attributes:
-        stages: its convolutions.
+        stages: its convolutions; none of a network of torchvision or timm.
         macs: multiply-adds of one image's forward pass.
         weights: how many.
         maps: numbers that the backward pass reads, for one image.
@@ -184,12 +188,19 @@ def runtime_minutes(cell: Cell, attempt: int = 1, gpu: bool = True) -> int:
 
 
 def of_seed(cell: Cell) -> Cost | None:
-    """What one seed of a cell costs; None if the size of its dataset is not known."""
+    """What one seed of a cell costs.
+
+    None if that is not known: neither its source nor a manifest tells the size of its dataset, or
+    its network cannot be built here.
+    """
     images = of_dataset(cell.dataset)
     if images is None:
         return None
+    try:
+        network = of_backbone(cell, images)
+    except ImclError:  # the training tells why
+        return None
     training = cell.training
-    network = of_network(cell.backbone, cell.width, *images[2:])
     batch = min(training.batch_size, images.train)
     steps = training.epochs * (images.train // batch)
     trained = steps * batch * cell.views
@@ -224,7 +235,20 @@ def of_image(network: Network, extra: float = 0) -> float:
         network: that is trained.
         extra: multiply-adds of the forward pass through what a baseline adds.
     """
-    return 3 * (network.macs + extra) - network.stages[0].convolutions[0].macs
+    first = network.stages[0].convolutions[0].macs if network.stages else 0
+    return 3 * (network.macs + extra) - first
+
+
+def of_backbone(cell: Cell, images: Images) -> Network:
+    """The network of a cell.
+
+    Raises:
+        ImclError: it is of torchvision or timm and cannot be built.
+    """
+    if cell.foreign is None:
+        return of_network(cell.backbone, cell.width, *images[2:])
+    made = foreign.measured(cell.foreign.options, images.side, images.classes)
+    return Network([], *made)
 
 
 @lru_cache

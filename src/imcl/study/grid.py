@@ -11,12 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, NotRequired, Self
 
 from typing_extensions import TypedDict  # pydantic cannot check typing's before Python 3.12
 
 from imcl.errors import UsageError, unknown
 from imcl.study import methods
+from imcl.study.backbones import ForeignOptions
 from imcl.study.options import DEFAULT, WAYS, Baseline, Way
 from imcl.study.settings import Candidate, Grid, Settings, Training, Tried
 from imcl.study.sources import (
@@ -53,8 +54,21 @@ NO_PICTURES = "its pictures are not here: bring them, or the data/contents/ that
 
 
 class BackboneConfig(TypedDict):
+    """The network.
+
+    Attributes:
+        name: as in params.yaml.
+        width: channels of the first stage, if it is a backbone of this package.
+        source: the library that it is of, if not.
+        network: its name there.
+        weights: the SHA-256 of the file that its training starts from, if there is one.
+    """
+
     name: str
-    width: int
+    width: NotRequired[int]
+    source: NotRequired[str]
+    network: NotRequired[str]
+    weights: NotRequired[str]
 
 
 class BaselineConfig(TypedDict, total=False):
@@ -69,7 +83,7 @@ class CellConfig(BaselineConfig):
     Attributes:
         dataset: its name and options.
         noise: its name, which may be `clean`, and options.
-        backbone: its name and width.
+        backbone: its name, and width or source.
         method: the method's name.
         views: number of augmentations of each image in a step.
         ways: for each way, the options that its variant uses.
@@ -270,6 +284,42 @@ def _run_words(seed: int | None) -> list[str]:
     return [] if seed is None else ["--seed", str(seed)]
 
 
+@dataclass(frozen=True)
+class Foreign:
+    """A network of torchvision or timm.
+
+    Attributes:
+        name: as in params.yaml.
+        options: its library, its name there, and its pretrained weights.
+        content: the SHA-256 of the file of these weights. It takes the place of the file's path in
+            the digest, so the file may be moved.
+    """
+
+    name: str
+    options: ForeignOptions
+    content: str | None = None
+
+    @property
+    def lacks(self) -> str:
+        """Why its records cannot be found; empty unless it has weights whose content is unknown."""
+        file = self.options.weights
+        known = file is None or self.content is not None
+        return "" if known else f"its pretrained weights are not here: bring {file}"
+
+    @property
+    def config(self) -> BackboneConfig:
+        """What decides a result."""
+        options = self.options
+        config: BackboneConfig = {
+            "name": self.name,
+            "source": options.source,
+            "network": options.name,
+        }
+        if options.weights is not None:
+            config["weights"] = self.content or options.weights
+        return config
+
+
 class Data(NamedTuple):
     """What a run is trained on; no noise means clean labels."""
 
@@ -285,7 +335,8 @@ class Cell:
         dataset: what it is trained and evaluated on, as params.yaml states it.
         noise: of the training labels, as params.yaml states it; None for clean ones.
         backbone: the network's name.
-        width: channels of the network's first stage.
+        foreign: the network, if it is none of this package.
+        width: channels of the network's first stage; 0 if it is foreign, as that has its own.
         method: the method's name.
         ways: the options of its ways, by name.
         baseline: its name and options, if the cell has one.
@@ -297,6 +348,7 @@ class Cell:
     dataset: Dataset
     noise: Noise | None
     backbone: str
+    foreign: Foreign | None
     width: int
     method: str
     ways: dict[str, Way]
@@ -317,6 +369,11 @@ class Cell:
     @property
     def name(self) -> str:
         return "-".join([*self.setting, self.method])
+
+    @property
+    def lacks(self) -> str:
+        """Why its record cannot be found: what is not here of which its digest depends."""
+        return self.dataset.lacks or (self.foreign.lacks if self.foreign else "")
 
     def data(self, seed: int) -> Data:
         """What the training with this seed uses. It is the same for each method of a study."""
@@ -354,7 +411,9 @@ class Cell:
         return {
             "dataset": {"name": self.dataset.name, **self.dataset.config},
             "noise": {"name": self.noise_name, **(self.noise.config if self.noise else {})},
-            "backbone": {"name": self.backbone, "width": self.width},
+            "backbone": self.foreign.config
+            if self.foreign
+            else {"name": self.backbone, "width": self.width},
             "method": self.method,
             "views": self.views,
             "ways": {name: way.used() for name, way in self.ways.items()},
@@ -366,7 +425,7 @@ class Cell:
                 *(self.noise.components if self.noise else []),
                 "train",
                 "evaluate",
-                self.backbone,
+                *([] if self.foreign else [self.backbone]),
                 self.training.precision,
                 *self.ways,
                 *([self.baseline[0]] if self.baseline else []),
@@ -409,6 +468,15 @@ def noise_of(settings: Settings, name: str, dataset: Dataset) -> Noise:
     """A noise of params.yaml on the labels of a dataset."""
     options, contents = settings.noise[name], settings.contents
     return Noise(name, options, dataset, content(options, contents) if contents else None)
+
+
+def foreign(settings: Settings, backbone: str) -> Foreign | None:
+    """A network of params.yaml; None for a backbone of this package."""
+    if backbone not in settings.backbones:
+        return None
+    options, contents = settings.backbones[backbone], settings.contents
+    known = contents.weights(options.weights) if contents and options.weights else None
+    return Foreign(backbone, options, known)
 
 
 def content(options: DatasetOptions | NoiseOptions, contents: Contents) -> str | None:
@@ -580,6 +648,7 @@ def _cell(
             of_baseline = of_baseline.overridden(getattr(layer, baseline))
         against = baseline, of_baseline
     ways = {name: way(name) for name in used}
+    other = foreign(settings, backbone)
     compared = 1 if against is None else against[1].views
     views = max([compared, *(each.views for each in ways.values())])
     if method == "control":  # as many as the `augment` variant of output
@@ -588,7 +657,8 @@ def _cell(
         dataset=dataset,
         noise=None if noise == "clean" else noise_of(settings, noise, dataset),
         backbone=backbone,
-        width=block.width,
+        foreign=other,
+        width=0 if other else block.width or 0,
         method=method,
         ways=ways,
         baseline=against,

@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from imcl.study.backbones import Conv, Stage, halved
 from imcl.study.spec import BelowOne, Copies, Count, Options, Positive, Share, Weight
+
+ORTHOGONAL = 5e-4  # the weight of `kernel` with this variant
 
 
 class Only:
@@ -102,12 +104,28 @@ class Representation(Way):
 
 
 class Kernel(Way):
-    """The options of `imcl.ways.kernel`: less similarity between convolution kernels."""
+    """The options of `imcl.ways.kernel`: less similarity between convolution kernels.
+
+    A kernel of O filters has O (O - 1) pairs, so `orthogonal` has a weight of its own.
+
+    With it, both variants start equally strong in a network of full size: the weight of
+    `orthogonal` that gives the loss of `cosine` with 10 is 4e-4 for torchvision's ResNet-18, and
+    8e-4 for ours, of width 64. Narrow networks have fewer pairs: 7e-3 for ours of width 16.
+    """
 
     variant: Literal["cosine", "orthogonal"] = Field(
         "cosine", description="take the mean over the pairs of filters, or their sum"
     )
-    weight: Weight = Field(10.0, description="factor of the loss")
+    weight: Weight = Field(
+        10.0, description=f"factor of the loss; {ORTHOGONAL:g} for orthogonal if it is not given"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _weight_of_its_variant(cls, options: object) -> object:
+        if isinstance(options, dict) and options.get("variant") == "orthogonal":
+            return {"weight": ORTHOGONAL, **options}
+        return options
 
 
 WAYS: dict[str, type[Way]] = {
@@ -156,6 +174,10 @@ class Baseline(Options):
     def excludes(cls, way: str) -> str | None:
         """Why a way cannot be added to the baseline; None if it can."""
         return None
+
+
+class OnlyLoss(Baseline):
+    """A baseline that needs nothing of the network but its logits, so that any network will do."""
 
 
 class TwoNetworks(Baseline):
@@ -268,13 +290,13 @@ class Cskd(Baseline):
         return sum(stage.macs for stage in stages) / 3
 
 
-class LabelSmoothing(Baseline):
+class LabelSmoothing(OnlyLoss):
     """The options of `imcl.baselines.label_smoothing`."""
 
     smoothing: BelowOne = Field(0.1, description="share of the target spread over all classes")
 
 
-class Gce(Baseline):
+class Gce(OnlyLoss):
     """The options of `imcl.baselines.gce`: generalised cross-entropy."""
 
     q: Annotated[float, Field(ge=1e-3, le=1)] = Field(
@@ -282,7 +304,7 @@ class Gce(Baseline):
     )
 
 
-class Sce(Baseline):
+class Sce(OnlyLoss):
     """The options of `imcl.baselines.sce`: symmetric cross-entropy.
 
     For CIFAR-100 its authors use alpha 6 and beta 0.1.
@@ -292,7 +314,7 @@ class Sce(Baseline):
     beta: Weight = Field(1.0, description="factor of the reverse cross-entropy")
 
 
-class Gjs(Baseline):
+class Gjs(OnlyLoss):
     """The options of `imcl.baselines.gjs`: generalised Jensen-Shannon divergence.
 
     Its authors use pi 0.5, 0.3, 0.9, 0.1 and 0.1 for CIFAR-10 with 0, 20, 40, 60 and 80 % noise.
@@ -308,7 +330,7 @@ class Gjs(Baseline):
         return 2
 
 
-class Elr(Baseline):
+class Elr(OnlyLoss):
     """The options of `imcl.baselines.elr`: early-learning regularisation.
 
     For CIFAR-100 its authors use weight 7 and beta 0.9.

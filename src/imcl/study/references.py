@@ -10,9 +10,9 @@ from typing import Any
 
 from imcl.errors import shown, unknown
 from imcl.study import methods
-from imcl.study.backbones import BACKBONES
+from imcl.study.backbones import BACKBONES, CHANNELS
 from imcl.study.faults import Fault, Place
-from imcl.study.options import BASELINES, WAYS
+from imcl.study.options import BASELINES, WAYS, OnlyLoss
 from imcl.study.settings import AXES, NEEDED, Training
 from imcl.study.sources import KINDS, SOURCES
 
@@ -30,8 +30,8 @@ def faults(raw: object) -> Iterator[Fault]:
         raw: params.yaml as it was read.
     """
     params: dict[str, Any] = raw if isinstance(raw, dict) else {}
-    studies, datasets, noise = (
-        _entries(params.get(key)) for key in ("studies", "datasets", "noise")
+    studies, datasets, noise, foreign = (
+        _entries(params.get(key)) for key in ("studies", "datasets", "noise", "backbones")
     )
     if studies:
         yield from _unknown(("study",), params.get("study"), "study", studies)
@@ -42,6 +42,10 @@ def faults(raw: object) -> Iterator[Fault]:
             message = "'clean' always means the true labels; choose another name"
             yield Fault(("noise", name), message)
         yield from _unknown(("noise", name, "kind"), entry.get("kind"), "kind of noise", KINDS)
+    for name in foreign:
+        if name in BACKBONES:
+            message = f"{name!r} always means the network of this package; choose another name"
+            yield Fault(("backbones", name), message)
     for name in studies:
         if name.startswith(SEARCH) and name.removeprefix(SEARCH) in studies:
             message = (
@@ -58,10 +62,11 @@ def faults(raw: object) -> Iterator[Fault]:
     known = {
         "datasets": ("dataset", list(datasets)),
         "noise": ("noise", ["clean", *noise]),
-        "backbones": ("backbone", list(BACKBONES)),
+        "backbones": ("backbone", [*BACKBONES, *foreign]),
     }
     for name, study in studies.items():
         yield from _missing_faults(name, study)
+        yield from _foreign_faults(name, study, foreign, datasets)
         for place, part in _parts(name, study):
             for key, (what, names) in known.items():
                 yield from _unknown_items((*place, key), part.get(key), what, names)
@@ -74,6 +79,7 @@ def faults(raw: object) -> Iterator[Fault]:
         yield from _warmup_faults(name, study, params.get("training"))
         yield from _anchor_faults(name, study)
         yield from _choice_faults(name, study.get("chosen"), known)
+    known["backbones"] = ("backbone", list(BACKBONES))  # the abstract claims nothing of others
     yield from _claim_faults(params.get("claims"), known)
 
 
@@ -109,12 +115,39 @@ def _names(block: dict[str, Any], key: str) -> list[str]:
 
 
 def _missing_faults(name: str, study: dict[str, Any]) -> Iterator[Fault]:
-    """What neither a block nor its study states."""
+    """What neither a block nor its study states; the width is for our backbones alone."""
     for place, block in _blocks(name, study):
-        missing = [key for key in NEEDED if key not in block]
+        backbones = {*_names(block, "backbones")}
+        needed = [*NEEDED] if not backbones or backbones & {*BACKBONES} else [*AXES, "seeds"]
+        missing = [key for key in needed if key not in block]
         if missing:
             where = ", here or at the study" if "blocks" in place else ""
             yield Fault(place, f"missing: {', '.join(missing)}{where}")
+
+
+def _foreign_faults(
+    name: str, study: dict[str, Any], foreign: Section, datasets: Section
+) -> Iterator[Fault]:
+    """Cells in which a network of torchvision or timm cannot be trained."""
+    for place, block in _blocks(name, study):
+        others = [each for each in _names(block, "backbones") if each in foreign]
+        for method in _names(block, "methods") if others else ():
+            baseline = None if methods.fault(method) else methods.parse(method).baseline
+            if baseline and not issubclass(BASELINES[baseline], OnlyLoss):
+                message = (
+                    f"{method}: {baseline} takes a backbone of this package apart "
+                    f"({', '.join(BACKBONES)}), not {others[0]}; give them blocks of their own"
+                )
+                yield Fault((*place, "methods"), message)
+        for dataset in _names(block, "datasets") if others else ():
+            source = datasets.get(dataset, {}).get("source")
+            size = SOURCES[source].size if isinstance(source, str) and source in SOURCES else None
+            if size and size.channels != CHANNELS:
+                message = (
+                    f"{dataset}: its images have {size.channels} channel, but {others[0]} reads "
+                    f"{CHANNELS}; take another dataset or backbone"
+                )
+                yield Fault((*place, "datasets"), message)
 
 
 def _size_faults(studies: Section) -> Iterator[Fault]:

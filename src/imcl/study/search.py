@@ -132,9 +132,9 @@ def _block(grid: Grid, setting: Setting, tried: list[str], rung: Rung) -> Block:
         backbones=[backbone],
         methods=tried,
         seeds=rung.seeds,
-        width=grid.width,
         ways={noise: Ways(**ways)} if ways else {},
         training=training,
+        **({} if grid.width is None else {"width": grid.width}),
     )
 
 

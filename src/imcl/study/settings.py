@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, WithJsonSchema, create_model
 
 from imcl.study import methods
-from imcl.study.backbones import BACKBONES
+from imcl.study.backbones import BACKBONES, ForeignOptions
 from imcl.study.options import BASELINES, WAYS, Baseline, Way
 from imcl.study.sources import Contents, DatasetOptions, NoiseOptions
 from imcl.study.spec import (
@@ -29,7 +29,7 @@ from imcl.study.spec import (
 )
 
 Names = Annotated[list[str], Field(min_length=1), *UNIQUE]
-Backbones = Annotated[
+OwnBackbones = Annotated[
     list[Annotated[str, Field(json_schema_extra={"enum": [*BACKBONES]})]],
     Field(min_length=1),
     *UNIQUE,
@@ -175,7 +175,7 @@ class Choice(Options):
     reason: Text
 
 
-# What a study needs, itself or in each of its blocks.
+# What a study needs, itself or in each of its blocks; the width for our backbones only.
 AXES = ("datasets", "noise", "backbones", "methods")
 NEEDED = (*AXES, "seeds", "width")
 
@@ -188,12 +188,16 @@ class Block(Options):
 
     datasets: Open[Names] = None
     noise: Open[Names] = Field(None, description="`clean`, or names of the section `noise`")
-    backbones: Open[Backbones] = None
+    backbones: Open[Names] = Field(
+        None, description=f"{', '.join(BACKBONES)}, or names of the section `backbones`"
+    )
     methods: Open[Methods] = Field(
         None, description="`combinations` stands for base and all combinations of the four ways"
     )
     seeds: Open[Seeds] = None
-    width: Open[Width] = Field(None, description="channels of the first stage")
+    width: Open[Width] = Field(
+        None, description=f"channels of the first stage of {' and '.join(BACKBONES)}"
+    )
     ways: dict[str, Ways] = Field(
         {}, description="for each noise, overrides of the options in `ways`"
     )
@@ -206,7 +210,7 @@ class Study(Block):
     """A study: the cells of its blocks in order, or of itself as the only block."""
 
     model_config = ConfigDict(
-        json_schema_extra={"anyOf": [{"required": [*NEEDED]}, {"required": ["blocks"]}]}
+        json_schema_extra={"anyOf": [{"required": [*AXES, "seeds"]}, {"required": ["blocks"]}]}
     )
 
     anchors: dict[str, Share] = Field(
@@ -241,7 +245,7 @@ class Grid:
     backbones: list[str]
     methods: list[str]
     seeds: list[int]
-    width: int
+    width: int | None
     training: Training
     ways: Sequence[dict[str, Ways]]
     chosen: Mapping[str, Choice]
@@ -313,7 +317,7 @@ class Claim(Options):
     against: Names
     datasets: Open[Names] = None
     noise: Open[Names] = None
-    backbones: Backbones
+    backbones: OwnBackbones
     readings: Open[Annotated[Readings, *FILLED]] = None
 
 
@@ -334,6 +338,9 @@ class Settings(Options):
     studies: Annotated[dict[Name, Study], Field(min_length=1)]
     datasets: Annotated[dict[Name, DatasetOptions], Field(min_length=1)]
     noise: dict[Name, NoiseOptions] = Field({}, description="label noise; `clean` needs no entry")
+    backbones: dict[Name, ForeignOptions] = Field(
+        {}, description="networks of torchvision and timm, besides those of this package"
+    )
     ways: Ways = Field(default_factory=Ways, description="overrides of the ways' defaults")
     search: Search = Field(default_factory=Search)
     baselines: Baselines = Field(

@@ -121,6 +121,9 @@ class Contents(Protocol):
     def archives(self, archives: Sequence[Archive]) -> str | None:
         """The digest of those archives that are not the published files; None if there are none."""
 
+    def weights(self, file: str) -> str | None:
+        """The SHA-256 of `weights` of a backbone; None if there is no such file."""
+
 
 @dataclass(frozen=True)
 class Source:

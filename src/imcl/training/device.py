@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from imcl.errors import ImclError
 from imcl.models.backbone import Backbone
 from imcl.records.record import Environment
+from imcl.study.backbones import BACKBONES
 from imcl.training.places import Gpu
 
 # Of glibc's mallopt (malloc.h).
@@ -106,14 +107,17 @@ def exact_products() -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32 = allowed
 
 
-def compile_stages(model: Backbone) -> None:
+def compile_stages(model: nn.Module) -> None:
     """Let torch's compiler fuse the operations between the convolutions, stage by stage.
 
     A further network of the same shape, such as that of the next seed, uses the same compiled code.
 
     Raises:
-        ImclError: torch is installed below a path with a space, and the network is on the CPU.
+        ImclError: the network is none of this package; or torch is installed below a path with a
+            space, and the network is on the CPU.
     """
+    if not isinstance(model, Backbone):
+        raise ImclError(f"--compile: is for {' and '.join(BACKBONES)}; leave it out")
     on_cpu = model.classifier.weight.device.type == "cpu"
     if on_cpu and cannot_compile():
         raise ImclError(

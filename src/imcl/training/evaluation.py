@@ -1,20 +1,24 @@
 """Measures of a trained network: accuracy, likelihood, calibration and redundancy."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypedDict
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from imcl.models.backbone import Backbone
+from imcl.models.backbone import Backbone, at_least_float32
+from imcl.models.classifier import Classifier, Needs
 from imcl.records.record import Metrics, Predictions
 from imcl.training import memory
 from imcl.training.batches import Normalise
 from imcl.training.device import exact_products
 from imcl.ways import kernel, representation
 
-BATCH = 500  # images of CIFAR's size; on a GPU as many as take this share of its memory
+# Images at once: on a CPU as many, or fewer if they have more pixels; on a GPU as many as take this
+# share of its memory.
+BATCH = 500
+BATCH_PIXELS = 500 * 96**2
 MEMORY_SHARE = 1 / 64
 MAPS_AT_ONCE = 4  # as large as the first stage's, in float32
 BINS = 15
@@ -28,7 +32,7 @@ class Redundancy(TypedDict):
         channel_correlation: mean squared off-diagonal correlation between a stage's channels,
             mean over stages.
         kernel_cosine: mean squared off-diagonal cosine between a convolution's filters, mean over
-            convolutions with k > 1.
+            convolutions with k > 1; 0 if there is none.
     """
 
     channel_correlation: float
@@ -36,15 +40,17 @@ class Redundancy(TypedDict):
 
 
 @torch.no_grad()
-def predict(model: Backbone, images: Tensor, normalise: Normalise, precision: str) -> Tensor:
+def predict(model: nn.Module, images: Tensor, normalise: Normalise, precision: str) -> Tensor:
     """Logits, float32 (N, classes), of uint8 images (N, H, W, C), in evaluation mode.
 
     With `precision` bf16 the stages run in bf16; pooling and classifier run in float32, as in
-    training. The logits are on the CPU, where sums over them have always the same order.
+    training. Of a network of torchvision or timm all runs in bf16. The logits are on the CPU, where
+    sums over them have always the same order.
     """
     model.eval()
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        return torch.cat([model(batch) for batch in _batches(model, images, normalise)]).cpu()
+        logits = [at_least_float32(model(batch)) for batch in _batches(model, images, normalise)]
+        return torch.cat(logits).cpu()
 
 
 def metrics(logits: Tensor, labels: Tensor) -> Metrics:
@@ -115,12 +121,13 @@ def _calibration_sums(probabilities: Tensor, labels: Tensor, bins: int) -> tuple
 
 @torch.no_grad()
 @exact_products()
-def redundancy(model: Backbone, images: Tensor, normalise: Normalise) -> Redundancy:
+def redundancy(model: nn.Module, images: Tensor, normalise: Normalise) -> Redundancy:
     """How alike the network's parts are, in float32 over all images (N, H, W, C)."""
     model.eval()
+    stages = model.features if isinstance(model, Backbone) else _found_stages(model)
     moments: list[_Moments] = []
     for batch in _batches(model, images, normalise):
-        for index, stage in enumerate(model.features(batch)):
+        for index, stage in enumerate(stages(batch)):
             positions = stage.permute(0, 2, 3, 1).flatten(0, 2)
             if index == len(moments):
                 moments.append(_Moments(positions.mean(0)))
@@ -128,12 +135,33 @@ def redundancy(model: Backbone, images: Tensor, normalise: Normalise) -> Redunda
     correlations = [
         representation.mean_squared_off_diagonal(m.covariance()).item() for m in moments
     ]
-    kernels = [p for p in model.parameters() if p.ndim == 4 and max(p.shape[2:]) > 1]
+    kernels = [
+        m.weight
+        for m in model.modules()
+        if isinstance(m, nn.Conv2d) and max(m.kernel_size) > 1 and m.out_channels > 1
+    ]
     cosines = [kernel.cosine(weight.double()).item() for weight in kernels]
     return {
         "channel_correlation": sum(correlations) / len(correlations),
-        "kernel_cosine": sum(cosines) / len(cosines),
+        "kernel_cosine": sum(cosines) / max(1, len(cosines)),
     }
+
+
+def _found_stages(model: nn.Module) -> Callable[[Tensor], list[Tensor]]:
+    """What gives the maps (N, C, H, W) of the stages that are found in any classifier."""
+    classifier = Classifier(model, Needs(True, None))
+
+    def maps(batch: Tensor) -> list[Tensor]:
+        found: list[Tensor] = []
+
+        def keep(stage: Tensor) -> Tensor:
+            found.append(stage)
+            return stage
+
+        classifier(batch, keep)
+        return found
+
+    return maps
 
 
 class _Moments:
@@ -160,15 +188,16 @@ class _Moments:
         return self.products / self.count - torch.outer(average, average)
 
 
-def _batches(model: Backbone, images: Tensor, normalise: Normalise) -> Iterator[Tensor]:
+def _batches(model: nn.Module, images: Tensor, normalise: Normalise) -> Iterator[Tensor]:
     for batch in images.split(_at_once(model, images)):
         yield normalise(batch)
 
 
-def _at_once(model: Backbone, images: Tensor) -> int:
+def _at_once(model: nn.Module, images: Tensor) -> int:
     """How many images (N, H, W, C) go through the network at once."""
+    pixels = images.shape[1:3].numel()
     if images.device.type == "cpu":
-        return BATCH
-    channels = next(p.shape[0] for p in model.parameters() if p.ndim == 4)
-    each = MAPS_AT_ONCE * memory.FLOAT * channels * images.shape[1:3].numel()
+        return min(BATCH, max(1, BATCH_PIXELS // pixels))
+    channels = next((p.shape[0] for p in model.parameters() if p.ndim == 4), 1)
+    each = MAPS_AT_ONCE * memory.FLOAT * channels * pixels
     return max(1, int(memory.there(images.device) * MEMORY_SHARE / each))

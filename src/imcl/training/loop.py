@@ -9,12 +9,11 @@ from itertools import islice
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import TypedDict  # pydantic checks these on Python 3.11
 
 from imcl.collaboration import Collaboration
 from imcl.errors import ImclError
-from imcl.models.backbone import Backbone
 from imcl.records.record import Epoch
 from imcl.study.settings import Training
 from imcl.training.batches import Batch, Batches, Draws
@@ -79,7 +78,7 @@ class Trainer:
     """
 
     def __init__(
-        self, collaboration: Collaboration[Backbone], batches: Batches, training: Training
+        self, collaboration: Collaboration[nn.Module], batches: Batches, training: Training
     ):
         self.collaboration, self.batches, self.training = collaboration, batches, training
         self.optimizer = SGD(collaboration.trained, training.momentum, training.weight_decay)
@@ -233,7 +232,7 @@ class Trainer:
 
 
 def fit(
-    collaboration: Collaboration[Backbone],
+    collaboration: Collaboration[nn.Module],
     batches: Batches,
     training: Training,
     after_epoch: AfterEpoch,

@@ -3,7 +3,7 @@
 The estimate is the least that any training needs: weights with their gradients and momentum, and
 the maps that the backward pass reads. What else a method keeps comes on top. So only what clearly
 does not fit is refused. The sizes are those of two narrow networks, extrapolated: what doubles from
-width 2 to 4 doubles again at 8.
+width 2 to 4 doubles again at 8. A network of torchvision or timm is measured as it is.
 """
 
 import math
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from imcl.errors import ImclError
+from imcl.study.foreign import measured
 from imcl.study.grid import Cell
 from imcl.training.data import RunData
 from imcl.training.network import Architecture, build
@@ -29,7 +30,6 @@ def of_cell(cell: Cell, data: RunData, device: torch.device) -> int:
     """The least bytes that the training of a cell needs on its device."""
     height, width, channels = data.description["shape"]
     classes = len(data.description["class_names"])
-    architecture = Architecture(cell.backbone, cell.width, data.description["shape"], classes)
     batch, padding = cell.training.batch_size, cell.dataset.options.padding
     padded = batch * (height + 2 * padding) * (width + 2 * padding) * channels
     # On a CPU the images stay in their files.
@@ -38,7 +38,12 @@ def of_cell(cell: Cell, data: RunData, device: torch.device) -> int:
         (cell.baseline[1].copies, cell.baseline[1].trained) if cell.baseline else (1, 1)
     )
     maps = FLOAT // 2 if cell.training.precision == "bf16" else FLOAT
-    step = of_step(architecture, cell.views * batch, copies, maps, trained)
+    if cell.foreign:
+        network = measured(cell.foreign.options, height, classes)
+        step = FLOAT * 3 * network.weights + maps * cell.views * batch * network.maps
+    else:
+        architecture = Architecture(cell.backbone, cell.width, data.description["shape"], classes)
+        step = of_step(architecture, cell.views * batch, copies, maps, trained)
     return images + padded + step
 
 

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from imcl.baselines.baseline import BaselineMethod, Context, TrainingSet
-from imcl.collaboration import Collaboration
+from imcl.collaboration import Collaboration, global_stream
 from imcl.models.backbone import Backbone
+from imcl.models.foreign import Blueprint
 from imcl.study.options import Baseline, Way
 from imcl.training.streams import stream
 
@@ -22,13 +23,13 @@ class Architecture(NamedTuple):
     """A backbone for images of a shape.
 
     Attributes:
-        backbone: name of a module in `imcl.models`.
+        backbone: name of a module in `imcl.models`, or a network of torchvision or timm.
         width: channels of the first stage.
         shape: height, width and channels of the images.
         classes: outputs of the classifier.
     """
 
-    backbone: str
+    backbone: str | Blueprint
     width: int
     shape: Sequence[int]
     classes: int
@@ -60,25 +61,33 @@ class Method:
         return max([self.least_views, compared, *(way.views for way in self.ways.values())])
 
 
-def build(backbone: str, width: int, shape: Sequence[int], classes: int) -> Backbone:
-    """The untrained network of an `Architecture`, drawn from torch's global random stream."""
+def build(backbone: str | Blueprint, width: int, shape: Sequence[int], classes: int) -> nn.Module:
+    """The untrained network of an `Architecture`, drawn from torch's global random stream.
+
+    Raises:
+        ImclError: a network of torchvision or timm cannot be built; see `Blueprint.build`.
+    """
+    if isinstance(backbone, Blueprint):
+        return backbone.build(shape[0], classes)
     model: Backbone = import_module(f"imcl.models.{backbone}").build(classes, shape[2], width)
     return model
 
 
 def assemble(
     architecture: Architecture, method: Method, seed: int, training_set: TrainingSet
-) -> Collaboration[Backbone]:
+) -> Collaboration[nn.Module]:
     """The network with its ways and baseline, on the training set's device.
 
     The initial weights depend on the seed, not on the method, so that methods can be compared seed
-    by seed.
+    by seed. So does what a network of torchvision or timm draws in training, such as its dropout.
     """
     device = training_set.labels.device
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build(*architecture)
     model = _placed(model, device)
+    if not isinstance(model, Backbone):
+        global_stream(device).manual_seed(stream(seed, "global", device).initial_seed())
     return Collaboration(
         model,
         method.ways,
@@ -93,7 +102,7 @@ def _baseline(
     method: Method,
     seed: int,
     training_set: TrainingSet,
-    model: Backbone,
+    model: nn.Module,
 ) -> BaselineMethod | None:
     """The baseline, its own weights initialised by a seed of their own."""
     if method.baseline is None:
@@ -101,7 +110,7 @@ def _baseline(
     name, options = method.baseline
     device = training_set.labels.device
     context = Context(
-        another=partial(build, *architecture),
+        another=partial(_another, architecture),
         training_set=training_set,
         classes=architecture.classes,
         noise_rate=method.noise_rate,
@@ -113,6 +122,12 @@ def _baseline(
         module = import_module(f"imcl.baselines.{name}")
         baseline: BaselineMethod = module.build(model, options, context)
     return _placed(baseline, device)
+
+
+def _another(architecture: Architecture) -> Backbone:
+    made = build(*architecture)
+    assert isinstance(made, Backbone), "params.yaml is checked: others have no such baseline"
+    return made
 
 
 def _placed(module: Module, device: torch.device) -> Module:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from imcl.collaboration import Collaboration
 from imcl.errors import ImclError
 from imcl.files import sha256, write_bytes
-from imcl.models.backbone import Backbone
+from imcl.models.foreign import Blueprint
 from imcl.project import Project
 from imcl.records.record import (
     Cost,
@@ -76,14 +76,14 @@ class Network(NamedTuple):
         labels: int64 (N,), of these images, on the CPU.
     """
 
-    collaboration: Collaboration[Backbone]
+    collaboration: Collaboration[nn.Module]
     batches: Batches
     normalise: Normalise
     images: Tensor
     labels: Tensor
 
     @property
-    def model(self) -> Backbone:
+    def model(self) -> nn.Module:
         """The network itself, which is evaluated."""
         return self.collaboration.model
 
@@ -157,7 +157,10 @@ class SeedRun:
             views=[stream(self.seed, "augmentation", device, view) for view in range(cell.views)],
         )
         classes = len(described["class_names"])
-        architecture = Architecture(cell.backbone, cell.width, described["shape"], classes)
+        backbone = (
+            Blueprint.read(cell.foreign, self.task.project.root) if cell.foreign else cell.backbone
+        )
+        architecture = Architecture(backbone, cell.width, described["shape"], classes)
         noise_rate, epochs = data.noise["realised_rate"], self.training.epochs
         method = Method(cell.ways, cell.baseline, cell.views, noise_rate, epochs)
         collaboration = assemble(architecture, method, self.seed, batches)

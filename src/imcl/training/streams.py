@@ -5,7 +5,7 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 
-Purpose = Literal["shuffling", "augmentation", "ways", "baseline", "networks"]
+Purpose = Literal["shuffling", "augmentation", "ways", "baseline", "networks", "global"]
 
 
 def stream(seed: int, purpose: Purpose, device: torch.device, view: int = 0) -> torch.Generator:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from typing import Self
 
 import torch
@@ -166,6 +167,9 @@ class _Place:
         environment["compiled"] = options.compiled
         if target.type == "cuda":
             environment["deterministic"] = options.deterministic
+        if cell.foreign:
+            source = cell.foreign.options.source
+            environment[source] = version(source)
         return cls(project, options, data, target, environment, params)
 
     def task(self, run: Cell, report: Report) -> Task:
