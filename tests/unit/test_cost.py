@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from imcl.bench import overhead
 from imcl.data import imagenet32, stl10
 from imcl.data.digits import read
+from imcl.records.record import environment_of
 from imcl.study import cost, grid
 from imcl.study.backbones import BACKBONES, Conv
 from imcl.study.grid import Cell
@@ -256,16 +257,18 @@ def committed() -> list[tuple[Cell, dict]]:
 
 
 def test_jobs_ask_for_more_than_the_recorded_ones_took():
-    """But not for ten times as much memory. The records were made on a core of a CPU."""
+    """But on a CPU not for ten times as much memory."""
     records = committed()
     paths = [p for study in STUDIES for p in ROOT.glob(f"paper/results/{study}/records/*.json")]
     assert len(records) == len(paths) > 0
     for cell, record in records:
+        on_gpu = {environment_of(record, run)["device"] == "cuda" for run in record["runs"]}
         peak = max(run["peak_memory_bytes"] for run in record["cost"])
         seconds = [run["training_seconds"] + run["evaluation_seconds"] for run in record["cost"]]
-        assert peak / 1e6 < cost.memory_mb(cell, gpu=False) < 10 * peak / 1e6
+        if on_gpu == {False}:
+            assert peak / 1e6 < cost.memory_mb(cell, gpu=False) < 10 * peak / 1e6
         job = sum(seconds) if cost.one_job(cell) else max(seconds)
-        assert job / 60 < cost.runtime_minutes(cell, gpu=False)
+        assert job / 60 < cost.runtime_minutes(cell, gpu=on_gpu == {True})
 
 
 def test_what_is_written_is_about_as_large_as_estimated():

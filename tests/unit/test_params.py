@@ -681,7 +681,7 @@ def test_an_unknown_key(where, key, meant):
         (
             "study",
             "zzz",
-            "study: unknown study 'zzz'; known: quick, cpu, cpu_more, every, gpu, paper",
+            "study: unknown study 'zzz'; known: quick, cpu, cpu_more, every, anchor, gpu, paper",
         ),
     ],
 )
@@ -697,7 +697,7 @@ def test_a_chosen_study_that_does_not_exist(name):
         load(path, name)
     [fault] = str(error.value).splitlines()
     assert fault.startswith(f"{path}: study: unknown study '{name}'; ")
-    assert "'paper'?" in fault or "known: quick, cpu, cpu_more, every, gpu, paper" in fault
+    assert "'paper'?" in fault or "known: quick, cpu, cpu_more, every, anchor, gpu, paper" in fault
 
 
 def test_a_study_of_more_cells_than_a_machine_can_plan():

@@ -24,12 +24,12 @@ from imcl.progress import Progress
 from imcl.project import Project
 from imcl.study.backbones import BACKBONES
 from imcl.study.settings import Settings, Training
+from imcl.study.spec import PER_GPU
 from imcl.training import device as devices
 from imcl.training import memory
 from imcl.training.batches import Augmentation, Batches, Normalise
 from imcl.training.loop import Moment, Trainer
 from imcl.training.network import Architecture, Method, assemble, build
-from imcl.training.places import PER_GPU
 
 SHAPE, CLASSES = (32, 32, 3), 10
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)

@@ -23,8 +23,7 @@ from imcl.cli.commands import (
 )
 from imcl.errors import ImclError, UsageError, printable, unknown
 from imcl.project import Project
-from imcl.study.spec import MOST_SEED, MOST_THREADS
-from imcl.training.places import PER_GPU
+from imcl.study.spec import MOST_SEED, MOST_THREADS, PER_GPU
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

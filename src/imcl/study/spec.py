@@ -111,6 +111,7 @@ MOST_THREADS = 1024  # with far more, torch ends the process
 Threads = Annotated[int, Field(ge=1, le=MOST_THREADS)]
 BatchSize = Annotated[int, Field(ge=2, le=1_000_000)]
 MOST_SEED = 2**32 - 1
+PER_GPU = 4  # trainings, if nobody says: one alone leaves a GPU idle between its operations
 Device = Literal["auto", "cpu", "cuda"]
 Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 Text = Annotated[str, Field(min_length=1)]

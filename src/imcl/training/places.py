@@ -19,7 +19,6 @@ from imcl.errors import ImclError
 from imcl.files import is_locked, locked, read_bytes, write_text
 
 POLL_SECONDS = 0.5
-PER_GPU = 4  # trainings, if nobody says: one alone leaves a GPU idle between its operations
 
 
 @dataclass(frozen=True)
