@@ -115,7 +115,9 @@ def test_the_ledger_shows_the_numbers_of_the_first_reading_that_could_be_tested(
     assert [r["verdict"] for r in found["readings"]] == verdicts
     (row,) = shown.table([found]).rows().values()
     assert row["verdict"].text == "partly reproduced"
-    assert row["effect (claimed)"].text == "+2.10 ± 0.24 points (2.5); 0 of 1 comparisons hold"
+    assert row["effect (claimed)"].text == (
+        "+2.10 ± 0.24 points (2.5); holds in 0 of 1 comparisons, in another reading in 1 of 1"
+    )
     assert row["scope"].text == "clean labels, ResNet-18; STL-10; width 64; n = 3 seeds"
     readings = shown.readings_table([found]).rows()
     assert list(readings) == [  # those without records are left out

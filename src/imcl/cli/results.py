@@ -46,7 +46,7 @@ def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) ->
         help="put the table between `<!-- claims -->` and `<!-- /claims -->` in this file",
     )
     claims.add_argument(
-        "--brief", action="store_true", help="with --write: without how to read the table"
+        "--brief", action="store_true", help="with --write: with less on how to read the table"
     )
 
     summary = "Write the tables of the summarised study, and print the accuracy tables."
@@ -116,7 +116,7 @@ def _claims(arguments: argparse.Namespace) -> None:
 
         table = made.table(judged)
         if arguments.brief:
-            table = replace(table, rules="")
+            table = replace(table, rules=made.BRIEF)
         render.insert(arguments.write, "claims", table)
         print(arguments.write)
     else:
