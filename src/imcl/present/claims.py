@@ -26,10 +26,10 @@ MEANINGS = (
     "dataset."
 )
 BRIEF = (
-    "The method is all four ways together, against plain training, unless the claim says otherwise. "
-    "±: 95 % interval over the seeds. A comparison holds if it is significant, and its interval "
-    "reaches the claimed figure. A reading settles what the abstract leaves open: points or percent, "
-    "the last or the best epoch, which cost."
+    "The method is all four ways together, against plain training, unless the claim says "
+    "otherwise. ±: 95 % interval over the seeds. A comparison holds if it is significant, and its "
+    "interval reaches the claimed figure. A reading settles what the abstract leaves open: points "
+    "or percent, the last or the best epoch, which cost."
 )
 NUMBERS = (
     "Planned: all comparisons that the claim implies. Tested: those with enough seeds, width and "
