@@ -27,9 +27,11 @@ MEANINGS = (
 )
 BRIEF = (
     "The method is all four ways together, against plain training, unless the claim says "
-    "otherwise. ±: 95 % interval over the seeds. A comparison holds if it is significant, and its "
-    "interval reaches the claimed figure. A reading settles what the abstract leaves open: points "
-    "or percent, the last or the best epoch, which cost."
+    "otherwise. Each effect is the mean over the comparisons, with a 95 % interval over the seeds; "
+    "a cost is the mean ratio over networks and machines. Each comparison is judged alone: it "
+    "holds if it is significant after a correction for their number, and its interval reaches the "
+    "claimed figure. A reading settles what the abstract leaves open: points or percent, the last "
+    "or the best epoch, which cost."
 )
 NUMBERS = (
     "Planned: all comparisons that the claim implies. Tested: those with enough seeds, width and "
