@@ -12,8 +12,8 @@ from imcl.analysis import claims
 from imcl.cli import main
 from imcl.errors import ImclError
 from imcl.files import write_json
+from imcl.present import answer, render
 from imcl.present import claims as shown
-from imcl.present import render
 from imcl.present import shown as terminal
 from imcl.project import Project
 from imcl.records.store import Store
@@ -435,3 +435,27 @@ def test_the_ledger_says_what_earlier_code_computed(project, loaded):
     again = of(project, loaded, "stl10_resnet18")
     for table in (shown.table([again]), shown.readings_table([again])):
         assert table.caption.endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("states", "told"),
+    [
+        (["undecided"] * 5, "undecided"),
+        (["holds"] * 5, "holds"),
+        (["contradicted"] * 5, "contradicted"),
+        (["holds"] * 4 + ["contradicted"], "undecided"),
+    ],
+)
+def test_the_mean_of_many_comparisons_has_the_state_that_all_have(states, told):
+    effect = {"mean": 0.5, "half_width": 0.6, "n": 3}
+    comparisons = [{"size": "reduced", "effect": effect, "state": state} for state in states]
+    reading = {
+        "reading": {},
+        "effect": effect,
+        "size": "reduced",
+        "verdict": "not reproduced",
+        "comparisons": comparisons,
+    }
+    claim = {"says": "Each helps.", "figure": None, "readings": [reading]}
+    (row,) = answer.rows([claim])
+    assert (row.label, row.state) == ("mean of 5 comparisons", told)

@@ -118,9 +118,10 @@ def _of_claim(claim: JudgedClaim) -> Iterator[Shown]:
     else:
         counting = [c for c in tested[0]["comparisons"] if c["size"] and "effect" in c]
         if len(counting) > MOST_COMPARISONS:
+            states = {comparison["state"] for comparison in counting}
+            state = states.pop() if len(states) == 1 else "undecided"
             counting, label = [], f"mean of {len(counting)} comparisons"
-            effect, size = tested[0]["effect"], tested[0]["size"]
-            yield _row(claim, tested[0], label, effect, size, tested[0]["verdict"])
+            yield _row(claim, tested[0], label, tested[0]["effect"], tested[0]["size"], state)
         several = len({tuple(c["setting"]) for c in counting}) > 1
         for each in counting:
             label = _compared(each, several)
