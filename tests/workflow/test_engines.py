@@ -133,9 +133,11 @@ def test_what_is_pushed_and_pulled_gives_the_paper_without_data_or_training(fini
 
 
 def test_dvc_tracks_existing_parameters(finished):
+    """All but how a machine trains, which makes no record stale."""
     loaded = finished.params()
     stages = yaml.safe_load((finished.folder / "dvc.yaml").read_text())["stages"]
-    assert {key for stage in stages.values() for key in stage.get("params", [])} == set(loaded)
+    tracked = {key for stage in stages.values() for key in stage.get("params", [])}
+    assert tracked == set(loaded) - {"run"}
 
 
 def test_dvc_shows_metrics_and_plots(finished):
