@@ -158,7 +158,10 @@ def test_costs_are_compared_on_one_kind_of_machine_alone(study):
             for cost in made["cost"]:
                 cost |= {"training_seconds": 4.0, "peak_memory_bytes": 300}
 
+    study.write(ACCURACY)
+    assert study.tables()["cost-digits"].shown
     study.write(ACCURACY, change)
+    assert not study.tables()["cost-digits"].shown
     assert rows_of(study.tables()["cost-digits"]) == {
         "base": ["2,345", "1.00", "1.00"],
         "output": ["2,345", "–", "–"],

@@ -74,7 +74,11 @@ def redundancy(summary: Summary, part: Part) -> Table:
 
 
 def cost(summary: Summary, part: Part) -> Table:
-    """Parameters, and time and memory relative to base."""
+    """Parameters, and time and memory relative to base.
+
+    It is shown only if all methods can be compared: not if some were trained on another kind of
+    machine than base. The benches tell what each method costs in any case.
+    """
 
     def time(row: SummaryRow) -> Entry | None:
         found = row.get("cost_to_base")
@@ -89,14 +93,15 @@ def cost(summary: Summary, part: Part) -> Table:
     title = "cost of training: trained parameters; time without evaluation and memory, over base's."
     rules = (
         "Memory is the peak of the process. Other jobs may have run on the machine at the same "
-        "time. A dash: base was trained on another kind of machine. Methods with an augment "
-        "variant pass each image through the network several times."
+        "time. Methods with an augment variant pass each image through the network several times."
     )
     layout = by_method(
         summary, part, [Column("time", time), Column("memory", memory)], [PARAMETERS]
     )
     over_seeds = protocol(seeds_of(summary, part.dataset), intervals=False)
-    return layout.table(f"cost-{part.name}", f"{part.title}: {title} {over_seeds}", rules)
+    table = layout.table(f"cost-{part.name}", f"{part.title}: {title} {over_seeds}", rules)
+    comparable = {"cost_to_base" in row for row in part.rows(summary)}
+    return replace(table, shown=len(comparable) == 1)
 
 
 PARAMETERS = Column(
