@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -298,6 +299,11 @@ def _can_train(project: Project, cell: Cell) -> bool:
     needed = [archive.path(project.archives) for archive in archives]
     if cell.dataset.options.path:
         needed.append(project.root / cell.dataset.options.path)
+    if cell.foreign:
+        if find_spec(cell.foreign.options.source) is None:
+            return False
+        if cell.foreign.options.weights:
+            needed.append(project.root / cell.foreign.options.weights)
     return all(path.exists() for path in needed)
 
 
@@ -346,7 +352,8 @@ def _compare(record: Record, again: Record, path: Path) -> tuple[str, Finding | 
             return "data", Finding(path, "the noise, drawn again, is different")
     earlier = changed_since(record)
     moved = any("elsewhere" in run for run in record["runs"])
-    if _machines(record) == _machines(again) and not earlier and not moved:
+    alike = _machines(record) == _machines(again)
+    if alike and _repeats(record) and not earlier and not moved:
         same = _results(again) == _results(record)
         return "bit for bit", None if same else Finding(path, "trained again, it differs")
     pairs = list(zip(record["runs"], again["runs"], strict=True))
@@ -358,6 +365,8 @@ def _compare(record: Record, again: Record, path: Path) -> tuple[str, Finding | 
     least, most = ACCURACY_TOLERANCE
     tolerance = min(max(least, 2**0.5 * (seeds["half_width"] or 0)), most)
     where = "by earlier code" if earlier else "on another machine"
+    if alike and not _repeats(record):
+        where = "by algorithms that do not repeat to the bit"
     if moved:
         where = "on several machines, or by several versions of the code"
     devices = (machine.device_name for machine in _machines(record))
@@ -380,14 +389,31 @@ class _Machine(NamedTuple):
     threads: int
     torch: str
     numpy: str
+    torchvision: str | None
+    timm: str | None
 
 
 def _machines(record: Record) -> list[_Machine]:
     """Those of the runs, by seed."""
     every = [environment_of(record, run) for run in record["runs"]]
     return [
-        _Machine(e["device"], e["device_name"], e["threads"], e["torch"], e["numpy"]) for e in every
+        _Machine(
+            e["device"],
+            e["device_name"],
+            e["threads"],
+            e["torch"],
+            e["numpy"],
+            e.get("torchvision"),
+            e.get("timm"),
+        )
+        for e in every
     ]
+
+
+def _repeats(record: Record) -> bool:
+    """Whether the same machine gives the same bits."""
+    every = (environment_of(record, run) for run in record["runs"])
+    return all(each.get("deterministic", True) for each in every)
 
 
 def _results(record: Record) -> list[dict[str, object]]:

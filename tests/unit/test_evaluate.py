@@ -89,7 +89,9 @@ def test_tf32_is_for_training_alone():
         assert products.allow_tf32 == others
         with device.exact_products():
             assert not products.allow_tf32
+            assert not torch.backends.cudnn.allow_tf32
         assert products.allow_tf32 == others
+        assert torch.backends.cudnn.allow_tf32 == convolutions
 
 
 def test_redundancy_is_measured_with_exact_products(monkeypatch):

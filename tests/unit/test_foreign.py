@@ -19,6 +19,7 @@ from PIL import Image
 from torch import nn
 
 from imcl.analysis import summary
+from imcl.bench import rate
 from imcl.bench.budget import bill
 from imcl.cli import main
 from imcl.data import listing, prepare
@@ -31,10 +32,13 @@ from imcl.project import Project
 from imcl.study import cost, foreign, grid
 from imcl.study.backbones import ForeignOptions
 from imcl.study.grid import Cell, Foreign
+from imcl.study.options import BASELINES
 from imcl.study.settings import Settings
 from imcl.training import evaluation, worker
-from imcl.training.batches import Normalise
+from imcl.training.batches import Augmentation, Batches, Normalise
 from imcl.training.checkpoint import Checkpoints
+from imcl.training.network import Architecture, Method, assemble
+from imcl.training.optimizer import SGD
 from imcl.training.worker import RunOptions
 
 CPU = RunOptions("cpu")
@@ -407,8 +411,46 @@ def test_training_starts_from_the_pretrained_weights(project, state):
 
 
 def test_the_compiler_is_for_our_backbones(project):
-    with pytest.raises(ImclError, match="--compile: is for resnet18 and vgg16; leave it out"):
-        worker.train(project, cell(project), RunOptions("cpu", compiled=True))
+    record = worker.train(project, cell(project), RunOptions("cpu", compiled=True))
+    assert not record["environment"]["compiled"]
+
+
+def test_how_fast_this_machine_trains_it(project):
+    small = cell(project)
+    seed = cost.of_seed(small)
+    assert seed
+    speed, told = rate.measure([rate.Work(small, seed, 1)], [], torch.device("cpu"))
+    assert speed.steps and "1 of 1 networks" in told
+
+
+def test_a_baseline_changes_nothing_that_the_network_draws():
+    labels = torch.zeros(8, dtype=torch.int64)
+    batches = Batches(
+        torch.zeros(8, 32, 32, 3, dtype=torch.uint8),
+        labels,
+        Normalise.to([0.5] * 3, [0.25] * 3, torch.device("cpu")),
+        Augmentation(0, False),
+        batch_size=8,
+        shuffling=torch.Generator(),
+        views=[],
+    )
+    options = ForeignOptions(source="torchvision", name="resnet18")
+    architecture = Architecture(Blueprint(options), 2, (32, 32, 3), 2)
+    drawn = []
+    for baseline in (None, ("elr", BASELINES["elr"]())):
+        torch.manual_seed(0 if baseline else 1)
+        assemble(architecture, Method(baseline=baseline), 1, batches)
+        drawn.append(torch.rand(3))
+    assert torch.equal(*drawn)
+
+
+def test_a_parameter_that_is_not_used_is_left_alone():
+    used, other = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    before = other.weight.clone()
+    optimizer = SGD(torch.nn.ModuleList([used, other]), 0.9, 0.1)
+    used(torch.ones(1, 2)).sum().backward()
+    optimizer.step(0.1)
+    assert torch.equal(other.weight, before)
 
 
 def test_the_redundancy_of_a_found_network_is_that_of_its_stages():

@@ -547,6 +547,17 @@ def test_what_a_gpu_trained_is_trained_again_without_one(run, monkeypatch):
     assert finding is None
 
 
+def test_what_need_not_repeat_is_compared_within_the_tolerance(run):
+    def change_it(record):
+        record["environment"]["deterministic"] = False
+        record["runs"][0]["history"][0]["loss"] *= 1.05
+
+    change(run.record, change_it)
+    how, finding = verify.retrain(run.project, run.cell, run.record)
+    assert how.startswith("by algorithms that do not repeat to the bit")
+    assert finding is None
+
+
 def test_a_run_that_moved_between_machines_is_compared_within_the_tolerance(run):
     def moved(record):
         record["runs"][0]["elsewhere"] = [{"epochs": 1, "differs": {"platform": "another"}}]

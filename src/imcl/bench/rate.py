@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 
 import torch
 
+from imcl.models.foreign import Blueprint
 from imcl.progress import Progress
 from imcl.study import budget, cost
 from imcl.study.budget import Family, Rate, Speed
@@ -206,7 +207,9 @@ def _batch(work: Work) -> int:
 def _architecture(work: Work) -> Architecture:
     images = work.seed.images
     shape = (images.side, images.side, images.channels)
-    return Architecture(work.cell.backbone, work.cell.width, shape, images.classes)
+    foreign = work.cell.foreign
+    backbone = Blueprint(foreign.options) if foreign else work.cell.backbone
+    return Architecture(backbone, work.cell.width, shape, images.classes)
 
 
 def _images(work: Work, count: int, device: torch.device) -> torch.Tensor:

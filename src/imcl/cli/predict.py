@@ -90,12 +90,12 @@ def _predict(arguments: argparse.Namespace) -> None:
     trained = _trained(arguments, loaded, named_device(arguments, loaded))
     faults: list[str] = []
     found = [*_predictions(trained, files, faults)]
-    if arguments.csv:
-        write_text(arguments.csv, _csv(found))
     if arguments.json:
         print(json.dumps(found, indent=1))
     else:
         _show(trained, found)
+    if arguments.csv:
+        write_text(arguments.csv, _csv(found))
     for fault in faults:
         print(terminal.fitted(fault, sys.stderr), file=sys.stderr)
     if faults:
@@ -156,15 +156,16 @@ def _predictions(
     """What the network says of each picture; of one that cannot be used, `faults` does."""
     left = iter(files)
     while some := [*islice(left, TOGETHER)]:
-        images = {}
+        images = []
         for file in some:
             try:
-                images[file] = trained.image(file)
+                images.append((file, trained.image(file)))
             except ImclError as error:
                 faults.append(str(error))
         if not images:
             continue
-        for file, row in zip(images, trained.probabilities([*images.values()]), strict=True):
+        rows = trained.probabilities([image for _, image in images])
+        for (file, _), row in zip(images, rows, strict=True):
             values = dict(zip(trained.class_names, row.tolist(), strict=True))
             likely = max(values, key=values.__getitem__)
             yield {
@@ -179,7 +180,7 @@ def _csv(found: Sequence[Prediction]) -> str:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["file", "class", "probability"])
-    table.writerows([row["file"], row["class"], row["probability"]] for row in found)
+    table.writerows([printable(row["file"]), row["class"], row["probability"]] for row in found)
     return text.getvalue()
 
 

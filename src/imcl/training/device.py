@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from imcl.errors import ImclError
 from imcl.models.backbone import Backbone
 from imcl.records.record import Environment
-from imcl.study.backbones import BACKBONES
 from imcl.training.places import Gpu
 
 # Of glibc's mallopt (malloc.h).
@@ -91,20 +90,22 @@ def settle(threads: int, precision: str, deterministic: bool = True) -> None:
     torch.backends.cudnn.deterministic = deterministic
     torch.backends.cudnn.benchmark = not deterministic
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
-    # The ways' products: in bf16 the maps have fewer digits than TF32 keeps, so nothing is lost.
+    # For the ways' products. Maps in bf16 lose nothing by it; kernels and the classifier's numbers
+    # are rounded to 11 bits.
     torch.backends.cuda.matmul.allow_tf32 = precision != "float32"
     _keep_memory()
 
 
 @contextmanager
 def exact_products() -> Iterator[None]:
-    """Matrix products in float32, not in TF32, for what is measured."""
-    allowed = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
+    """No TF32, for what is measured in float32."""
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32, convolutions.allow_tf32
+    products.allow_tf32 = convolutions.allow_tf32 = False
     try:
         yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32 = allowed
+        products.allow_tf32, convolutions.allow_tf32 = before
 
 
 def compile_stages(model: nn.Module) -> None:
@@ -113,11 +114,9 @@ def compile_stages(model: nn.Module) -> None:
     A further network of the same shape, such as that of the next seed, uses the same compiled code.
 
     Raises:
-        ImclError: the network is none of this package; or torch is installed below a path with a
-            space, and the network is on the CPU.
+        ImclError: torch is installed below a path with a space, and the network is on the CPU.
     """
-    if not isinstance(model, Backbone):
-        raise ImclError(f"--compile: is for {' and '.join(BACKBONES)}; leave it out")
+    assert isinstance(model, Backbone), "others are never compiled"
     on_cpu = model.classifier.weight.device.type == "cpu"
     if on_cpu and cannot_compile():
         raise ImclError(

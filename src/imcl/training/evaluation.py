@@ -1,5 +1,6 @@
 """Measures of a trained network: accuracy, likelihood, calibration and redundancy."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import TypedDict
 
@@ -44,7 +45,8 @@ def predict(model: nn.Module, images: Tensor, normalise: Normalise, precision: s
     """Logits, float32 (N, classes), of uint8 images (N, H, W, C), in evaluation mode.
 
     With `precision` bf16 the stages run in bf16; pooling and classifier run in float32, as in
-    training. Of a network of torchvision or timm all runs in bf16. The logits are on the CPU, where
+    training (on a GPU with products in TF32). Of a network of torchvision or timm all runs in bf16.
+    The logits are on the CPU, where
     sums over them have always the same order.
     """
     model.eval()
@@ -198,6 +200,7 @@ def _at_once(model: nn.Module, images: Tensor) -> int:
     pixels = images.shape[1:3].numel()
     if images.device.type == "cpu":
         return min(BATCH, max(1, BATCH_PIXELS // pixels))
-    channels = next((p.shape[0] for p in model.parameters() if p.ndim == 4), 1)
-    each = MAPS_AT_ONCE * memory.FLOAT * channels * pixels
+    first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+    numbers = pixels if first is None else first.out_channels * pixels // math.prod(first.stride)
+    each = MAPS_AT_ONCE * memory.FLOAT * numbers
     return max(1, int(memory.there(images.device) * MEMORY_SHARE / each))

@@ -86,6 +86,7 @@ def assemble(
         torch.manual_seed(seed)
         model = build(*architecture)
     model = _placed(model, device)
+    baseline = _baseline(architecture, method, seed, training_set, model)  # draws from all streams
     if not isinstance(model, Backbone):
         global_stream(device).manual_seed(stream(seed, "global", device).initial_seed())
     return Collaboration(
@@ -93,7 +94,7 @@ def assemble(
         method.ways,
         views=method.views,
         generator=stream(seed, "ways", device),
-        baseline=_baseline(architecture, method, seed, training_set, model),
+        baseline=baseline,
     )
 
 

@@ -34,10 +34,12 @@ class SGD:
             learning_rate: on a GPU also a scalar tensor there.
         """
         for (group, weight_decay), buffers in zip(self.groups, self.buffers, strict=True):
+            # A network of torchvision or timm may have a parameter that it does not use.
+            used = [pair for pair in zip(group, buffers, strict=True) if pair[0].grad is not None]
             sgd(
-                group,
-                [p.grad for p in group if p.grad is not None],  # all have one
-                [*buffers],
+                [parameter for parameter, _ in used],
+                [parameter.grad for parameter, _ in used if parameter.grad is not None],
+                [buffer for _, buffer in used],
                 fused=True,
                 weight_decay=weight_decay,
                 momentum=self.momentum,

@@ -33,7 +33,8 @@ class RunOptions:
     Attributes:
         device: "cpu", "cuda", or "auto" for the GPU if there is one.
         threads: of the CPU, for torch.
-        compiled: let torch's compiler fuse the stages' operations; this rounds differently.
+        compiled: let torch's compiler fuse the operations of our backbones' stages; this rounds
+            differently.
         deterministic: take only algorithms of a GPU that repeat to the bit.
         checkpoint_share: the largest share of the run time to spend on checkpoints, in 0..1.
         again: train finished seeds again.
@@ -164,9 +165,10 @@ class _Place:
             )
             torch.cuda.set_device(held.enter_context(gpu).index)
         environment = device.environment(target, options.threads)
-        environment["compiled"] = options.compiled
+        environment["compiled"] = options.compiled and not cell.foreign
         if target.type == "cuda":
-            environment["deterministic"] = options.deterministic
+            # What torchvision and timm use need not repeat, whatever is asked of the convolutions.
+            environment["deterministic"] = options.deterministic and not cell.foreign
         if cell.foreign:
             source = cell.foreign.options.source
             environment[source] = version(source)
