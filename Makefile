@@ -2,7 +2,7 @@
 # make paper         the paper from committed records alone (STUDY=cpu): no GPU, data or training
 # make test          all tests, and how much of src they cover
 # make slurm         a study on a real SLURM; SLURM_UP names a script that starts and stops one, as root
-# make docs          the library's reference from its docstrings, in docs/build
+# make docs          the library's reference from its docstrings, in results/reference
 # make lint          style, types, the order of the packages, and the workflow's form
 # make environment   the locked environment; the other targets make it first
 # make clean         delete what the pipeline made, except downloaded archives
@@ -35,7 +35,7 @@ slurm: environment
 	$(BIN)/pytest -m slurm --capture=no tests/workflow/test_slurm.py
 
 docs: environment
-	$(BIN)/python docs/make.py docs/build
+	$(BIN)/python workflow/reference/make.py results/reference
 
 lint: environment
 	$(BIN)/ruff check .
@@ -46,7 +46,7 @@ lint: environment
 	$(BIN)/snakemake --lint
 
 clean:
-	rm -rf results logs paper/build docs/build dvc_plots .snakemake
+	rm -rf results logs paper/build dvc_plots .snakemake
 	find data -mindepth 1 -maxdepth 1 ! -name archives -exec rm -rf {} + 2>/dev/null || true
 
 environment: $(filter .uv/%,$(UV))

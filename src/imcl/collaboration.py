@@ -206,18 +206,16 @@ class Collaboration(Generic[Model]):
     ) -> Classifier | None:
         """The model with the parts to look at; None for a backbone, which gives them itself."""
         inner = unwrapped(self.model)
-        if self.baseline is not None:
-            if not self.baseline.only_loss and not isinstance(self.model, Backbone):
+        if self.baseline is not None and not self.baseline.only_loss:
+            name = _type(self.baseline)
+            if not isinstance(self.model, Backbone):
                 raise UsageError(
-                    f"{_type(self.baseline)} takes a backbone of imcl.models apart, not "
-                    f"{_type(inner)}"
+                    f"{name} takes a backbone of imcl.models apart, not {_type(inner)}"
                 )
-            if not self.baseline.only_loss and stages is not None:
-                raise UsageError(
-                    f"{_type(self.baseline)} takes the backbone apart itself; leave stages out"
-                )
-            if self.criterion is not None:
-                raise UsageError("a baseline has a loss of its own; leave the criterion out")
+            if stages is not None:
+                raise UsageError(f"{name} takes the backbone apart itself; leave stages out")
+        if self.baseline is not None and self.criterion is not None:
+            raise UsageError("a baseline has a loss of its own; leave the criterion out")
         if isinstance(stages, str) or (stages is not None and not stages):
             raise UsageError(
                 f"stages={stages!r} names no stages; give a list of submodules, or leave it out to "

@@ -360,6 +360,24 @@ def test_a_damaged_record_does_not_hide_the_bill(project, imcl):
     assert imcl("plan", "--budget", "--rate", "100")[0] == 0
 
 
+@pytest.mark.parametrize("environment", [{}, {"IMCL_DEVICE": "cuda"}])
+def test_the_device_that_trains_is_measured(project, imcl, capsys, monkeypatch, environment):
+    def fail():
+        raise RuntimeError("there is none")
+
+    monkeypatch.setattr(torch.cuda, "init", fail)
+    monkeypatch.delenv("IMCL_DEVICE", raising=False)
+    if not environment:
+        text = project.params.read_text()
+        assert "run: {}" in text
+        write_text(project.params, text.replace("run: {}", "run: {device: cuda}"))
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    code, _, error = imcl("plan", "--budget")
+    assert code == 1
+    assert "torch can use none: there is none" in error
+
+
 def test_a_given_rate_needs_no_torch(project):
     code = (
         "import sys; from imcl.cli import main; "

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
 
-MAKE = runpy.run_path(str(Path(__file__).resolve().parents[2] / "docs/make.py"))
+MAKE = runpy.run_path(str(Path(__file__).resolve().parents[2] / "workflow/reference/make.py"))
 # What pdoc writes. A formula such as <t, p> would become a tag that no browser shows.
 TAGS = (
     "html head meta title link style script body nav main section footer div span p a img svg path "

@@ -423,15 +423,19 @@ def test_how_fast_this_machine_trains_it(project):
     assert speed.steps and "1 of 1 networks" in told
 
 
-def test_a_baseline_changes_nothing_that_the_network_draws():
-    labels = torch.zeros(8, dtype=torch.int64)
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU torch can use")
+
+
+@pytest.mark.parametrize("where", ["cpu", pytest.param("cuda", marks=NO_GPU)])
+def test_a_baseline_changes_nothing_that_the_network_draws(where):
+    device = torch.device(where)
     batches = Batches(
-        torch.zeros(8, 32, 32, 3, dtype=torch.uint8),
-        labels,
-        Normalise.to([0.5] * 3, [0.25] * 3, torch.device("cpu")),
+        torch.zeros(8, 32, 32, 3, dtype=torch.uint8, device=device),
+        torch.zeros(8, dtype=torch.int64, device=device),
+        Normalise.to([0.5] * 3, [0.25] * 3, device),
         Augmentation(0, False),
         batch_size=8,
-        shuffling=torch.Generator(),
+        shuffling=torch.Generator(device),
         views=[],
     )
     options = ForeignOptions(source="torchvision", name="resnet18")
@@ -440,7 +444,7 @@ def test_a_baseline_changes_nothing_that_the_network_draws():
     for baseline in (None, ("elr", BASELINES["elr"]())):
         torch.manual_seed(0 if baseline else 1)
         assemble(architecture, Method(baseline=baseline), 1, batches)
-        drawn.append(torch.rand(3))
+        drawn.append(torch.rand(3, device=device))
     assert torch.equal(*drawn)
 
 

@@ -53,7 +53,11 @@ class Bill(TypedDict):
 
 
 def bill(
-    project: Project, settings: Settings, rate: float | None = None, watts: float | None = None
+    project: Project,
+    settings: Settings,
+    rate: float | None = None,
+    watts: float | None = None,
+    device: str = "auto",
 ) -> Bill:
     """The bill of the chosen study.
 
@@ -63,9 +67,10 @@ def bill(
         rate: images that ResNet-18 at width 64 trains in a second, of 32 x 32 pixels; without it
             this machine is measured for up to a minute.
         watts: that a device draws while it trains.
+        device: what to measure without a rate, as of `imcl train`.
 
     Raises:
-        ImclError: the cost of nothing that is missing is known.
+        ImclError: the cost of nothing that is missing is known, or the device is not there.
     """
     cells = grid.cells(settings)
     done = [row["state"] == "done" for row in plan.rows(project, settings)]
@@ -94,13 +99,14 @@ def bill(
         raise ImclError(f"study {settings.study}: what it costs is not known: {reasons}")
     recorded = _recorded(project, settings)
     if rate is None:
-        speed, device, here, made["time"] = _measured(missing, [cell for cell, *_ in recorded])
+        others = [cell for cell, *_ in recorded]
+        speed, kind, here, made["time"] = _measured(missing, others, device)
     else:
-        speed, device, here = budget.at_rate(rate), "cuda", 1
+        speed, kind, here = budget.at_rate(rate), "cuda", 1
         made["time"] = f"by multiply-adds, at --rate {rate:g}"
     if watts is None:
-        made["watts"] = budget.WATTS[device]
-        made["energy"] = f"assumed for {'a GPU' if device == 'cuda' else 'a core'}"
+        made["watts"] = budget.WATTS[kind]
+        made["energy"] = f"assumed for {'a GPU' if kind == 'cuda' else 'a core'}"
     devices = sorted({*budget.DEVICES, here})
     made["rows"] = budget.rows(missing, _disk(project, missing), speed, made["watts"], devices)
     made["accuracy"] = budget.accuracy(
@@ -177,7 +183,9 @@ def _seeds_left(project: Project, cell: Cell) -> int:
     return sum(not project.run(run.run_key).exists() for run in cell.runs)
 
 
-def _measured(missing: Sequence[Missing], recorded: Sequence[Cell]) -> tuple[Speed, str, int, str]:
+def _measured(
+    missing: Sequence[Missing], recorded: Sequence[Cell], named: str
+) -> tuple[Speed, str, int, str]:
     """The speed of this machine, its device's type, how many it has, and what was measured."""
     begun = time.process_time()
     import torch
@@ -187,7 +195,7 @@ def _measured(missing: Sequence[Missing], recorded: Sequence[Cell]) -> tuple[Spe
 
     start = max(time.process_time() - begun, cost.START_SECONDS)  # if torch was not imported before
 
-    device = devices.choose("auto")
+    device = devices.choose(named)
     works = [rate.Work(one.cell, one.seed, one.seeds) for one in missing if one.seed is not None]
     others = [
         rate.Work(cell, seed, 1) for cell in recorded if (seed := cost.of_seed(cell)) is not None

@@ -58,7 +58,8 @@ def with_device(sub: argparse.ArgumentParser, what: str, unless: str = "") -> No
 
 def named_device(arguments: argparse.Namespace, loaded: "Settings") -> str:
     """The device that the command names, or else the environment, or else params.yaml."""
-    named: str = arguments.device or os.environ.get("IMCL_DEVICE") or loaded.run.device
+    given: str | None = getattr(arguments, "device", None)
+    named = given or os.environ.get("IMCL_DEVICE") or loaded.run.device
     devices = get_args(Device)
     if named not in devices:
         raise UsageError(f"IMCL_DEVICE={named}: {unknown('device', named, devices)}")

@@ -8,6 +8,7 @@ from imcl.cli.commands import (
     Commands,
     Parents,
     command,
+    named_device,
     number,
     print_rows,
     settings,
@@ -72,7 +73,8 @@ def _plan(arguments: argparse.Namespace) -> None:
     from imcl.bench import budget
 
     loaded = settings(arguments)
-    bill = budget.bill(arguments.project, loaded, arguments.rate, arguments.watts)
+    device = named_device(arguments, loaded)
+    bill = budget.bill(arguments.project, loaded, arguments.rate, arguments.watts, device)
     if arguments.json:
         print(json.dumps(bill, indent=1))
     else:

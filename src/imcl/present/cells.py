@@ -100,8 +100,8 @@ def cost(summary: Summary, part: Part) -> Table:
     )
     over_seeds = protocol(seeds_of(summary, part.dataset), intervals=False)
     table = layout.table(f"cost-{part.name}", f"{part.title}: {title} {over_seeds}", rules)
-    comparable = {"cost_to_base" in row for row in part.rows(summary)}
-    return replace(table, shown=len(comparable) == 1)
+    comparable = all("cost_to_base" in row for row in part.rows(summary))
+    return replace(table, shown=comparable)
 
 
 PARAMETERS = Column(

@@ -35,11 +35,15 @@ class SGD:
         """
         for (group, weight_decay), buffers in zip(self.groups, self.buffers, strict=True):
             # A network of torchvision or timm may have a parameter that it does not use.
-            used = [pair for pair in zip(group, buffers, strict=True) if pair[0].grad is not None]
+            used = [
+                (parameter, parameter.grad, buffer)
+                for parameter, buffer in zip(group, buffers, strict=True)
+                if parameter.grad is not None
+            ]
             sgd(
-                [parameter for parameter, _ in used],
-                [parameter.grad for parameter, _ in used if parameter.grad is not None],
-                [buffer for _, buffer in used],
+                [parameter for parameter, _, _ in used],
+                [gradient for _, gradient, _ in used],
+                [buffer for _, _, buffer in used],
                 fused=True,
                 weight_decay=weight_decay,
                 momentum=self.momentum,
