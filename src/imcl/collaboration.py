@@ -361,7 +361,11 @@ class Collaboration(Generic[Model]):
         ramps = {length: ramp_up(step, length) for length in lengths}
         for name, options in self.ways.items():
             term = self._losses[name](options, parts)
-            loss = loss + ramps[options.ramp_up_steps] * options.weight * term
+            weight = ramps[options.ramp_up_steps] * options.weight
+            if isinstance(weight, Tensor):
+                loss = torch.addcmul(loss, term, weight)
+            else:
+                loss = torch.add(loss, term, alpha=weight)
             terms[name] = term.detach()
         parts_are_views = "output" in self.ways and self.ways["output"].views > 1
         logits = parts.logits[0] if parts_are_views else parts.logits.mean(0)

@@ -101,3 +101,15 @@ def test_resnet18_computes_what_torchvisions_does_but_for_the_stem():
     for block in blocks:
         x = block(x)
     torch.testing.assert_close(ours.features(images)[-1], x)
+
+
+@pytest.mark.parametrize(("inputs", "stride"), [(16, 1), (16, 2), (4, 2)])
+def test_a_block_sends_its_gradient_back_in_the_memory_order_of_its_map(inputs, stride):
+    """In another order, every operation before the block would have to reorder it."""
+    block = resnet18.BasicBlock(inputs, 16, stride).to(memory_format=torch.channels_last)
+    images = torch.randn(2, inputs, 8, 8).to(memory_format=torch.channels_last)
+    images = images.requires_grad_().clone()  # torch reorders a leaf's gradient, not a map's
+    strides = []
+    images.register_hook(lambda gradient: strides.append(gradient.stride()))
+    block(images).square().sum().backward()
+    assert strides == [images.stride()]

@@ -77,7 +77,7 @@ def attention(shallow: Tensor, deep: Tensor) -> Tensor:
         deep: (N, H_t, W_t), the next stage's, whose grid is not larger.
     """
     pooled = F.adaptive_avg_pool2d(shallow, (deep.shape[1], deep.shape[2]))
-    a, b = (_Directions.apply(energy.flatten(1), LEAST_ENERGY) for energy in (pooled, deep))
+    a, b = (_Directions.apply(energy.flatten(1), LEAST_ENERGY, False) for energy in (pooled, deep))
     return (a - b).square().sum() / len(deep)
 
 
@@ -93,7 +93,8 @@ def agreement(pooled: Tensor, views: int, centred: bool = False) -> Tensor:
     # The sum of all pairs' products at once: each view times the sum of those before it.
     pairs = views * (views - 1) // 2
     cosines = total(total(each[:v]) * each[v] for v in range(1, views))
-    return 1 - cosines.sum() * (pooled.shape[-1] / (pairs * cosines.numel()))
+    factor = pooled.shape[-1] / (pairs * cosines.numel())
+    return torch.add(1, cosines.sum(), alpha=-factor)
 
 
 def _similarities(pooled: Tensor, centred: bool) -> Tensor:
@@ -103,29 +104,33 @@ def _similarities(pooled: Tensor, centred: bool) -> Tensor:
 
 def _directions(pooled: Tensor, centred: bool) -> Tensor:
     """The samples' features (..., N, C) at length 1, first minus their mean if `centred`."""
-    pooled = pooled - pooled.mean(-2, keepdim=True) if centred else pooled
-    directions: Tensor = _Directions.apply(pooled, LEAST_NORM)
+    directions: Tensor = _Directions.apply(pooled, LEAST_NORM, centred)
     return directions
 
 
 class _Directions(torch.autograd.Function):
-    """x / max(|x|, least) of vectors x, (..., C).
+    """x / max(|x|, least) of vectors x, (..., N, C), first minus the mean of the N if centred.
 
     The gradient is written by hand: autograd would need twice as many operations.
     """
 
     @staticmethod
-    def forward(context: Any, x: Tensor, least: float) -> Tensor:
+    def forward(context: Any, x: Tensor, least: float, centred: bool) -> Tensor:
+        x = x - x.mean(-2, keepdim=True) if centred else x
         norms = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         bounded = norms.clamp(min=least)
         directions = x / bounded
         context.save_for_backward(directions, norms, bounded)
+        context.centred = centred
         return directions
 
     @staticmethod
     @once_differentiable
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         directions, norms, bounded = context.saved_tensors
         # A change along x changes only its length, which is divided out, unless it is too short.
         along = (directions * gradient).sum(-1, keepdim=True) * (norms == bounded)
-        return gradient.addcmul(directions, along, value=-1) / bounded, None
+        gradient = gradient.addcmul(directions, along, value=-1) / bounded
+        if context.centred:
+            gradient = gradient - gradient.mean(-2, keepdim=True)
+        return gradient, None, None

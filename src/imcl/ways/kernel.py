@@ -6,6 +6,7 @@ orthogonality of Bansal et al., "Can We Gain More from Orthogonality Regularizat
 batch.
 """
 
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ def loss(options: Kernel, parts: Parts) -> Tensor:
     It is that of `cosine` or `orthogonal`, computed for all kernels at once: on a GPU a hundred
     small operations take longer than the products themselves.
     """
-    rows = [_rows(kernel) for kernel in parts.kernels]
+    rows = sorted(map(_rows, parts.kernels), key=_shape)
     pairs = [len(each) * (len(each) - 1) for each in rows]
     factors = [1 / pair if options.variant == "cosine" else 1.0 for pair in pairs]
     products = _Products.apply(*rows)
@@ -57,26 +58,37 @@ def _rows(kernel: Tensor) -> Tensor:
     return kernel.permute(0, 2, 3, 1).flatten(1)
 
 
+def _shape(rows: Tensor) -> tuple[int, ...]:
+    return tuple(rows.shape)
+
+
 class _Products(torch.autograd.Function):
     """The products of the rows of each kernel, (K, O, O), filled up with zeros to the largest O.
 
-    Their gradient has to be symmetric, as that of `squared_cosines` is.
+    Those of kernels of one shape, which have to be neighbours, are one operation. The products'
+    gradient has to be symmetric, as that of `squared_cosines` is.
     """
 
     @staticmethod
     def forward(context: Any, *kernels: Tensor) -> Tensor:
-        context.save_for_backward(*kernels)
+        alike = [list(group) for _, group in groupby(kernels, _shape)]
+        stacks = [torch.stack(group) if len(group) > 1 else group[0][None] for group in alike]
+        context.save_for_backward(*stacks)
         most = max(len(rows) for rows in kernels)
         products = kernels[0].new_zeros(len(kernels), most, most)
-        for part, rows in zip(products, kernels, strict=True):
-            part[: len(rows), : len(rows)].addmm_(rows, rows.T)
+        for part, rows in zip(products.split([*map(len, stacks)]), stacks, strict=True):
+            filters = rows.shape[1]
+            part[:, :filters, :filters].baddbmm_(rows, rows.mT)
         return products
 
     @staticmethod
     @once_differentiable
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor, ...]:
-        return tuple(
-            # With beta=0 the first argument counts for its shape alone.
-            torch.addmm(rows, part[: len(rows), : len(rows)], rows, beta=0, alpha=2)
-            for part, rows in zip(gradient, context.saved_tensors, strict=True)
-        )
+        stacks = context.saved_tensors
+        gradients: list[Tensor] = []
+        for part, rows in zip(gradient.split([*map(len, stacks)]), stacks, strict=True):
+            part = part[:, : rows.shape[1], : rows.shape[1]]
+            with torch.autocast(rows.device.type, enabled=False):  # it would round to bf16
+                # With beta=0 the first argument counts for its shape alone.
+                gradients += torch.baddbmm(rows, part, rows, beta=0, alpha=2)
+        return tuple(gradients)

@@ -40,9 +40,11 @@ def consistency(logits: Tensor, temperature: float) -> Tensor:
         A scalar: nats times T^2, mean over parts and samples.
     """
     parts, samples, _ = logits.shape
-    others = (logits.sum(0, keepdim=True) - logits) / (parts - 1)
-    log_q = F.log_softmax(others.detach() / temperature, dim=2)
-    log_p = F.log_softmax(logits / temperature, dim=2)
+    softened = logits / temperature
+    fixed = softened.detach()
+    others = (fixed.sum(0, keepdim=True) - fixed) / (parts - 1)
+    log_q = F.log_softmax(others, dim=2)
+    log_p = F.log_softmax(softened, dim=2)
     divergence = F.kl_div(log_p, log_q, reduction="sum", log_target=True)
     return divergence * (temperature**2 / (parts * samples))
 

@@ -6,8 +6,11 @@ correlations instead of covariances, so that smaller activations do not lower th
 standard deviation of 1e-4, below which a channel counts as idle).
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from imcl.errors import UsageError
 from imcl.study.options import Representation
@@ -42,9 +45,32 @@ def loss(options: Representation, parts: Parts) -> Tensor:
         average = stages.pooled.mean(1)  # (S, C)
         # If the mean is large, a smaller variance is only rounding error: the channel is idle.
         least = (ROUNDING * average.detach().square()).clamp(min=LEAST_SQUARE)
-        products = products.addcmul(average[:, :, None], average[:, None], value=-1)
+        products = _Covariances.apply(products, average)
     factors = [1 / (count * (count - 1) * len(products)) for count in stages.channels]
     return squared_cosines(products, least, factors)
+
+
+class _Covariances(torch.autograd.Function):
+    """P - m m^T of mean products P (S, C, C) and means m (S, C).
+
+    The gradient G of the covariances has to be symmetric, as that of `squared_cosines` is: then m's
+    is -2 G m. Autograd would need eight operations for it.
+    """
+
+    @staticmethod
+    def forward(context: Any, products: Tensor, means: Tensor) -> Tensor:
+        context.save_for_backward(means)
+        return products.addcmul(means[:, :, None], means[:, None], value=-1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        (means,) = context.saved_tensors
+        columns = means[:, :, None]
+        with torch.autocast(means.device.type, enabled=False):  # it would round to bf16
+            # With beta=0 the first argument counts for its shape alone.
+            changes = torch.baddbmm(columns, gradient, columns, beta=0, alpha=-2)
+        return gradient, changes[:, :, 0]
 
 
 def mean_squared_off_diagonal(products: Tensor) -> Tensor:
