@@ -1,4 +1,4 @@
-"""The measurements that run Snakemake themselves, on a study of seconds."""
+"""The measurements that run other programs, on studies and networks of seconds."""
 
 import json
 
@@ -20,6 +20,17 @@ def test_the_pipeline_is_measured_on_a_whole_study(checkout):
     assert row["overhead_ratio"] == row["wall_seconds"] * 2 / row["own_seconds"]
     assert min(row["own_seconds"], row["nothing_to_do_seconds"]) > 0
     assert not (checkout.folder / "results").exists()  # it ran elsewhere
+
+
+def test_a_change_is_measured_against_the_code_of_a_commit(checkout):
+    small = ("--widths", "4", "--batch-size", "8", "--steps", "1", "--repeats", "1")
+    options = ("--turns", "1", "--precisions", "float32", "--threads", "1")
+    rows = measured(checkout, "change", "--before", "HEAD", *small, *options)
+    assert [(row["backbone"], row["width"]) for row in rows] == [("resnet18", 4), ("vgg16", 4)]
+    for row in rows:
+        assert row["ratio"] == pytest.approx(row["after"] / row["before"])
+        assert 0 < row["convolution_share"] < 1
+        assert row["bound"] == pytest.approx(row["after_to_limit"] / row["convolution_share"])
 
 
 SEEDS = "dry run, each seed a job"

@@ -58,7 +58,7 @@ def rows(project: Project, settings: Settings, options: Loop) -> list[Row]:
     with Progress("loop", total, "measurements") as progress:
         for backbone in BACKBONES:
             for width in options.widths:
-                workload = _workload(settings, options, backbone, width)
+                workload = workload_of(settings, options, backbone, width)
                 needed = memory.of_step(workload.architecture, workload.batch_size)
                 needed += workload.size * math.prod(SHAPE)
                 device = devices.choose(options.device)
@@ -119,7 +119,7 @@ class Workload(NamedTuple):
         return counter.get_total_flops() / len(batch.labels)
 
 
-def _workload(settings: Settings, options: Loop, backbone: str, width: int) -> Workload:
+def workload_of(settings: Settings, options: Loop, backbone: str, width: int) -> Workload:
     """Narrower networks train on more images, in proportion."""
     on_gpu = devices.choose(options.device).type == "cuda"
     steps = options.steps * (TIMES_ON_GPU if on_gpu else 1)
@@ -163,7 +163,7 @@ class Race:
         self.flops[precision] = workload.flops(precision, device)
         self.packs.append(packed)
         self.rates |= {
-            ("ours", precision): lambda: workload.size / _seconds(trainer),
+            ("ours", precision): lambda: workload.size / epoch_seconds(trainer),
             ("tuned", precision): lambda: workload.size / tuned.epoch(),
             ("packed", precision): packed.images_per_second,
             ("augmentation", precision): lambda: workload.size / _augmenting(trainer),
@@ -213,7 +213,8 @@ class Race:
         }
 
 
-def _seconds(trainer: Trainer) -> float:
+def epoch_seconds(trainer: Trainer) -> float:
+    """The time of a short epoch."""
     devices.wait(trainer.device)
     begun = time.perf_counter()
     trainer.done = 0  # so that each measured epoch is the first
@@ -293,4 +294,4 @@ def _train_when_told(
     with suppress(EOFError, BrokenPipeError):  # the process that asks was ended
         pipe.send(True)
         while pipe.recv():
-            pipe.send(workload.size / _seconds(trainer))
+            pipe.send(workload.size / epoch_seconds(trainer))

@@ -55,6 +55,19 @@ class Loop(OnDevice):
     compile: bool = Field(False, description="run our trainer with torch's compiler")
 
 
+class Change(Bench):
+    """Speed of our trainer on the CPU, before and after a change of its code."""
+
+    before: str = Field(description="a commit of this repository")
+    turns: Count = Field(3, description="runs of each code, of which the median counts")
+    threads: Threads = Field(CORES, description="CPU threads")
+    widths: list[Width] = Field([64, 16], description="channels of the first stage")
+    precisions: list[Precision] = Field(["bf16"], description="number formats to train in")
+    batch_size: BatchSize = Field(128, description="images in a batch")
+    steps: Count = Field(4, description="steps in an epoch, as of `imcl bench loop`")
+    repeats: Count = Field(3, description="epochs of each loop in a run")
+
+
 class Steps(OnDevice):
     """What a training step of each method asks of the device: counts, not times."""
 
@@ -96,6 +109,7 @@ class Library(OnDevice):
 BENCHES: dict[str, type[Bench]] = {
     "overhead": Overhead,
     "loop": Loop,
+    "change": Change,
     "steps": Steps,
     "pipeline": Pipeline,
     "growth": Growth,

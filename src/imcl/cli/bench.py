@@ -48,7 +48,8 @@ def _flag(option: str) -> str:
 
 def _argument(field: FieldInfo) -> dict[str, Any]:
     """What argparse needs to know about an option."""
-    argument: dict[str, Any] = {"default": field.default, "help": field.description}
+    argument: dict[str, Any] = {"help": field.description}
+    argument |= {"required": True} if field.is_required() else {"default": field.default}
     kind = field.annotation
     if kind is bool:
         return {**argument, "action": "store_true"}

@@ -112,6 +112,36 @@ def _loop(path: str, measurement: Measurement) -> Table:
     return Table(_name(path), title, header, list(groups.values()), labels=3, rules=rules)
 
 
+def _change(path: str, measurement: Measurement) -> Table:
+    settings = measurement["settings"]
+    title = (
+        f"change: training speed in images per second, in batches of {settings['batch_size']} "
+        f"images of CIFAR's shape, on {_where(measurement)}, {settings['threads']} threads; before "
+        f"is commit {isolated(settings['before'])}; medians of {settings['turns']} runs in turns."
+    )
+    rules = (
+        "Limit: as in the table of loop, from the same run. Convolutions: their share of the time "
+        "of a step. Bound: what after/limit would be if all but the convolutions took no time."
+    )
+    header = ["backbone", "width", "precision", "before", "after", "after/before"]
+    header += ["before/limit", "after/limit", "convolutions", "bound"]
+    groups: dict[str, list[Row]] = {}
+    for row in measurement["rows"]:
+        named = names.backbone(row["backbone"])
+        labels = [Entry(named), *(Entry(str(row[key])) for key in header[1:3])]
+        rates = [number(row[key], [path], f"{key}, median", digits=0) for key in header[3:5]]
+        ratios = [
+            number(row[key], [path], f"{key}, median", digits=2)
+            for key in ("ratio", "before_to_limit", "after_to_limit")
+        ]
+        rule = "time of the convolutions divided by that of all operations"
+        share = number(row["convolution_share"], [path], rule, scale=100, digits=0, unit=" %")
+        rule = "after_to_limit divided by convolution_share"
+        bound = number(row["bound"], [path], rule, digits=2)
+        groups.setdefault(row["backbone"], []).append([*labels, *rates, *ratios, share, bound])
+    return Table(_name(path), title, header, list(groups.values()), labels=3, rules=rules)
+
+
 def _steps(path: str, measurement: Measurement) -> Table:
     settings = measurement["settings"]
     title = (
@@ -253,6 +283,7 @@ def _library(path: str, measurement: Measurement) -> Table:
 BUILDERS: dict[str, Callable[[str, Measurement], Table]] = {
     "overhead": _overhead,
     "loop": _loop,
+    "change": _change,
     "steps": _steps,
     "pipeline": _pipeline,
     "growth": _growth,

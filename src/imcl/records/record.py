@@ -356,6 +356,21 @@ class LoopRow(TypedDict):
     product_flops: Above
 
 
+class ChangeRow(TypedDict):
+    """Training speeds in images per second before and after a change, and their share of a limit."""
+
+    backbone: Line
+    width: Count
+    precision: Line
+    before: Above
+    after: Above
+    ratio: Above
+    before_to_limit: Above
+    after_to_limit: Above
+    convolution_share: Share
+    bound: Above
+
+
 class StepsRow(TypedDict):
     """What a training step of one method asks of the device; the ratios are to base."""
 
@@ -437,6 +452,13 @@ class LoopSettings(TypedDict):
     repeats: Count
 
 
+class ChangeSettings(TypedDict):
+    before: Line
+    batch_size: Count
+    turns: Count
+    threads: Count
+
+
 class StepsSettings(TypedDict):
     width: Count
     batch_size: Count
@@ -460,6 +482,7 @@ class LibrarySettings(TypedDict):
 SETTINGS: dict[str, Any] = {
     "overhead": OverheadSettings,
     "loop": LoopSettings,
+    "change": ChangeSettings,
     "steps": StepsSettings,
     "agreement": AgreementSettings,
     "library": LibrarySettings,
@@ -468,6 +491,7 @@ SETTINGS: dict[str, Any] = {
 ROWS: dict[str, Any] = {
     "overhead": OverheadRow,
     "loop": LoopRow,
+    "change": ChangeRow,
     "steps": StepsRow,
     "pipeline": PipelineRow,
     "growth": GrowthRow,
