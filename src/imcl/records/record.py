@@ -357,7 +357,7 @@ class LoopRow(TypedDict):
 
 
 class ChangeRow(TypedDict):
-    """Training speeds in images per second before and after a change, and their share of a limit."""
+    """Training speeds in images per second before and after a change, and how near a limit."""
 
     backbone: Line
     width: Count
