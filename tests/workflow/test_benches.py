@@ -23,9 +23,10 @@ def test_the_pipeline_is_measured_on_a_whole_study(checkout):
 
 
 def test_a_change_is_measured_against_the_code_of_a_commit(checkout):
+    commit = checkout.run("git", "rev-parse", "HEAD").strip()
     small = ("--widths", "4", "--batch-size", "8", "--steps", "1", "--repeats", "1")
     options = ("--turns", "1", "--precisions", "float32", "--threads", "1")
-    rows = measured(checkout, "change", "--before", "HEAD", *small, *options)
+    rows = measured(checkout, "change", "--before", commit, *small, *options)
     assert [(row["backbone"], row["width"]) for row in rows] == [("resnet18", 4), ("vgg16", 4)]
     for row in rows:
         assert row["ratio"] == pytest.approx(row["after"] / row["before"])

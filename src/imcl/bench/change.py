@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import statistics
 import subprocess
 import sys
@@ -12,7 +11,6 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -26,6 +24,7 @@ from imcl.project import VARIABLE, Project
 from imcl.study.settings import Settings
 from imcl.training import device as devices
 
+TAKEN = ("images_per_second", "ratio_to_limit")
 CONVOLUTIONS = {"aten::mkldnn_convolution", "aten::convolution_backward"}
 Speeds = dict[tuple[str, int, str], dict[str, float]]  # by backbone, width and precision
 
@@ -33,13 +32,13 @@ Speeds = dict[tuple[str, int, str], dict[str, float]]  # by backbone, width and 
 def rows(project: Project, settings: Settings, options: Change) -> list[Row]:
     """A row for each backbone, width and precision, on the CPU.
 
-    Each turn runs `imcl bench loop` of both codes, in a random order; medians over the turns count.
+    Each turn runs `imcl bench loop` of both codes, each code first in every other turn; medians
+    over the turns count.
 
     Returns:
         images_per_second of our loop `before` and `after`, the median ratio, each as a share of the
-        limit that `bench loop` measures in the same run, and convolution_share: of the time of a
-        step of this code. Were all but the convolutions free, the share of the limit would be
-        `bound`.
+        limit that `bench loop` measures in the same run, and convolution_share: of the time of this
+        code's operations. Were all others free, the share of the limit would be `bound`.
 
     Raises:
         ImclError: git does not have the commit, or one of the runs failed.
@@ -52,11 +51,11 @@ def rows(project: Project, settings: Settings, options: Change) -> list[Row]:
     ):
         folders = {"before": before, "after": after.project.root}
         for turn in range(options.turns):
-            for name in random.Random(turn).sample([*folders], len(folders)):
+            for name in sorted(folders, reverse=turn % 2 == 0):
                 found[name].append(speeds(folders[name], options))
                 progress.advance(note=name)
     made: list[Row] = []
-    for key in found["after"][0]:
+    for key in [key for key in found["after"][0] if key in found["before"][0]]:
         share = convolution_share(settings, options, key)
         runs = {name: [speed[key] for speed in each] for name, each in found.items()}
         rate = {n: [run["images_per_second"] for run in each] for n, each in runs.items()}
@@ -87,10 +86,10 @@ def checkout(project: Project, commit: str) -> Iterator[Path]:
     """The files of a commit, in a folder that is deleted afterwards.
 
     Raises:
-        ImclError: git does not have the commit.
+        ImclError: git does not have the commit, or it has no code to run.
     """
-    command = ["git", "-C", str(project.root), "archive", "--format=tar", commit]
-    done = subprocess.run(command, capture_output=True)
+    archive = ["git", "-C", str(project.root), "archive", "--format=tar", f"{commit}^{{commit}}"]
+    done = subprocess.run(archive, capture_output=True)
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip()
         raise ImclError(
@@ -98,8 +97,13 @@ def checkout(project: Project, commit: str) -> Iterator[Path]:
             "`git fetch --unshallow` brings it"
         )
     with TemporaryDirectory(prefix="imcl-bench-") as folder:
-        with tarfile.open(fileobj=BytesIO(done.stdout)) as archive:
-            archive.extractall(folder, filter="data")
+        try:
+            with tarfile.open(fileobj=BytesIO(done.stdout)) as files:
+                files.extractall(folder, filter="data")
+        except tarfile.TarError as error:
+            raise ImclError(f"--before {commit}: its files cannot be unpacked: {error}") from None
+        if not (Path(folder) / "src/imcl/__main__.py").exists():  # else Python takes this code
+            raise ImclError(f"--before {commit}: it has no src/imcl to run; name a later commit")
         yield Path(folder)
 
 
@@ -107,7 +111,7 @@ def speeds(folder: Path, options: Change) -> Speeds:
     """What `imcl bench loop` of the code in a folder measures.
 
     Raises:
-        ImclError: it failed; the message holds the end of its output.
+        ImclError: it failed, or measured something else; the message holds the end of its output.
     """
     command = [sys.executable, "-m", "imcl", "bench", "loop", "--json", "--device", "cpu"]
     command += ["--threads", str(options.threads), "--repeats", str(options.repeats)]
@@ -122,14 +126,26 @@ def speeds(folder: Path, options: Change) -> Speeds:
         capture_output=True,
         text=True,
     )
-    if done.returncode:
-        raise ImclError(f"bench loop failed in {folder}:\n{(done.stdout + done.stderr)[-2000:]}")
-    measured: list[dict[str, Any]] = json.loads(done.stdout)
-    return {(row["backbone"], row["width"], row["precision"]): row for row in measured}
+    try:
+        if done.returncode:
+            raise ValueError
+        measured = {
+            (row["backbone"], row["width"], row["precision"]): {name: row[name] for name in TAKEN}
+            for row in json.loads(done.stdout)
+        }
+    except (KeyError, TypeError, ValueError):
+        raise ImclError(
+            f"bench loop of the code in {folder} failed, or does not measure what this code does:\n"
+            f"{(done.stdout + done.stderr)[-2000:]}"
+        ) from None
+    return measured
 
 
 def convolution_share(settings: Settings, options: Change, key: tuple[str, int, str]) -> float:
-    """The convolutions' share of the time of an epoch's operations, by torch's profiler."""
+    """The convolutions' share of the time of an epoch's operations, by torch's profiler.
+
+    What passes between the operations is in neither.
+    """
     backbone, width, precision = key
     devices.settle(options.threads, precision)
     shape = loop.Loop(batch_size=options.batch_size, steps=options.steps, device="cpu")

@@ -58,7 +58,9 @@ class Loop(OnDevice):
 class Change(Bench):
     """Speed of our trainer on the CPU, before and after a change of its code."""
 
-    before: str = Field(description="a commit of this repository")
+    before: Annotated[str, Field(pattern="^[0-9a-f]{7,40}$")] = Field(
+        description="the hash of a commit of this repository"
+    )
     turns: Count = Field(3, description="runs of each code, of which the median counts")
     threads: Threads = Field(CORES, description="CPU threads")
     widths: list[Width] = Field([64, 16], description="channels of the first stage")

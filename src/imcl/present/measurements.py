@@ -121,7 +121,7 @@ def _change(path: str, measurement: Measurement) -> Table:
     )
     rules = (
         "Limit: as in the table of loop, from the same run. Convolutions: their share of the time "
-        "of a step. Bound: what after/limit would be if all but the convolutions took no time."
+        "of a step's operations. Bound: what after/limit would be if all others took no time."
     )
     header = ["backbone", "width", "precision", "before", "after", "after/before"]
     header += ["before/limit", "after/limit", "convolutions", "bound"]

