@@ -119,7 +119,9 @@ def numbers() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("bench", "name"), numbers())
 def test_a_number_that_cannot_be_is_wrong_usage(bench, name, capsys):
     option = f"--{name.replace('_', '-')}"
-    assert main(["--project", str(ROOT), "bench", bench, option, "0"]) == 2
+    fields = BENCHES[bench].model_fields
+    needed = [f"--{name}=0123456789" for name in fields if fields[name].is_required()]
+    assert main(["--project", str(ROOT), "bench", bench, *needed, option, "0"]) == 2
     assert f"{option} 0 is out of range; it must be at least" in capsys.readouterr().err
 
 
@@ -143,6 +145,21 @@ def counts() -> dict[str, dict[str, dict]]:
     for row in steps.rows(Project(ROOT), SETTINGS, options):
         found.setdefault(row["backbone"], {})[row["method"]] = row
     return found
+
+
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        ("--output=precious", "is not the hash of a commit; `git rev-parse COMMIT` prints it"),
+        ("HEAD", "is not the hash of a commit"),
+        ("0123456789", "git gives no such commit here"),
+    ],
+)
+def test_a_change_is_measured_from_a_commit_alone(tmp_path, monkeypatch, capsys, before, said):
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench", "change", "--project", str(ROOT), f"--before={before}"]) in (1, 2)
+    assert said in capsys.readouterr().err
+    assert not [*tmp_path.iterdir()]
 
 
 # How many operations a step may take, by method: of ResNet-18 and of VGG-16.

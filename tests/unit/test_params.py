@@ -735,6 +735,12 @@ def test_a_name_that_no_file_could_bear(section, entry):
     assert fault.startswith(f"params.yaml: {section}: 'CIFAR-10' is not a valid name; ")
 
 
+def test_a_network_has_a_name_that_libraries_give():
+    [fault] = faults_after(("backbones.net", {"source": "timm", "name": "ConvNeXt tiny"}))
+    expected = "'ConvNeXt tiny' is not a valid name; use letters, digits, _ and ."
+    assert fault == f"params.yaml: backbones.net.name: {expected}"
+
+
 # values -----------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from imcl.study.spec import BatchSize, Device, Options, Threads, Width
+from imcl.study.spec import COMMIT, BatchSize, Device, Options, Threads, Width
 
 CORES = os.cpu_count() or 1
 
@@ -58,7 +58,7 @@ class Loop(OnDevice):
 class Change(Bench):
     """Speed of our trainer on the CPU, before and after a change of its code."""
 
-    before: Annotated[str, Field(pattern="^[0-9a-f]{7,40}$")] = Field(
+    before: Annotated[str, Field(pattern=COMMIT)] = Field(
         description="the hash of a commit of this repository"
     )
     turns: Count = Field(3, description="runs of each code, of which the median counts")

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, StringConstraints
 
-from imcl.study.spec import Open, Options, Text
+from imcl.study.spec import FOREIGN_NAME, Open, Options, Text
 
 
 class Conv(NamedTuple):
@@ -108,7 +108,7 @@ class ForeignOptions(Options):
     """A network of torchvision or timm."""
 
     source: Literal["torchvision", "timm"] = Field(description="the library that has the network")
-    name: Annotated[str, StringConstraints(pattern="^[A-Za-z0-9_.]+$")] = Field(
+    name: Annotated[str, StringConstraints(pattern=FOREIGN_NAME)] = Field(
         description="the network, as the library names it"
     )
     weights: Open[Text] = Field(

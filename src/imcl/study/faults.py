@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from imcl.errors import UsageError, shown, unknown
 from imcl.study.options import BASELINES, WAYS, Baseline, Way
-from imcl.study.spec import Options
+from imcl.study.spec import MISMATCHES, Options
 
 Place = tuple[str | int, ...]
 Spec = TypeVar("Spec", bound=Options)
@@ -125,8 +125,8 @@ def _fault(spec: type[Options], error: ErrorDetails) -> Fault:
         case "string_too_long":
             message = f"{shown(value)} is longer than {context['max_length']} letters"
         case "string_pattern_mismatch":
-            remedy = "use lower-case letters, digits and _, and begin with a letter"
-            message = f"{shown(value)} is not a valid name; {remedy}"
+            pattern = context["pattern"]
+            message = f"{shown(value)} {MISMATCHES.get(pattern, f'does not match {pattern}')}"
         case "twice":
             message = f"{shown(value)} appears twice"
         case _:

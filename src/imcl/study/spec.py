@@ -115,7 +115,14 @@ PER_GPU = 4  # trainings, if nobody says: one alone leaves a GPU idle between it
 Device = Literal["auto", "cpu", "cuda"]
 Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 Text = Annotated[str, Field(min_length=1)]
-Name = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_]*$", max_length=40)]
+NAME, FOREIGN_NAME, COMMIT = "^[a-z][a-z0-9_]*$", "^[A-Za-z0-9_.]+$", "^[0-9a-f]{7,40}$"
+# What is wrong with a text that does not match, and the remedy.
+MISMATCHES = {
+    NAME: "is not a valid name; use lower-case letters, digits and _, and begin with a letter",
+    FOREIGN_NAME: "is not a valid name; use letters, digits, _ and .",
+    COMMIT: "is not the hash of a commit; `git rev-parse COMMIT` prints it",
+}
+Name = Annotated[str, StringConstraints(pattern=NAME, max_length=40)]
 
 # A list without an entry that appears twice; options of which at least one is given.
 UNIQUE = (WrapValidator(_distinct), Field(json_schema_extra={"uniqueItems": True}))
