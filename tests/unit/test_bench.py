@@ -126,25 +126,12 @@ def test_a_number_that_cannot_be_is_wrong_usage(bench, name, capsys):
 
 
 def test_every_number_of_every_measurement_has_a_bound():
-    assert len(numbers()) == 23
+    assert len(numbers()) == 29
 
 
 def test_a_dataset_that_is_not_there_is_wrong_usage(capsys):
     assert main(["--project", str(ROOT), "bench", "agreement", "--dataset", "cifar"]) == 2
     assert "unknown dataset 'cifar'; did you mean 'cifar10'?" in capsys.readouterr().err
-
-
-# the step ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def counts() -> dict[str, dict[str, dict]]:
-    """The rows of each backbone by method."""
-    options = Steps(width=4, batch_size=8, device="cpu", threads=1)
-    found: dict[str, dict[str, dict]] = {}
-    for row in steps.rows(Project(ROOT), SETTINGS, options):
-        found.setdefault(row["backbone"], {})[row["method"]] = row
-    return found
 
 
 @pytest.mark.parametrize(
@@ -160,6 +147,19 @@ def test_a_change_is_measured_from_a_commit_alone(tmp_path, monkeypatch, capsys,
     assert main(["bench", "change", "--project", str(ROOT), f"--before={before}"]) in (1, 2)
     assert said in capsys.readouterr().err
     assert not [*tmp_path.iterdir()]
+
+
+# the step ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def counts() -> dict[str, dict[str, dict]]:
+    """The rows of each backbone by method."""
+    options = Steps(width=4, batch_size=8, device="cpu", threads=1)
+    found: dict[str, dict[str, dict]] = {}
+    for row in steps.rows(Project(ROOT), SETTINGS, options):
+        found.setdefault(row["backbone"], {})[row["method"]] = row
+    return found
 
 
 # How many operations a step may take, by method: of ResNet-18 and of VGG-16.
