@@ -135,7 +135,7 @@ def test_the_first_page_is_short():
 
 MEASURED = [
     *("loop-cpu", "loop-cuda", "steps-cpu", "steps-cuda", "agreement-cpu", "agreement-cuda"),
-    *("pipeline-cpu", "growth-cpu", "change-cpu"),
+    *("pipeline-cpu", "growth-cpu", "change-cpu", "library-cpu"),
 ]
 
 

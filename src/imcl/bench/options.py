@@ -59,7 +59,7 @@ class Change(Bench):
     """Speed of our trainer on the CPU, before and after a change of its code."""
 
     before: Annotated[str, Field(pattern=COMMIT)] = Field(
-        description="the hash of a commit of this repository"
+        description="the hash of a commit of this repository", examples=["41bbe59"]
     )
     turns: Count = Field(3, description="runs of each code, of which the median counts")
     threads: Threads = Field(CORES, description="CPU threads")

@@ -25,7 +25,7 @@ def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) ->
     bench = commands.add_parser("bench", help=summary, description=summary, epilog=epilog)
     benches = bench.add_subparsers(dest="bench", required=True, metavar="BENCH")
     for name, options in BENCHES.items():
-        sub = command(benches, parents, name, _measure, options.__doc__ or "", f"bench {name}")
+        sub = command(benches, parents, name, _measure, options.__doc__ or "", _example(name))
         sub.formatter_class = argparse.ArgumentDefaultsHelpFormatter
         with_study(sub)
         with_json(sub)
@@ -40,6 +40,12 @@ def register(commands: "Commands[argparse.ArgumentParser]", parents: Parents) ->
         help="put each table between `<!-- NAME -->` and `<!-- /NAME -->` in this file, and beside "
         "the file each figure that it shows",
     )
+
+
+def _example(name: str) -> str:
+    fields = BENCHES[name].model_fields.items()
+    needed = (f" {_flag(option)} {field.examples[0]}" for option, field in fields if field.examples)
+    return f"bench {name}{''.join(needed)}"
 
 
 def _flag(option: str) -> str:
