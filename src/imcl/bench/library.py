@@ -43,6 +43,8 @@ class Method(NamedTuple):
 
 METHODS = {
     "plain loop": Method(1),
+    "one view, output": Method(1, ["output"]),
+    "one view, all": Method(1, ["all"]),
     "two views, cross-entropy": Method(2),
     "output": Method(2, ["output"]),
     "all": Method(2, ["all"]),

@@ -250,9 +250,10 @@ def _library(path: str, measurement: Measurement) -> Table:
         f"mean of n = {settings['seeds']} seeds ± 95 % t-interval."
     )
     rules = (
-        "Plain loop: cross-entropy and one augmentation of each image; all others see two. Output "
-        "and all: imcl.Collaboration with this name alone. Gain: the difference to the plain loop "
-        "in points, paired by seed. All runs use the same images and labels, so intervals cover "
+        "Plain loop: cross-entropy. It and the rows of one view augment each image once, all "
+        "others twice. Output and all: imcl.Collaboration with this name alone. Gain: the "
+        "difference to the plain loop in points, paired by seed. All runs use the same images and "
+        "labels, so intervals cover "
         f"the training's randomness alone. Measured on {_where(measurement)}."
     )
     seeds = range(1, settings["seeds"] + 1)
