@@ -2,7 +2,6 @@
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tarfile
@@ -10,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 
 import torch
@@ -25,7 +25,6 @@ from imcl.study.settings import Settings
 from imcl.training import device as devices
 
 TAKEN = ("images_per_second", "ratio_to_limit")
-CONVOLUTIONS = {"aten::mkldnn_convolution", "aten::convolution_backward"}
 Speeds = dict[tuple[str, int, str], dict[str, float]]  # by backbone, width and precision
 
 
@@ -59,13 +58,13 @@ def rows(project: Project, settings: Settings, options: Change) -> list[Row]:
         share = convolution_share(settings, options, key)
         runs = {name: [speed[key] for speed in each] for name, each in found.items()}
         rate = {n: [run["images_per_second"] for run in each] for n, each in runs.items()}
-        limit = {n: _median([run["ratio_to_limit"] for run in each]) for n, each in runs.items()}
+        limit = {n: median([run["ratio_to_limit"] for run in each]) for n, each in runs.items()}
         made.append(
             {
                 **dict(zip(("backbone", "width", "precision"), key, strict=True)),
-                "before": _median(rate["before"]),
-                "after": _median(rate["after"]),
-                "ratio": _median(
+                "before": median(rate["before"]),
+                "after": median(rate["after"]),
+                "ratio": median(
                     [b / a for a, b in zip(rate["before"], rate["after"], strict=True)]
                 ),
                 "before_to_limit": limit["before"],
@@ -75,10 +74,6 @@ def rows(project: Project, settings: Settings, options: Change) -> list[Row]:
             }
         )
     return made
-
-
-def _median(values: list[float]) -> float:
-    return statistics.median(values)
 
 
 @contextmanager
@@ -156,4 +151,5 @@ def convolution_share(settings: Settings, options: Change, key: tuple[str, int, 
     with profile(activities=[ProfilerActivity.CPU]) as measured:
         loop.epoch_seconds(trainer)
     times = {each.key: each.self_cpu_time_total for each in measured.key_averages()}
-    return sum(times.get(name, 0) for name in CONVOLUTIONS) / sum(times.values())
+    convolutions = [name for name in times if name.startswith("aten::") and "conv" in name]
+    return sum(times[name] for name in convolutions) / sum(times.values())

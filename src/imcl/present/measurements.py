@@ -113,10 +113,10 @@ def _loop(path: str, measurement: Measurement) -> Table:
 
 
 def _change(path: str, measurement: Measurement) -> Table:
-    settings = measurement["settings"]
+    settings, where = measurement["settings"], measurement["environment"]
     title = (
         f"change: training speed in images per second, in batches of {settings['batch_size']} "
-        f"images of CIFAR's shape, on {_where(measurement)}, {settings['threads']} threads; before "
+        f"images of CIFAR's shape, on {_where(measurement)}, {_threads(where)}; before "
         f"is commit {isolated(settings['before'])}; medians of {settings['turns']} runs in turns."
     )
     rules = (

@@ -456,7 +456,6 @@ class ChangeSettings(TypedDict):
     before: Line
     batch_size: Count
     turns: Count
-    threads: Count
 
 
 class StepsSettings(TypedDict):

@@ -66,8 +66,9 @@ class _Products(torch.autograd.Function):
     """The products of the rows of each kernel, (K, O, O), filled up with zeros to the largest O.
 
     Those of kernels of one shape, which have to be neighbours, are one operation. For this they are
-    copied to a stack: on a CPU that costs a hundredth of a step, on a GPU it saves more than half
-    of the operations. The products' gradient has to be symmetric, as that of `squared_cosines` is.
+    copied to a stack: that saves a third of the operations, which a GPU would wait for, and costs a
+    CPU a few hundredths of a step at most. The products' gradient has to be symmetric, as that of
+    `squared_cosines` is.
     """
 
     @staticmethod
