@@ -462,6 +462,15 @@ def test_a_signal_ends_a_command_after_it_has_cleaned_up(imcl, monkeypatch, numb
     assert signal.getsignal(number) is before
 
 
+def test_a_signal_to_a_bench_says_that_nothing_of_it_is_kept(imcl, monkeypatch):
+    def stop(project, settings, options):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("imcl.bench.growth.rows", stop)
+    error = "imcl bench: SIGTERM; run it again to begin anew\n"
+    assert imcl("bench", "growth") == (143, "", error)
+
+
 def test_ctrl_c_while_a_command_is_still_loading_ends_in_one_line(imcl, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt

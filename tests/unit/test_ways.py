@@ -332,6 +332,11 @@ def test_a_variant_of_kernel_brings_its_weight_unless_one_is_given():
         == Kernel(variant="orthogonal").weight
     )
     assert stated.overridden(Kernel(ramp_up_steps=5)).weight == 7.0
+    orthogonal = Kernel(variant="orthogonal")
+    assert orthogonal.overridden(Kernel(ramp_up_steps=5)) == Kernel(
+        variant="orthogonal", ramp_up_steps=5
+    )
+    assert orthogonal.overridden(Kernel(variant="cosine")) == Kernel()
 
 
 # several at once --------------------------------------------------------------------------------

@@ -96,7 +96,8 @@ def run(argv: list[str] | None = None) -> int:
         _tell(f"{name}: {place}{error.strerror or error}{remedy}")
         return 1
     except Stopped as stopped:
-        _tell(f"{name}: {signal.Signals(stopped.number).name}; run it again to continue")
+        aim = "begin anew" if name == "imcl bench" else "continue"
+        _tell(f"{name}: {signal.Signals(stopped.number).name}; run it again to {aim}")
         return 128 + stopped.number
     except KeyboardInterrupt:
         _tell(f"{name}: interrupted")

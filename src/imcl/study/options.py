@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from imcl.study.backbones import Conv, Stage, halved
 from imcl.study.spec import BelowOne, Copies, Count, Options, Positive, Share, Weight
 
-ORTHOGONAL = 5e-4  # the weight of `kernel` with this variant
+COSINE, ORTHOGONAL = 10.0, 5e-4  # the weights of `kernel` with these variants
 
 
 class Only:
@@ -117,14 +117,18 @@ class Kernel(Way):
         "cosine", description="take the mean over the pairs of filters, or their sum"
     )
     weight: Weight = Field(
-        10.0, description=f"factor of the loss; {ORTHOGONAL:g} for orthogonal if it is not given"
+        COSINE, description=f"factor of the loss; {ORTHOGONAL:g} for orthogonal if it is not given"
     )
 
     @model_validator(mode="before")
     @classmethod
     def _weight_of_its_variant(cls, options: object) -> object:
-        if isinstance(options, dict) and options.get("variant") == "orthogonal":
-            return {"weight": ORTHOGONAL, **options}
+        if isinstance(options, dict):
+            match options.get("variant"):
+                case "cosine":  # which may override `orthogonal`
+                    return {"weight": COSINE, **options}
+                case "orthogonal":
+                    return {"weight": ORTHOGONAL, **options}
         return options
 
 
